@@ -1,0 +1,145 @@
+"""Many methods are one method: the laws of composition, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial, reduce
+from typing import TYPE_CHECKING, Any
+
+from plmc.core.method import Method
+from plmc.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from plmc.core.clock import Clock
+    from plmc.core.setting import Setting
+    from plmc.core.view import View
+
+
+class Chain(Method):
+    """The methods of a stage as one `Method`. Names are unique; order is the listed order."""
+
+    def __init__(self, methods: Mapping[str, Method]):
+        super().__init__(name="chain")
+        for key, method in methods.items():
+            method.name = key
+        self._methods = dict(methods)
+
+    def __iter__(self):
+        return iter(self._methods.values())
+
+    def __len__(self) -> int:
+        return len(self._methods)
+
+    def __getitem__(self, name: str) -> Method:
+        return self._methods[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._methods
+
+    @property
+    def named(self) -> dict[str, Method]:
+        """The methods by name, listed order."""
+        return dict(self._methods)
+
+    def _by_order(self, *, reverse: bool = False) -> list[Method]:
+        # Sorting is stable, so the listed order decides among equals; a reversed fold reverses that, too.
+        ordered = sorted(self, key=lambda m: m.order)
+        return ordered[::-1] if reverse else ordered
+
+    # Declarations: union.
+    def required(self) -> frozenset[str]:
+        return frozenset().union(*(m.required() for m in self))
+
+    def terms(self) -> dict[str, float]:
+        return {f"{m.name}/{k}": w for m in self for k, w in m.terms().items()}
+
+    def check(self, setting: Setting) -> None:
+        holders: dict[str, str] = {}
+        for method in self:
+            for role in sorted(method.exclusive):
+                if role in holders:
+                    raise ConfigError(
+                        f"stage {setting.stage}: {holders[role]} and {method.name} both want the role '{role}', which only "
+                        f"one method of a stage can hold. Remove one: ~methods.{method.name}"
+                    )
+                holders[role] = method.name
+            if setting.teacher is None and any(need.startswith("teacher.") for need in method.required()):
+                raise ConfigError(
+                    f"stage {setting.stage}: {method.name} learns from a teacher, but there is none. "
+                    f"Name one (teacher=bert-base), or remove the method."
+                )
+            method.check(setting)
+
+    def settled(self, clock: Clock) -> int:
+        return max((m.settled(clock) for m in self), default=0)
+
+    # Folds.
+    def data(self, data, setting):
+        return reduce(lambda value, m: m.data(value, setting), self, data)
+
+    def prepare(self, model, setting):
+        return reduce(lambda value, m: m.prepare(value, setting), self, model)
+
+    def rate(self, factor: float, clock: Clock) -> float:
+        return reduce(lambda value, m: m.rate(value, clock), self, factor)
+
+    def weights(self, params):
+        return reduce(lambda value, m: m.weights(value), self._by_order(reverse=True), params)
+
+    def finish(self, model, setting):
+        return reduce(lambda value, m: m.finish(value, setting), self._by_order(reverse=True), model)
+
+    # Unions.
+    def modules(self, setting: Setting) -> nn.ModuleDict:
+        from torch import nn
+
+        built = {m.name: m.modules(setting) for m in self}
+        return nn.ModuleDict({name: module for name, module in built.items() if module is not None})
+
+    def groups(self, name: str, param) -> dict[str, Any]:
+        options: dict[str, Any] = {}
+        givers: dict[str, str] = {}
+        for method in self:
+            for key, value in method.groups(name, param).items():
+                if key in options:
+                    raise ConfigError(
+                        f"{givers[key]} and {method.name} both set the optimizer option '{key}' of {name}. Remove one of them."
+                    )
+                options[key], givers[key] = value, method.name
+        return options
+
+    def losses(self, view: View, clock: Clock) -> dict[str, Tensor]:
+        return {f"{m.name}/{k}": v for m in self for k, v in m.losses(view, clock).items()}
+
+    def metrics(self) -> dict[str, float]:
+        return {f"{m.name}/{k}": v for m in self for k, v in m.metrics().items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {m.name: m.state_dict() for m in self}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for method in self:
+            method.load_state_dict(state[method.name])
+
+    # Nest and wrap: the first listed is outermost.
+    @contextmanager
+    def scope(self, model, clock):
+        with ExitStack() as stack:
+            for method in self:
+                stack.enter_context(method.scope(model, clock))
+            yield
+
+    def gradient(self, compute: Callable[[], Tensor], params) -> Tensor:
+        return reduce(lambda inner, m: partial(m.gradient, inner, params), reversed(list(self)), compute)()
+
+    # Sequences.
+    def after_update(self, model, clock: Clock) -> None:
+        for method in self._by_order():
+            method.after_update(model, clock)
+
+    def after_eval(self, metrics, clock: Clock) -> bool:
+        # A list, not a generator: every method must see every evaluation.
+        return any([method.after_eval(metrics, clock) for method in self])

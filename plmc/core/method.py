@@ -1,0 +1,116 @@
+"""A compression method: a dataclass whose fields are its config, with optional hooks.
+
+Every hook has a law that says how the hooks of many methods become one (see `plmc.core.chain`); the default of each
+hook is the identity of its law. A method imports neither the trainer nor any other method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from plmc.core.clock import Clock
+    from plmc.core.setting import Setting
+    from plmc.core.view import View
+    from plmc.data.types import TaskData
+
+
+@dataclass
+class Method:
+    """Base of all methods; each hook below is the identity.
+
+    Class facts:
+
+    `needs`: what the trainer must supply: `teacher.logits`, `teacher.hidden_states`, `teacher.attentions`,
+    `teacher.scores`, `hidden_states`, `attentions`, `scores` (the student's), `fp32` (does not work in half precision).
+    `order`: 0 changes weights, 1 only watches them; judged weights and `finish` fold in reverse `order`.
+    `place`: the stage that `method=[…]` on the command line puts it in: `first` or `last`.
+    `exclusive`: roles only one method of a stage may hold, e.g. `average`, `gradient`.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+    order: ClassVar[int] = 0
+    place: ClassVar[str] = "last"
+    exclusive: ClassVar[frozenset[str]] = frozenset()
+
+    name: str = field(default="", kw_only=True, repr=False)
+    """The name in the chain; the config key gives it. Prefix of loss terms and metrics."""
+
+    def required(self) -> frozenset[str]:
+        """`needs` of this instance; override where fields switch a need on or off."""
+        return self.needs
+
+    def terms(self) -> dict[str, float]:
+        """Weight of each loss term that `losses` returns: the stage's loss is the sum of weight x term over methods."""
+        return {}
+
+    def check(self, setting: Setting) -> None:
+        """Raises ConfigError if the method cannot work here; runs before any download, on shapes alone."""
+
+    def settled(self, clock: Clock) -> int:
+        """The update from which the method no longer changes the support of the weights; averages begin after it."""
+        return 0
+
+    def data(self, data: TaskData, setting: Setting) -> TaskData:
+        """Law: fold. Replaces or extends the training rows; runs once, before the stage."""
+        return data
+
+    def prepare(self, model: nn.Module, setting: Setting) -> nn.Module:
+        """Law: fold. Changes the student before training: drop layers, insert modules. Runs again on resume."""
+        return model
+
+    def modules(self, setting: Setting) -> nn.Module | None:
+        """Law: union by name. Extra trainable modules that are not part of the exported student."""
+        return None
+
+    def groups(self, name: str, param: nn.Parameter) -> dict[str, Any]:
+        """Law: union; the same key from two methods is an error. Optimizer options of one parameter."""
+        return {}
+
+    def rate(self, factor: float, clock: Clock) -> float:
+        """Law: fold in listed order. Multiple of the base learning rate for the update after `clock.step`."""
+        return factor
+
+    def scope(self, model: nn.Module, clock: Clock) -> AbstractContextManager[None]:
+        """Law: nest, first listed outermost. Surrounds every training forward of the student."""
+        return nullcontext()
+
+    def losses(self, view: View, clock: Clock) -> dict[str, Tensor]:
+        """Law: union, then weighted sum with `terms()`. Scalars, each a mean over the batch."""
+        return {}
+
+    def gradient(self, compute: Callable[[], Tensor], params: list[nn.Parameter]) -> Tensor:
+        """Law: wrap, first listed outermost. `compute()` zeroes the gradients, runs forward and backward over the whole
+        batch and returns the loss; on return `p.grad` holds what the optimizer is to see."""
+        return compute()
+
+    def after_update(self, model: nn.Module, clock: Clock) -> None:
+        """Law: sequence, by `order`. Runs after each optimizer step; `clock.step` counts the step just made."""
+
+    def after_eval(self, metrics: Mapping[str, float], clock: Clock) -> bool:
+        """Law: sequence; any True stops the stage."""
+        return False
+
+    def weights(self, params: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Law: fold, reverse `order`. Pure: from the live weights to the judged ones, which are evaluated and saved."""
+        return params
+
+    def finish(self, model: nn.Module, setting: Setting) -> nn.Module:
+        """Law: fold, reverse `order`. Turns the judged student into what is exported."""
+        return model
+
+    def metrics(self) -> dict[str, float]:
+        """Scalars worth a curve: sparsity, rank, learning state."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a bitwise resume needs: tensors and plain Python values."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Inverse of `state_dict`; called after `prepare`."""

@@ -1,0 +1,42 @@
+"""What a loss may look at: the batch, what the student and the teacher said, and a second student forward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What one model says about a batch of B rows of T tokens.
+
+    `logits`: one tensor per head: `(B, C)` for classification, `(B, 1)` for regression, two of `(B, T)` (start, end)
+    for span extraction. `hidden_states`: layers + 1 tensors `(B, T, D)`, the embedding output first. `attentions`: one
+    `(B, H, T, T)` of probabilities per layer. `scores`: the same before mask and softmax, Q Kᵀ/√d. The last three are
+    None unless some method `needs` them.
+    """
+
+    logits: tuple[Tensor, ...]
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+    scores: tuple[Tensor, ...] | None = None
+
+
+@dataclass(frozen=True)
+class View:
+    """All that `Method.losses` may read.
+
+    `kind` is the task kind: `classification`, `regression` or `span`. `labels` is `(B,)` int64, `(B,)` float32 or
+    `(B, 2)` int64 (start and end token). `mask` is `(B, T)`, 1 on real tokens. `again()` runs a second student forward
+    on the same batch, with fresh dropout.
+    """
+
+    kind: str
+    labels: Tensor
+    mask: Tensor
+    batch: Mapping[str, Tensor]
+    student: Outputs
+    teacher: Outputs | None = None
+    again: Callable[[], Outputs] | None = None

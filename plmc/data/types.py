@@ -1,0 +1,75 @@
+"""Tokenised rows: ragged columns in one flat array each, with stable example ids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import datasets
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Rows of different lengths: row i is `values[offsets[i]:offsets[i + 1]]`. May be memory-mapped."""
+
+    values: np.ndarray
+    offsets: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        return self.values[self.offsets[row] : self.offsets[row + 1]]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Number of entries of each row, `(N,)`."""
+        return np.diff(self.offsets)
+
+
+@dataclass(frozen=True)
+class Split:
+    """N tokenised rows of one split.
+
+    `columns`: `input_ids`, and `token_type_ids` where the model's tokenizer makes them (no attention mask: every stored
+    token is real). `labels`: `(N,)` int64 or float32, `(N, 2)` int64 for spans, None if unknown. `ids`: `(N,)` int64,
+    stable over runs, unique in the split. `raw`: the text rows (`datasets.Dataset`) that predictions and submissions
+    refer to; row i came from `raw[source[i]]` (long SQuAD contexts become several rows). `fingerprint` changes whenever
+    any of the above does. `extra`: further columns the task needs to turn logits into answers (SQuAD: offsets).
+    """
+
+    columns: Mapping[str, Ragged]
+    labels: np.ndarray | None
+    ids: np.ndarray
+    raw: datasets.Dataset
+    source: np.ndarray
+    fingerprint: str
+    extra: Mapping[str, Ragged] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each row, `(N,)`."""
+        return self.columns["input_ids"].lengths
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """Tokenised splits of a task. `evaluation` is in the order of reporting; the first decides what is best.
+
+    `source`: `hub`, `local`, `embedded` or `custom`. `train` is None for a task that ships no training rows.
+    """
+
+    train: Split | None
+    evaluation: Mapping[str, Split]
+    source: str
+
+    def with_train(self, train: Split) -> TaskData:
+        """The same data with other training rows."""
+        return replace(self, train=train)

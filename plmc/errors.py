@@ -1,0 +1,31 @@
+"""The errors a user can cause. The command line prints their text and no traceback (unless `--debug`)."""
+
+
+class PlmcError(Exception):
+    """Something the user can mend. The text says what was wrong and what to type instead."""
+
+    exit_code = 1
+
+
+class ConfigError(PlmcError):
+    """A wrong key, value or combination in the configuration; found before any download or training."""
+
+    exit_code = 2
+
+
+class DataError(PlmcError):
+    """Data that is missing, malformed or does not fit the task; names file and line where there is one."""
+
+    exit_code = 3
+
+
+class HubUnreachable(PlmcError):
+    """The Hugging Face Hub does not answer and what is asked for is not in the local cache."""
+
+    exit_code = 4
+
+
+class TrainingError(PlmcError):
+    """Training cannot go on: non-finite loss, full disk, damaged checkpoint."""
+
+    exit_code = 5
