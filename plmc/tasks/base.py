@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import datasets
     import numpy as np
 
@@ -43,8 +45,18 @@ class Task:
         """Normalised text columns: `("text_a",)` or `("text_a", "text_b")`."""
         raise NotImplementedError(f"{type(self).__name__} must name its text columns")
 
-    def encode(self, rows: datasets.Dataset, tokenizer: Any, *, training: bool) -> Split:
-        """Tokenises normalised rows (see `Source.load`). Cached on disk by the fingerprint of rows, tokenizer and options."""
+    @property
+    def own_source(self) -> Source | None:
+        """Where the rows come from if the task brings its files along, whatever `data=` says; None for all others."""
+        return None
+
+    def encode(
+        self, rows: datasets.Dataset, tokenizer: Any, *, training: bool, cache: Path | None = None
+    ) -> Split:
+        """Tokenises normalised rows (see `Source.load`).
+
+        Stored in the folder `cache` (None: not at all) under the fingerprint of rows, tokenizer and options.
+        """
         raise NotImplementedError
 
     def predict(self, logits: Sequence[np.ndarray], split: Split) -> list[dict[str, Any]]:

@@ -1,0 +1,197 @@
+"""The command line. Verbs only: everything heavy is imported inside the commands, so that help answers at once."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from plmc.errors import PlmcError
+
+HYDRA = {"allow_extra_args": True, "ignore_unknown_options": True}
+EPILOG = "Words after a verb are Hydra overrides: key=value, group=option, lists as [a,b]."
+
+app = typer.Typer(
+    name="plmc", no_args_is_help=True, add_completion=True, rich_markup_mode="rich", pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Compress pre-trained language models: published methods as recipes that compose.\n\n"
+    "First steps: [bold]plmc doctor[/], [bold]plmc ls[/], [bold]plmc train recipe=tinybert task=sst2 preset=offline[/].",
+)
+
+
+def _complete(ctx: typer.Context, args: list[str], incomplete: str) -> list[str]:
+    from plmc.verbs.complete import complete
+
+    return complete(args, incomplete)
+
+
+Words = Annotated[
+    Optional[list[str]], typer.Argument(help="Overrides such as recipe=kd task=rte seed=2.", autocompletion=_complete)
+]
+
+
+@app.callback()
+def _root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
+) -> None:
+    if debug:
+        os.environ["PLMC_DEBUG"] = "1"
+    if version:
+        from plmc import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command(context_settings=HYDRA, epilog=EPILOG)
+def train(words: Words = None) -> None:
+    """Train a recipe on a task; the same command again goes on where it was cut off.
+
+    [bold]plmc train recipe=tinybert task=sst2[/]                 Hub models, Hub data
+
+    [bold]plmc train recipe=kd task=rte preset=offline[/]         no network, made-up data
+
+    [bold]plmc train recipe=kd task=rte data=local data.root=DIR[/]   GLUE files of yours
+
+    [bold]plmc train recipe=tinybert method=[gmp,swa] methods.gmp.final=0.8[/]   recipes and methods compose
+
+    [bold]plmc train -m recipe=finetune,kd seed=1,2,3[/]          a sweep; started again it skips what is finished
+
+    [bold]plmc train --cfg job recipe=kd[/]                       print the config instead
+    """
+    from plmc.jobs import launch
+
+    raise typer.Exit(launch(words or [], _command()))
+
+
+@app.command(context_settings=HYDRA, epilog=EPILOG)
+def validate(words: Words = None) -> None:
+    """Check a command without training: keys, values, conflicts, layer maps, models. Downloads no weights, no data."""
+    from plmc.verbs.show import validate as run
+
+    run(words or [])
+
+
+@app.command(context_settings=HYDRA, epilog=EPILOG)
+def show(words: Words = None) -> None:
+    """Show what a command would do: stages, the loss as a formula, settings and where each non-default came from."""
+    from plmc.verbs.show import show as run
+
+    run(words or [])
+
+
+@app.command("ls")
+def ls(
+    what: Annotated[str, typer.Argument(help="recipes, methods, tasks, models, presets, data, or all")] = "all",
+    config_dir: Annotated[Optional[Path], typer.Option("--config-dir", help="Your own config folder, listed along.")] = None,
+) -> None:
+    """List what there is: recipes, methods, tasks, models, presets."""
+    from plmc.verbs.ls import ls as run
+
+    run(what, config_dir)
+
+
+@app.command(context_settings=HYDRA)
+def evaluate(
+    run: Annotated[str, typer.Argument(help="A run (signature, its beginning, or folder) or a model folder.")],
+    words: Words = None,
+    split: Annotated[str, typer.Option(help="validation, validation_mismatched or test.")] = "validation",
+    outputs: Annotated[Path, typer.Option(help="Where runs lie.")] = Path("outputs"),
+) -> None:
+    """Score a finished run or any model folder on a task's rows.
+
+    [bold]plmc evaluate tinybert-rte[/]                            the run's own task and data
+
+    [bold]plmc evaluate my_model/ task=rte data=local data.root=DIR --split validation[/]
+    """
+    from plmc.verbs.evaluate import evaluate as score
+
+    score(run, words or [], split, outputs)
+
+
+@app.command(context_settings=HYDRA)
+def predict(
+    run: Annotated[str, typer.Argument(help="A run (signature, its beginning, or folder) or a model folder.")],
+    texts: Annotated[Optional[list[str]], typer.Argument(help="One text, or the two texts of a pair.")] = None,
+    file: Annotated[Optional[Path], typer.Option("--file", help="One text a line, or JSONL/CSV/TSV with the task's columns.")] = None,
+    out: Annotated[Optional[Path], typer.Option("--out", help="Where to write JSONL; default: standard output.")] = None,
+    glue_submission: Annotated[
+        Optional[Path], typer.Option("--glue-submission", help="Folder for the GLUE leaderboard's TSV files and zip.")
+    ] = None,
+    outputs: Annotated[Path, typer.Option(help="Where runs lie.")] = Path("outputs"),
+) -> None:
+    """Answer texts with a finished run or a model folder.
+
+    [bold]plmc predict tinybert-sst2 "a moving film"[/]
+
+    [bold]plmc predict tinybert-sst2 --file reviews.txt --out answers.jsonl[/]
+
+    [bold]plmc predict RUN1,RUN2 --glue-submission submission/[/]       the test sets of the runs' tasks
+    """
+    from plmc.verbs.predict import predict as answer
+
+    answer(run, texts or [], file, out, glue_submission, outputs)
+
+
+@app.command()
+def compare(
+    runs: Annotated[Optional[list[str]], typer.Argument(help="Runs, or filters such as task=rte recipe=kd,tinybert.")] = None,
+    baseline: Annotated[Optional[str], typer.Option(help="Arm that differences are tested against (default: finetune).")] = None,
+    plot: Annotated[Optional[Path], typer.Option("--plot", help="Draw quality against latency and size.")] = None,
+    markdown: Annotated[Optional[Path], typer.Option("--markdown", help="Write the tables as Markdown.")] = None,
+    csv: Annotated[Optional[Path], typer.Option("--csv", help="Write the tables as CSV.")] = None,
+    outputs: Annotated[Path, typer.Option(help="Where runs lie.")] = Path("outputs"),
+) -> None:
+    """One table per task: mean ± std over seeds, share of the teacher kept, size, latency, significance."""
+    from plmc.verbs.compare import compare as run
+
+    run(runs or [], baseline, plot, markdown, csv, outputs)
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000,
+    outputs: Annotated[Path, typer.Option(help="Where runs lie.")] = Path("outputs"),
+    uri: Annotated[Optional[str], typer.Option(help="Another tracking store.")] = None,
+) -> None:
+    """Open MLflow's own pages on this project's runs, at 127.0.0.1."""
+    from plmc.verbs.ui import ui as run
+
+    run(port, outputs, uri)
+
+
+@app.command()
+def doctor(outputs: Annotated[Path, typer.Option(help="Where runs lie.")] = Path("outputs")) -> None:
+    """Check this machine: versions, devices, Hub, caches, disk, and what to do about each red line."""
+    from plmc.verbs.doctor import doctor as run
+
+    raise typer.Exit(run(outputs))
+
+
+def _command() -> str:
+    return shlex.join(["plmc", *(word for word in sys.argv[1:] if word != "--debug")])
+
+
+def main() -> None:
+    """Entry point. `--debug` may stand anywhere."""
+    if "--debug" in sys.argv[1:]:
+        sys.argv = [sys.argv[0], *(word for word in sys.argv[1:] if word != "--debug")]
+        os.environ["PLMC_DEBUG"] = "1"
+    try:
+        app()
+    except PlmcError as error:
+        from plmc.console import Console
+        from plmc.jobs import report
+
+        sys.exit(report(error, Console()))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

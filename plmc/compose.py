@@ -1,0 +1,159 @@
+"""Words of the command line to a composed config, through Hydra, with errors a person can act on."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from plmc.errors import ConfigError
+from plmc.names import did_you_mean
+
+ROOT = "train"
+
+
+def conf_dir() -> Path:
+    """The folder of shipped configs: inside the installed package, or beside it in a checkout."""
+    here = Path(__file__).parent
+    for candidate in (here / "conf", here.parent / "conf"):
+        if (candidate / f"{ROOT}.yaml").is_file():
+            return candidate
+    raise ConfigError(f"plmc's configs are missing: neither {here / 'conf'} nor {here.parent / 'conf'} holds {ROOT}.yaml. Reinstall plmc.")
+
+
+def options(group: str, extra: Path | None = None) -> dict[str, Path]:
+    """Names of the options of a config group, ours and the user's, with their files."""
+    found = {}
+    for root in (conf_dir(), extra):
+        if root and (root / group).is_dir():
+            found |= {path.stem: path for path in sorted((root / group).glob("*.yaml"))}
+    return dict(sorted(found.items()))
+
+
+def split_words(words: Sequence[str]) -> tuple[list[str], Path | None]:
+    """Overrides, and the user's own config folder (`--config-dir DIR`), from the words after the verb."""
+    overrides, extra, words = [], None, list(words)
+    while words:
+        word = words.pop(0)
+        if word in ("--config-dir", "-cd"):
+            if not words:
+                raise ConfigError("--config-dir needs a folder: --config-dir my_conf")
+            extra = Path(words.pop(0))
+        elif word.startswith("--config-dir="):
+            extra = Path(word.split("=", 1)[1])
+        else:
+            overrides.append(word)
+    if extra is not None and not extra.is_dir():
+        raise ConfigError(f"--config-dir {extra}: no such folder.")
+    return overrides, extra
+
+
+def compose(words: Sequence[str]) -> Any:
+    """The composed DictConfig of one run (no sweeps)."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    overrides, extra = split_words(words)
+    flags = [word for word in overrides if word.startswith("-")]
+    if flags:
+        raise ConfigError(f"{flags[0]} is not understood here; overrides look like key=value.")
+    if extra is not None:
+        overrides = [*overrides, f"hydra.searchpath=[file://{extra.resolve()}]"]
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(conf_dir().resolve()), version_base="1.3"):
+            return hydra_compose(ROOT, overrides=overrides, return_hydra_config=False)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain(error, overrides, extra)) from error
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """Resolved plain containers. Raises ConfigError for a value that must be given and is not."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", "") or ""
+        if "Missing mandatory value" in str(error):
+            raise ConfigError(f"{key} must be given: {key}=…") from error
+        raise ConfigError(f"{key}: {str(error).splitlines()[0]}") from error
+
+
+def single_runs(words: Sequence[str]) -> list[list[str]]:
+    """The override lists that a sweep stands for, each value varied alone; the words themselves if there is no sweep.
+
+    Enough to find every wrong name before the first job starts, without composing the whole product.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    overrides, extra = split_words(words)
+    tail = ["--config-dir", str(extra)] if extra else []
+    try:
+        parsed = OverridesParser.create().parse_overrides([w for w in overrides if not w.startswith("-")])
+    except HydraException as error:
+        raise ConfigError(explain(error, overrides, extra)) from error
+    choices = []
+    for override in parsed:
+        if override.is_sweep_override() and not override.is_hydra_override():
+            key = override.get_key_element()
+            try:
+                values = list(itertools.islice(override.sweep_string_iterator(), 100))
+            except Exception:  # intervals and the like belong to a sweeper plug-in, which checks them itself
+                continue
+            choices.append([f"{key}={value}" for value in values])
+        else:
+            choices.append([override.input_line])
+    first = [choice[0] for choice in choices]
+    runs = [first + tail]
+    for i, choice in enumerate(choices):
+        runs += [[*first[:i], value, *first[i + 1 :], *tail] for value in choice[1:]]
+    return runs
+
+
+def explain(error: Exception, overrides: Sequence[str], extra: Path | None = None) -> str:
+    """One clear message for what Hydra refused, with the nearest right name."""
+    text = str(error)
+    cause = error.__cause__
+    if missing := re.search(r"Could not (?:find|load) '(?P<group>[\w/]+)/(?P<name>[^']+)'", text):
+        group, name = missing["group"], missing["name"]
+        return f"{group}={name}: there is no such {group}.{did_you_mean(name, options(group, extra))}"
+    if wrong := re.search(r"Could not override '(?P<key>[^']+)'", text):
+        return _unknown_key(wrong["key"], overrides, extra)
+    if wrong := re.search(r"Key '(?P<key>[^']+)' is not in struct", text):
+        return _unknown_key(getattr(cause or error, "full_key", None) or wrong["key"], overrides, extra)
+    if group := re.search(r"Could not override '?(?P<key>[\w/@.]+)'?\.?\s*No match in the defaults list", text):
+        return _unknown_key(group["key"], overrides, extra)
+    return " ".join(line.strip() for line in text.splitlines() if line.strip() and "hydra.cc" not in line)[:500]
+
+
+def _unknown_key(key: str, overrides: Sequence[str], extra: Path | None) -> str:
+    from omegaconf import OmegaConf
+
+    *parents, last = key.split(".")
+    # Compose what was asked for without the keys that are wrong, to know what could have been meant.
+    groups = [word for word in overrides if re.match(r"^(task|data|teacher|student|recipe|method|tracking|preset)=", word)]
+    tail = ["--config-dir", str(extra)] if extra else []
+    try:
+        node: Any = OmegaConf.to_container(compose([*groups, *tail]) if groups or overrides else compose([]), resolve=False)
+    except (ConfigError, RecursionError):
+        return f"{key}: there is no such key."
+    known_path = []
+    for part in parents:
+        if not isinstance(node, dict) or part not in node:
+            choices = list(node) if isinstance(node, dict) else []
+            if ".".join([*known_path, part]).startswith("methods."):
+                return f"{key}: method {part} is not part of this run. Add it: method=[{part}]."
+            where = ".".join(known_path) or "the config"
+            return f"{key}: {where} has no key {part}.{did_you_mean(part, choices)}"
+        node = node[part]
+        known_path.append(part)
+    choices = [k for k in node if not str(k).startswith("_")] if isinstance(node, dict) else []
+    return f"{key}: there is no such key.{did_you_mean(last, choices)}"

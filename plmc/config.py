@@ -1,0 +1,268 @@
+"""From composed YAML to a `Run`: objects built, conflicts refused, identity computed. Nothing is downloaded here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from plmc.core.method import Method
+from plmc.core.stage import Recipe, Stage
+from plmc.errors import ConfigError
+from plmc.models import ModelSpec
+from plmc.names import did_you_mean
+from plmc.tasks.base import Source, Task
+
+# What does not change the result, hence not the identity, of a run.
+EXCLUDED = (
+    "tracking", "output_dir", "threads", "device", "checkpoint", "log_every", "force", "latency_rows", "preset", "hydra",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherSpec(ModelSpec):
+    """The teacher: a model, and how it is fine-tuned unless `checkpoint` names one that already is.
+
+    `label_order`: for each of the task's labels, the column of the checkpoint's logits.
+    """
+
+    name: str | None
+    checkpoint: str | None = None
+    label_order: tuple[int, ...] | None = None
+    seed: int = 1
+    epochs: float = 3
+    batch_size: int = 32
+    lr: float = 5e-5
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a teacher at all."""
+        return self.name is not None or self.checkpoint is not None
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Caps that shrink any recipe: passes over the original rows and updates per stage, training and evaluation rows."""
+
+    epochs: float | None = None
+    steps: int | None = None
+    train_rows: int | None = None
+    eval_rows: int | None = None
+
+    def __post_init__(self):
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None and value <= 0:
+                raise ConfigError(f"budget.{field.name}={value} must be greater than 0, or null.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Everything about one training run. `config` is the resolved plain config, `signature` names its folder."""
+
+    config: Mapping[str, Any]
+    signature: str
+    task: Task
+    source: Source
+    teacher: TeacherSpec
+    student: ModelSpec
+    recipe: Recipe
+    budget: Budget
+    seed: int
+    role: str = "student"
+    command: str = ""
+
+    @property
+    def output_dir(self) -> Path:
+        """Root of runs, teachers, caches and the MLflow store."""
+        return Path(self.config["output_dir"])
+
+    @property
+    def folder(self) -> Path:
+        """The folder of this run."""
+        return self.output_dir / ("teachers" if self.role == "teacher" else "") / self.signature
+
+    @property
+    def cache(self) -> Path:
+        """Tokenised rows and teacher outputs, shared by all runs of `output_dir`."""
+        return self.output_dir / "cache"
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What all methods of all stages need."""
+        return frozenset().union(*(m.required() for stage in self.recipe.stages for m in stage.methods.values()))
+
+    @property
+    def learns_from_teacher(self) -> bool:
+        """Whether some stage looks at a fine-tuned teacher."""
+        return any(
+            need.startswith("teacher.")
+            for stage in self.recipe.stages
+            if stage.teacher == "finetuned"
+            for m in stage.methods.values()
+            for need in m.required()
+        )
+
+
+def build(node: Any, where: str) -> Any:
+    """The object a config node describes with `_target_`; errors name the key and the nearest right one."""
+    from hydra.errors import InstantiationException
+    from hydra.utils import get_class, instantiate
+
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        raise ConfigError(f"{where} has no _target_: it must name the class it configures.")
+    try:
+        cls = get_class(node["_target_"])
+    except Exception as error:  # a wrong import path raises whatever the import raises
+        raise ConfigError(f"{where}._target_={node['_target_']} cannot be imported: {error}") from error
+    names = {f.name for f in fields(cls) if f.init}
+    for key in node:
+        if key not in names and not key.startswith("_"):
+            raise ConfigError(f"{where}.{key}: {cls.__name__} has no such field.{did_you_mean(key, names)}")
+    try:
+        return instantiate(dict(node), _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, ConfigError):
+            raise ConfigError(f"{where}: {cause}") from error
+        text = str(cause or error).splitlines()[0]
+        raise ConfigError(f"{where}: {text}") from error
+
+
+def _stages(config: Mapping[str, Any]) -> tuple[Stage, ...]:
+    """Stages with defaults from `train` and the command line's methods put where they belong."""
+    described = config["recipe"].get("stages") or {}
+    if not described:
+        raise ConfigError("recipe has no stages.")
+    names = list(described)
+    methods = {name: dict(described[name].get("methods") or {}) for name in names}
+    for key, node in config["methods"].items():
+        method: Method = build(node, f"methods.{key}")
+        target = names[0] if method.place == "first" else names[-1]
+        if key in methods[target]:
+            # The recipe has the method already: the command line's fields win.
+            node = {**methods[target][key], **node}
+        methods[target][key] = node
+    allowed = {f.name for f in fields(Stage)} - {"name"}
+    stages = []
+    for name in names:
+        values = {key: value for key, value in described[name].items() if key != "methods"}
+        for key in values:
+            if key not in allowed:
+                raise ConfigError(f"recipe.stages.{name}.{key}: a stage has no such field.{did_you_mean(key, allowed)}")
+        values = {**config["train"], **{k: v for k, v in values.items() if v is not None}}
+        built = {}
+        for key, node in methods[name].items():
+            if node is not None:
+                built[key] = build(node, f"recipe.stages.{name}.methods.{key}")
+                built[key].name = key
+        try:
+            stages.append(Stage(name=name, methods=built, **values))
+        except TypeError as error:
+            raise ConfigError(f"recipe.stages.{name}: {error}") from error
+    return tuple(stages)
+
+
+def signature_of(config: Mapping[str, Any]) -> str:
+    """Readable prefix and a hash of everything in the config that can change the result."""
+    kept = {key: value for key, value in config.items() if key not in EXCLUDED}
+    digest = hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:10]
+    return f"{config['recipe']['name']}-{config['task']['name']}-{config['seed']}-{digest}"
+
+
+def resolve(config: Mapping[str, Any], *, role: str = "student", command: str = "") -> Run:
+    """A `Run` from the composed config as plain containers. Raises ConfigError for whatever cannot work."""
+    config = json.loads(json.dumps(config))  # plain, ours, and proof that it can be stored
+    config["output_dir"] = os.path.abspath(os.path.expanduser(config["output_dir"]))
+    if config["data"].get("root"):
+        config["data"]["root"] = os.path.abspath(os.path.expanduser(config["data"]["root"]))
+    task = build(config["task"], "task")
+    source = task.own_source or build(config["data"], "data")
+    teacher = build(config["teacher"], "teacher")
+    if config["student"].get("name") is None:
+        raise ConfigError("there is no teacher to take the student's layers from; name the student: student=base student.name=…")
+    student = build(config["student"], "student")
+    _check_values(config)
+    stages = _stages(config)
+    described = {k: v for k, v in config["recipe"].items() if k in ("name", "title", "paper", "requires", "notes")}
+    recipe = Recipe(stages=stages, **described)
+    budget = Budget(**config["budget"])
+    run = Run(
+        config=config, signature="", task=task, source=source, teacher=teacher, student=student, recipe=recipe,
+        budget=budget, seed=config["seed"], role=role, command=command,
+    )
+    config["precision"] = _precision(run)
+    if not run.learns_from_teacher:
+        # The teacher is not looked at, so it is no part of this run's identity.
+        kept = {**config, "teacher": None}
+    else:
+        kept = config
+    object.__setattr__(run, "signature", signature_of(kept))
+    return run
+
+
+def _check_values(config: Mapping[str, Any]) -> None:
+    if config["precision"] not in ("auto", "fp32", "bf16", "fp16"):
+        raise ConfigError(f"precision={config['precision']}; use auto, fp32, bf16 or fp16.")
+    if config["device"] not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"device={config['device']}; use auto, cpu or cuda.")
+    if not isinstance(config["seed"], int) or config["seed"] < 0:
+        raise ConfigError(f"seed={config['seed']} must be a whole number, 0 or more.")
+    if config["log_every"] < 1:
+        raise ConfigError(f"log_every={config['log_every']} must be at least 1.")
+
+
+def _precision(run: Run) -> str:
+    """The precision that `auto` stands for here. Methods that half precision breaks get fp32, or a refusal."""
+    import torch
+
+    asked = run.config["precision"]
+    if "fp32" in run.needs:
+        if asked in ("bf16", "fp16"):
+            names = [m.name for stage in run.recipe.stages for m in stage.methods.values() if "fp32" in m.required()]
+            raise ConfigError(f"{', '.join(names)} does not work in {asked}: its effect is below what {asked} can hold. Use precision=fp32.")
+        return "fp32"
+    if asked != "auto":
+        return asked
+    if run.config["device"] != "cpu" and torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    # Without matrix units for it, bf16 on a CPU is emulated and slower.
+    return "bf16" if torch.cpu._is_amx_tile_supported() else "fp32"
+
+
+def teacher_run(run: Run) -> Run:
+    """The run that fine-tunes the teacher of `run`: one per (model, task, data, seed, budget of rows)."""
+    spec = run.teacher
+    given = run.config["teacher"]
+    config = {
+        **{key: run.config[key] for key in run.config},
+        "seed": spec.seed,
+        "precision": run.config["precision"] if run.config["precision"] != "fp16" else "fp32",
+        "teacher": {"_target_": given["_target_"], "name": None},
+        "student": {
+            "_target_": "plmc.models.ModelSpec",
+            **{key: given.get(key) for key in ("name", "layers", "shape")}, "pick": given.get("pick", "alternate"),
+        },
+        "recipe": {
+            "name": "teacher", "title": "Fine-tuned teacher", "paper": "",
+            "stages": {
+                "finetune": {
+                    "epochs": spec.epochs, "batch_size": spec.batch_size, "lr": spec.lr, "schedule": "linear",
+                    "weight_decay": 0.01, "warmup": "6%", "clip": 1.0, "eval_every": "1ep", "select": "best",
+                    "methods": {"task": {"_target_": "plmc.methods.distill.task_loss.TaskLoss"}},
+                }
+            },
+        },
+        "methods": {},
+        "compile": False,
+        # Only the rows are shared with the students' budget: how long the teacher trains is its own affair.
+        "budget": {**run.config["budget"], "epochs": None, "steps": run.config["budget"]["steps"]},
+        "train": {"epochs": 3, "micro_batch": run.config["train"]["micro_batch"]},
+        "preset": None,
+        "force": False,
+    }
+    return resolve(config, role="teacher", command=run.command)

@@ -1,0 +1,94 @@
+"""A stage: methods, optimizer, schedule and budget. A recipe: stages in order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from plmc.core.clock import Clock, Point, parse_point
+from plmc.core.method import Method
+from plmc.errors import ConfigError
+
+
+@dataclass(kw_only=True)
+class Stage:
+    """One stretch of training with its own optimizer.
+
+    `methods`: by name, in listed order. `epochs`: passes over the stage's rows; `steps` (updates) wins where given.
+    `batch_size`: rows of an update; `micro_batch`: rows of one forward (null = all), gradients of the parts are summed
+    with weights so that the update equals the large batch. `lr`: peak rate; `schedule`: a name of
+    `transformers.get_scheduler`; `warmup`: a moment such as 6%. `clip`: largest joint gradient norm (0 = off).
+    `eval_every`: a moment that repeats; `select`: `best` keeps the best evaluated weights by the task's first metric,
+    `last` the final ones; `patience`: evaluations without a new best before the stage ends early (null = never).
+    `carry`: methods whose state goes on to the same-named method of the next stage. `data`: `task` rows or `corpus`
+    (unlabelled text, see `corpus`). `teacher`: `finetuned`, or `pretrained` for general distillation.
+    """
+
+    name: str
+    methods: Mapping[str, Method]
+    epochs: float = 3
+    steps: int | None = None
+    batch_size: int = 32
+    micro_batch: int | None = None
+    lr: float = 5e-5
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    schedule: str = "linear"
+    warmup: Point = "6%"
+    clip: float = 1.0
+    eval_every: Point = "1ep"
+    select: str = "best"
+    patience: int | None = None
+    carry: tuple[str, ...] = ()
+    data: str = "task"
+    corpus: str | None = None
+    corpus_rows: int | None = None
+    teacher: str = "finetuned"
+
+    def __post_init__(self):
+        def positive(name: str, value: float | None) -> None:
+            if value is not None and value <= 0:
+                raise ConfigError(f"stage {self.name}: {name}={value} must be greater than 0.")
+
+        for name in ("steps", "batch_size", "micro_batch", "patience", "corpus_rows"):
+            value = getattr(self, name)
+            positive(name, value)
+            if value is not None and value != int(value):
+                raise ConfigError(f"stage {self.name}: {name}={value} must be a whole number.")
+        positive("epochs", self.epochs)
+        if self.lr < 0 or self.weight_decay < 0 or self.clip < 0:
+            raise ConfigError(f"stage {self.name}: lr, weight_decay and clip cannot be negative.")
+        for name, allowed in (
+            ("select", ("best", "last")), ("data", ("task", "corpus")), ("teacher", ("finetuned", "pretrained")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise ConfigError(f"stage {self.name}: {name}={getattr(self, name)!r}; use {' or '.join(allowed)}.")
+        if self.data == "corpus" and not self.corpus:
+            raise ConfigError(f"stage {self.name}: data=corpus needs text: corpus=FILE.txt, corpus=embedded or a Hub id.")
+        parse_point(self.warmup)
+        if parse_point(self.eval_every)[0] <= 0:
+            raise ConfigError(f"stage {self.name}: eval_every={self.eval_every!r} must be greater than 0.")
+
+    def clock(self, rows: int, cap: int | None = None) -> Clock:
+        """The clock at step 0 for `rows` training rows; no more than `cap` updates."""
+        per_epoch = max(1, math.ceil(rows / self.batch_size))
+        total = self.steps if self.steps is not None else max(1, math.ceil(self.epochs * per_epoch - 1e-9))
+        return Clock(0, min(total, cap) if cap else total, per_epoch)
+
+
+@dataclass(kw_only=True)
+class Recipe:
+    """A named sequence of stages. `title`, `paper`: for tables and model cards."""
+
+    name: str
+    stages: tuple[Stage, ...]
+    title: str = ""
+    paper: str = ""
+    requires: str = ""
+    notes: tuple[str, ...] = field(default_factory=tuple)
+
+    def __post_init__(self):
+        if not self.stages:
+            raise ConfigError(f"recipe {self.name} has no stages.")

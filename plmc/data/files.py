@@ -1,0 +1,43 @@
+"""The user's own tables: .csv, .tsv, .jsonl or .parquet, one file a split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from plmc.data.rows import class_map, normalise
+from plmc.data.tables import read_table
+from plmc.tasks.base import Source, Task
+
+if TYPE_CHECKING:
+    import datasets
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files(Source):
+    """Reads the files that `task=custom` names; the task brings this source along, whatever `data=` says.
+
+    `columns`: the one or two text columns. `label`: the label column; only the test file may lack it.
+    """
+
+    name: str = "custom"
+    train: str | None = None
+    validation: str | None = None
+    test: str | None = None
+    columns: tuple[str, ...] = ()
+    label: str = "label"
+
+    def load(self, task: Task) -> dict[str, datasets.Dataset]:
+        named = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {
+            split: normalise(
+                read_table(Path(path).expanduser()),
+                self.columns,
+                self.label,
+                classes=class_map(task.labels) if task.kind == "classification" else None,
+                hidden=split == "test",
+            )
+            for split, path in named.items()
+            if path
+        }

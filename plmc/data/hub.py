@@ -1,0 +1,96 @@
+"""GLUE and SQuAD from the Hugging Face Hub or its local cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+
+import datasets
+import numpy as np
+
+from plmc.data.reach import hub_reachable
+from plmc.data.squad_json import FEATURES
+from plmc.errors import ConfigError, DataError, HubUnreachable
+from plmc.tasks.base import Source, Task
+from plmc.tasks.glue import GLUE
+
+_SPLITS = {"validation_matched": "validation", "test_matched": "test"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hub(Source):
+    """Loads nyu-mll/glue, rajpurkar/squad and rajpurkar/squad_v2 with `datasets.load_dataset`.
+
+    Raises HubUnreachable, within three seconds, if the Hub does not answer and the data are not in the local cache.
+    """
+
+    name: str = "hub"
+
+    def load(self, task: Task) -> dict[str, datasets.Dataset]:
+        if task.name in GLUE:
+            loaded = fetch("nyu-mll/glue", task.name)
+            return {_SPLITS.get(split, split): _glue_rows(rows, task) for split, rows in loaded.items()}
+        if task.kind == "span":
+            loaded = fetch("rajpurkar/squad" if task.version == "1.1" else "rajpurkar/squad_v2")
+            return {split: _squad_rows(rows) for split, rows in loaded.items()}
+        raise ConfigError(f"data=hub knows GLUE and SQuAD, not {task.name!r}. For files of your own: task=custom.")
+
+
+def fetch(path: str, config: str | None = None) -> Mapping[str, datasets.Dataset]:
+    """`load_dataset(path, config)`, from the cache alone if the Hub does not answer. Raises HubUnreachable."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    reason = hub_reachable()
+    try:
+        with _offline() if reason else nullcontext():
+            return datasets.load_dataset(path, config)
+    except (OSError, HfHubHTTPError, ValueError) as error:
+        # The cache's builder raises ValueError for a configuration that was never fetched.
+        raise HubUnreachable(_way_out(path, config, reason or f"the download failed: {error}")) from error
+
+
+def _way_out(path: str, config: str | None, reason: str) -> str:
+    wanted = path + (f" ({config})" if config else "")
+    arguments = f"'{path}'" + (f", '{config}'" if config else "")
+    return (
+        f"{wanted} is not in the local cache, and the Hub cannot help: {reason}. Three ways out:\n"
+        "  data=local data.root=DIR   read the files of the original release from a folder\n"
+        "  data=embedded              the small samples that come with plmc, for trying things out\n"
+        "  HF_HUB_OFFLINE=1           with a filled cache: where there is a network, run\n"
+        f'                             python -c "from datasets import load_dataset; load_dataset({arguments})"\n'
+        "                             and copy ~/.cache/huggingface here (or point HF_HOME to the copy)"
+    )
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    # load_dataset has no argument for this, and its own retries would take most of a minute.
+    before = datasets.config.HF_HUB_OFFLINE
+    datasets.config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        datasets.config.HF_HUB_OFFLINE = before
+
+
+def _glue_rows(rows: datasets.Dataset, task: Task) -> datasets.Dataset:
+    labels = rows.features["label"]
+    if isinstance(labels, datasets.ClassLabel) and tuple(labels.names) != task.labels:
+        raise DataError(f"{task.name}: the Hub's classes are {labels.names}, plmc expects {list(task.labels)}.")
+    table = rows.with_format("arrow")[:]
+    columns = {"id": np.arange(len(rows), dtype=np.int64)}
+    for target, name in zip(("text_a", "text_b"), GLUE[task.name].columns, strict=False):
+        columns[target] = table.column(name)
+    values = table.column("label").to_numpy()
+    # The Hub writes -1 where the labels of a test split are hidden.
+    if not np.all(values == -1):
+        columns["label"] = values.astype(np.float32 if task.kind == "regression" else np.int64)
+    return datasets.Dataset.from_dict(columns)
+
+
+def _squad_rows(rows: datasets.Dataset) -> datasets.Dataset:
+    table = rows.with_format("arrow")[:]
+    renamed = {"key": "id", "title": "title", "text_a": "question", "text_b": "context", "answers": "answers"}
+    columns = {target: table.column(name) for target, name in renamed.items()}
+    return datasets.Dataset.from_dict({"id": np.arange(len(rows), dtype=np.int64), **columns}, features=FEATURES)

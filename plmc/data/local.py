@@ -1,0 +1,39 @@
+"""GLUE and SQuAD from files on this computer, laid out as their authors release them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from plmc.data.find import data_root
+from plmc.data.glue_files import LAYOUTS, load_glue
+from plmc.data.squad_json import load_squad
+from plmc.errors import ConfigError
+from plmc.tasks.base import Source, Task
+
+if TYPE_CHECKING:
+    import datasets
+
+
+@dataclass(frozen=True, kw_only=True)
+class Local(Source):
+    """Reads the GLUE folder (`SST-2/train.tsv`, ...) and SQuAD's JSON files, plain or .gz.
+
+    `root`: the folder that holds them, or that holds `glue` and `squad`. `files`: file names of single splits, e.g.
+    `data.files.train=train_20k.tsv`; needed where a split has several files and none is called `train.tsv`.
+
+    Raises DataError if a folder, file or column is missing or a row is malformed, with file and line.
+    """
+
+    name: str = "local"
+    root: str | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    def load(self, task: Task) -> dict[str, datasets.Dataset]:
+        root = data_root(self.root)
+        if task.name in LAYOUTS:
+            return load_glue(root, task, self.files)
+        if task.kind == "span":
+            return load_squad(root, task.version, self.files)
+        raise ConfigError(f"data=local knows GLUE and SQuAD, not {task.name!r}. For files of your own: task=custom.")

@@ -1,0 +1,144 @@
+"""Transformer-layer distillation of TinyBERT: embeddings, hidden states, attention scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from plmc.core.clock import Clock
+from plmc.core.method import Method
+from plmc.core.setting import Setting
+from plmc.core.view import View
+from plmc.errors import ConfigError
+from plmc.losses.attention import attention_score_mse, unpadded_columns
+from plmc.losses.hidden import hidden_mse
+from plmc.methods.distill.layer_map import layer_map
+
+MODES = ("paper", "official_code")
+PROJECTIONS = ("auto", "always", "never")
+
+
+@dataclass
+class LayersKD(Method):
+    """Each student layer imitates one teacher layer.
+
+    L = λ_e MSE(E_S W_e, E_T) + Σ_{m=1..M} [λ_h MSE(H_S^m W_h, H_T^g(m)) + λ_a (1/h) Σ_i MSE(A_S^i, A_T^i)]
+    (Jiao et al. 2019, arXiv 1909.10351, Eqs. 7 to 9, 11); E, H: `(B, T, D)`, E after its LayerNorm; A = Q Kᵀ/√d before
+    the softmax, `(B, H, T, T)`.
+
+    `attention`, `hidden`, `embedding`: the λ, 1 in the paper; 0 leaves a term out, with all it needs. `map`: see
+    `layer_map`. `projection`: `always` as in the paper, which has a W whatever the widths; `never`; `auto`: only if
+    widths differ (`mode=official_code`: always). Terms: `attention`, `hidden`, `embedding`. Needs hidden states and
+    scores of both models, and as many heads in both for attention. The head of the student gets no gradient.
+
+    `mode=paper`: one W without bias for the embedding and one for each layer; the mean of a sentence runs over its real
+    tokens (the paper does not speak of padding), then over sentences. `mode=official_code`: one linear map with bias
+    for the embedding and all layers; scores of padded columns count as 0; the mean runs over all positions, padding
+    included, so the loss of a row depends on the longest row of its batch.
+
+    Composes badly with methods that change the number of layers or heads during the stage, and with teacher caches of
+    logits. Errors: ConfigError on unknown modes, maps that do not fit, unequal heads, widths without a projection.
+    """
+
+    attention: float = 1.0
+    hidden: float = 1.0
+    embedding: float = 1.0
+    map: str | Sequence[int] = "uniform"
+    mode: str = "paper"
+    projection: str = "auto"
+
+    _projections: nn.ModuleDict = field(default_factory=nn.ModuleDict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for key, allowed in (("mode", MODES), ("projection", PROJECTIONS)):
+            if getattr(self, key) not in allowed:
+                raise ConfigError(
+                    f"layers KD: {key}={getattr(self, key)!r} is unknown. Use one of: {', '.join(allowed)}."
+                )
+        for key in ("attention", "hidden", "embedding"):
+            if getattr(self, key) < 0:
+                raise ConfigError(f"layers KD: {key}={getattr(self, key)} is a weight; use 0 to leave the term out.")
+
+    def terms(self) -> dict[str, float]:
+        weights = {"attention": self.attention, "hidden": self.hidden, "embedding": self.embedding}
+        return {name: weight for name, weight in weights.items() if weight}
+
+    def required(self) -> frozenset[str]:
+        outputs = set()
+        if self.attention:
+            outputs |= {"scores", "teacher.scores"}
+        if self.hidden or self.embedding:
+            outputs |= {"hidden_states", "teacher.hidden_states"}
+        return frozenset(outputs)
+
+    def check(self, setting: Setting) -> None:
+        if not self.terms():
+            return
+        student, teacher = setting.student, setting.teacher
+        layer_map(self.map, student=student.layers, teacher=teacher.layers)
+        if self.attention and student.heads != teacher.heads:
+            raise ConfigError(
+                f"{self.name}: attention is compared head by head, but the student has {student.heads} heads and the "
+                f"teacher {teacher.heads}. Set methods.{self.name}.attention=0, or take a student with {teacher.heads}."
+            )
+        if (self.hidden or self.embedding) and self.projection == "never" and student.width != teacher.width:
+            raise ConfigError(
+                f"{self.name}: the student is {student.width} wide and the teacher {teacher.width}, which needs a "
+                f"projection. Set methods.{self.name}.projection=auto."
+            )
+
+    def modules(self, setting: Setting) -> nn.Module | None:
+        self._projections = nn.ModuleDict(self._build(setting))
+        return self._projections if len(self._projections) else None
+
+    def _build(self, setting: Setting) -> dict[str, nn.Module]:
+        if not (self.hidden or self.embedding) or self.projection == "never":
+            return {}
+        narrow, wide = setting.student.width, setting.teacher.width
+        if self.mode == "official_code":
+            return {"fit_dense": nn.Linear(narrow, wide)}
+        if self.projection == "auto" and narrow == wide:
+            return {}
+        built: dict[str, nn.Module] = {}
+        if self.embedding:
+            built["embedding"] = nn.Linear(narrow, wide, bias=False)
+        if self.hidden:
+            layers = range(setting.student.layers)
+            built["hidden"] = nn.ModuleList(nn.Linear(narrow, wide, bias=False) for _ in layers)
+        return built
+
+    def losses(self, view: View, clock: Clock) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = {}
+        if self.attention:
+            student, teacher = view.student.scores, view.teacher.scores
+            layers = layer_map(self.map, student=len(student), teacher=len(teacher))[1:]
+            losses["attention"] = sum(
+                self._attention(own, teacher[layer - 1], view.mask) for own, layer in zip(student, layers, strict=True)
+            )
+        if self.hidden or self.embedding:
+            student, teacher = view.student.hidden_states, view.teacher.hidden_states
+            layers = layer_map(self.map, student=len(student) - 1, teacher=len(teacher) - 1)
+            mask = view.mask if self.mode == "paper" else None
+            if self.embedding:
+                losses["embedding"] = hidden_mse(self._project(0, student[0]), teacher[0], mask)
+            if self.hidden:
+                losses["hidden"] = sum(
+                    hidden_mse(self._project(m, student[m]), teacher[layer], mask)
+                    for m, layer in enumerate(layers[1:], start=1)
+                )
+        return losses
+
+    def _attention(self, student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
+        if self.mode == "paper":
+            return attention_score_mse(student, teacher, mask)
+        return attention_score_mse(unpadded_columns(student, mask), unpadded_columns(teacher, mask))
+
+    def _project(self, layer: int, states: Tensor) -> Tensor:
+        """Hidden states of student layer `layer` (0: embedding) in the width of the teacher."""
+        if "fit_dense" in self._projections:
+            return self._projections["fit_dense"](states)
+        if layer == 0:
+            return self._projections["embedding"](states) if "embedding" in self._projections else states
+        return self._projections["hidden"][layer - 1](states) if "hidden" in self._projections else states

@@ -1,0 +1,67 @@
+"""Knowledge distillation on logits (Hinton, Vinyals, Dean 2015)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from plmc.core.clock import Clock
+from plmc.core.method import Method
+from plmc.core.view import View
+from plmc.errors import ConfigError
+from plmc.losses.kl import kd_kl
+from plmc.losses.task import task_loss
+
+
+@dataclass
+class LogitKD(Method):
+    """The student learns from gold labels and from the teacher's softened distribution.
+
+    L = alpha · CE(y, z_S) + (1 - alpha) · T² · KL(softmax(z_T / T) ‖ softmax(z_S / T)) (Hinton et al. 2015,
+    arXiv 1503.02531, Section 2). `alpha`: weight of the gold labels, 0 to 1; papers that speak of the hardness h of
+    distillation mean 1 - alpha. `temperature`: T > 0. Neither default is from the paper, which fixes no values.
+
+    Terms: `ce` and `kl`; a term of weight 0 is neither computed nor declared, and at alpha = 1 no teacher is needed.
+    Needs `teacher.logits`; a cache of them suffices. Spans: mean of start and end, padded positions excluded.
+    Composes badly with `TaskLoss` (a second gold term) and with input perturbations that the teacher does not see.
+
+    - Regression has no distribution over classes: `kl` is then the squared error to the teacher's score, and the
+      temperature plays no part.
+
+    Errors: ConfigError on alpha outside 0 to 1 or a temperature that is not positive.
+    """
+
+    temperature: float = 2.0
+    alpha: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha <= 1:
+            raise ConfigError(f"logit KD: alpha={self.alpha} is the weight of the gold labels; it lies in 0 to 1.")
+        if not self.temperature > 0:
+            raise ConfigError(f"logit KD: temperature={self.temperature} must be positive; 1 changes no logits.")
+
+    def terms(self) -> dict[str, float]:
+        weights = {"ce": self.alpha, "kl": 1 - self.alpha}
+        return {name: weight for name, weight in weights.items() if weight}
+
+    def required(self) -> frozenset[str]:
+        return frozenset({"teacher.logits"} if "kl" in self.terms() else ())
+
+    def losses(self, view: View, clock: Clock) -> dict[str, Tensor]:
+        terms = self.terms()
+        losses = {}
+        if "ce" in terms:
+            losses["ce"] = task_loss(view.kind, view.student.logits, view.labels, view.mask)
+        if "kl" in terms:
+            losses["kl"] = self._to_teacher(view)
+        return losses
+
+    def _to_teacher(self, view: View) -> Tensor:
+        pairs = list(zip(view.student.logits, view.teacher.logits, strict=True))
+        if view.kind == "regression":
+            return F.mse_loss(*pairs[0])
+        open_positions = view.mask if view.kind == "span" else None
+        heads = [kd_kl(s, t, temperature=self.temperature, mask=open_positions) for s, t in pairs]
+        return sum(heads) / len(heads)

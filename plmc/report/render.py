@@ -1,0 +1,165 @@
+"""A comparison on screen, as Markdown and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import rich.table
+    from rich.console import Console, ConsoleOptions, RenderableType
+
+    from plmc.report.compare import Row, Spread, Table
+
+ARM_WIDTH, GAP = 22, 2
+"""Characters that the first column keeps at least, and between two columns."""
+
+Column = tuple[str, "Callable[[Row], str]"]
+
+
+def columns(table: Table) -> list[Column]:
+    """Headings and cells; a column that no row fills is left out. Metrics in points of 100, sizes in units of 10^6."""
+    names = list(dict.fromkeys(name for row in table.rows for name in row.metrics))
+    wanted: list[Column] = [
+        ("arm", lambda row: f"{row.label} (baseline)" if row.is_baseline else row.label),
+        ("seeds", lambda row: str(row.seeds)),
+        *((name, lambda row, name=name: plus_minus(row.metrics.get(name), 100)) for name in names),
+        ("diff [95 % CI]", _difference),
+        ("p", lambda row: p_value(row.difference.p) if row.difference else ""),
+        ("kept %", lambda row: plus_minus(row.kept, 100, 1)),
+        ("params M", lambda row: number(row.parameters, 1e-6)),
+        ("nonzero M", lambda row: number(row.nonzero, 1e-6)),
+        ("size MB", lambda row: number(row.size_bytes, 1e-6)),
+        ("sparsity %", lambda row: number(row.sparsity, 100)),
+        ("latency ms", lambda row: plus_minus(row.latency_ms, 1, 2)),
+        ("speed-up", lambda row: number(row.speedup[0] if row.speedup else None, 1, 2, "x")),
+        ("train min", lambda row: number(row.minutes[0] if row.minutes else None, 1)),
+    ]
+    return [(head, cell) for head, cell in wanted if any(cell(row) for row in table.rows)]
+
+
+def plus_minus(value: Spread | None, scale: float, digits: int = 2) -> str:
+    """`91.28 ± 0.31`; without the ± for a single seed, empty for None."""
+    if value is None:
+        return ""
+    mean, deviation = value
+    text = f"{mean * scale:.{digits}f}"
+    return text if math.isnan(deviation) else f"{text} ± {deviation * scale:.{digits}f}"
+
+
+def number(value: float | None, scale: float, digits: int = 1, unit: str = "") -> str:
+    """A scaled number with its unit, empty for None."""
+    return "" if value is None else f"{value * scale:.{digits}f}{unit}"
+
+
+def p_value(p: float) -> str:
+    """Three decimals, or a bound below them."""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _difference(row: Row) -> str:
+    if row.difference is None:
+        return ""
+    value, low, high = (100 * x for x in (row.difference.value, row.difference.low, row.difference.high))
+    return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]{' *' if row.starred else ''}"
+
+
+def title(table: Table) -> str:
+    """`task rte, data from local`."""
+    return f"task {table.task}, data from {table.data_source}" if table.data_source else f"task {table.task}"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A table for the terminal; columns that do not fit side by side go on in a second block under the first."""
+
+    table: Table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        from rich.text import Text
+
+        yield Text(title(self.table), style="bold")
+        arm, *others = columns(self.table)
+        for block in self._blocks(others, options.max_width):
+            yield self._drawn([arm, *block])
+        for note in self.table.notes:
+            yield Text(note, style="dim")
+
+    def _blocks(self, shown: Sequence[Column], width: int) -> list[list[Column]]:
+        blocks, left = [[]], 0
+        for head, cell in shown:
+            needed = GAP + max(len(head), *(len(cell(row)) for row in self.table.rows))
+            if needed > left:
+                blocks, left = [*blocks, []], width - ARM_WIDTH - GAP
+            blocks[-1].append((head, cell))
+            left -= needed
+        return blocks[1:]
+
+    def _drawn(self, shown: Sequence[Column]) -> rich.table.Table:
+        from rich import box, table
+        from rich.text import Text
+
+        drawn = table.Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+        drawn.add_column(shown[0][0], min_width=ARM_WIDTH, overflow="fold")
+        for head, _ in shown[1:]:
+            drawn.add_column(head, justify="right", no_wrap=True)
+        for row in self.table.rows:
+            # Text, not markup: a label such as methods=[gmp] is not a style.
+            cells = [Text(cell(row)) for _, cell in shown]
+            better = row.starred and row.difference.value > 0
+            drawn.add_row(*cells, style="dim" if row.is_teacher else "bold" if better else None)
+        return drawn
+
+
+def rich_table(table: Table) -> Shown:
+    """The table for the terminal: `console.print(rich_table(table))`."""
+    return Shown(table)
+
+
+def markdown(tables: Sequence[Table]) -> str:
+    """GitHub-flavoured tables, one section per task."""
+    parts = []
+    for table in tables:
+        shown = columns(table)
+        lines = [f"### {title(table)}", "", _line(head for head, _ in shown)]
+        lines.append(_line(":---" if head == "arm" else "---:" for head, _ in shown))
+        lines += [_line(cell(row).replace("|", "\\|") for _, cell in shown) for row in table.rows]
+        parts.append("\n".join([*lines, "", *(f"- {note}" for note in table.notes)]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _line(cells) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def csv_text(tables: Sequence[Table]) -> str:
+    """All tables as one CSV with unrounded figures: fractions, counts, bytes, milliseconds, minutes."""
+    names = list(dict.fromkeys(name for table in tables for row in table.rows for name in row.metrics))
+    heads = ["task", "data_source", "arm", "is_teacher", "is_baseline", "seeds"]
+    heads += [f"{name}_{part}" for name in names for part in ("mean", "std")]
+    heads += ["kept", "parameters", "nonzero", "size_bytes", "sparsity", "latency_ms", "latency_ms_std", "speedup"]
+    heads += ["train_minutes", "difference", "difference_low", "difference_high", "p", "starred"]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(heads)
+    for table in tables:
+        for row in table.rows:
+            pairs = [x for name in names for x in _pair(row.metrics.get(name))]
+            test = row.difference
+            costs = [row.parameters, row.nonzero, row.size_bytes, row.sparsity, *_pair(row.latency_ms)]
+            tail = [test.value, test.low, test.high, test.p, row.starred] if test else [None] * 5
+            writer.writerow(
+                [table.task, table.data_source, row.label, row.is_teacher, row.is_baseline, row.seeds, *pairs]
+                + [_pair(row.kept)[0], *costs, _pair(row.speedup)[0], _pair(row.minutes)[0], *tail]
+            )
+    return out.getvalue()
+
+
+def _pair(value: Spread | None) -> tuple[float | None, float | None]:
+    if value is None:
+        return None, None
+    return value[0], None if math.isnan(value[1]) else value[1]

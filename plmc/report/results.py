@@ -1,0 +1,236 @@
+"""Finished runs: find their folders, read them, put the seeds of one experiment together."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from plmc.errors import DataError, PlmcError
+
+FINISHED = "finished"
+SEED_KEYS = ("seed", "teacher.seed")
+"""The config keys by which the runs of one arm differ."""
+
+NEUTRAL_KEYS = (
+    "hydra",
+    "output_dir",
+    "force",
+    "tracking",
+    "checkpoint",
+    "log_every",
+    "latency_rows",
+    "device",
+    "threads",
+)
+"""Config keys that say where and how a run is executed, not what it is."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run: its `folder`, `result` (result.json) and `config` (config.yaml)."""
+
+    folder: Path
+    result: Mapping[str, Any]
+    config: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def signature(self) -> str:
+        """The name of the run, unique for its configuration."""
+        return self.result["signature"]
+
+    @property
+    def primary(self) -> str:
+        """The metric that heads the tables."""
+        return self.result["primary_metric"]
+
+    @property
+    def score(self) -> float:
+        """Value of the primary metric."""
+        return self.result["metrics"][self.primary]
+
+    @property
+    def label(self) -> str:
+        """Recipe, methods and overrides in a few words."""
+        return self.result.get("label") or self.result["recipe"]
+
+    @property
+    def teacher_score(self) -> float | None:
+        """The teacher's primary metric, None for a run without a judged teacher."""
+        return ((self.result.get("teacher") or {}).get("metrics") or {}).get(self.primary)
+
+    @cached_property
+    def arm_key(self) -> str:
+        """Hash of the configuration without seeds and neutral keys: equal for runs that are to be averaged."""
+        config = _without(self.config, SEED_KEYS + NEUTRAL_KEYS)
+        return hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+    def split(self) -> str:
+        """The split that decides: `validation`, or the first stored one that carries labels by its name."""
+        stored = sorted(path.stem for path in (self.folder / "predictions").glob("*.jsonl"))
+        judged = [name for name in stored if name != "test"]
+        if not judged:
+            raise DataError(
+                f"{self.folder} holds no predictions with labels. Evaluate again: plmc evaluate {self.folder}"
+            )
+        return "validation" if "validation" in judged else judged[0]
+
+    def predictions(self, split: str | None = None) -> list[dict[str, Any]]:
+        """Stored records of a split, in row order. Raises DataError with file and line where one is damaged."""
+        path = self.folder / "predictions" / f"{split or self.split()}.jsonl"
+        if not path.exists():
+            raise DataError(f"{path} is missing. Evaluate again: plmc evaluate {self.folder}")
+        return list(read_jsonl(path))
+
+    def says(self, key: str) -> list[str]:
+        """What the run says about a filter word's key: a fact of result.json, or else a dotted key of the config."""
+        if key in ("method", "methods"):
+            return [str(name) for name in self.result.get("methods", [])]
+        if key in ("student", "teacher"):
+            return [str((self.result.get(key) or {}).get("name"))]
+        value = self.result[key] if key in self.result else _dotted(self.config, key)
+        return [str(item) for item in value] if isinstance(value, list) else [str(value)]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Runs that differ in nothing but their seed, by ascending seed."""
+
+    runs: tuple[Run, ...]
+
+    @property
+    def first(self) -> Run:
+        """The run that names the arm."""
+        return self.runs[0]
+
+    def values(self, read: Callable[[Run], float | None]) -> list[float]:
+        """A figure of every run that has it."""
+        found = (read(run) for run in self.runs)
+        return [float(value) for value in found if value is not None]
+
+    def spread(self, read: Callable[[Run], float | None]) -> tuple[float, float] | None:
+        """Mean and sample standard deviation (n - 1; nan for a single run) of a figure, None if no run has it."""
+        values = self.values(read)
+        if not values:
+            return None
+        return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+
+
+def load(folder: Path) -> Run:
+    """Reads a run's folder. Raises DataError if the run is unfinished or a file is damaged."""
+    path = Path(folder) / "result.json"
+    if not path.exists():
+        raise DataError(f"{folder} is not finished (no result.json). The command that began it resumes it.")
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        config = yaml.safe_load((Path(folder) / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise DataError(
+            f"{folder} is damaged: {str(error).splitlines()[0]}. Delete the folder and run again."
+        ) from error
+    if not isinstance(result, dict) or not isinstance(config, dict):
+        raise DataError(f"{folder} is damaged: result.json or config.yaml holds no mapping. Delete it and run again.")
+    if result.get("status") != FINISHED:
+        raise DataError(
+            f"{folder} is not finished (status {result.get('status')!r}). The command that began it resumes it."
+        )
+    missing = [key for key in ("signature", "recipe", "task", "seed", "primary_metric", "metrics") if key not in result]
+    if not missing and result["primary_metric"] not in result["metrics"]:
+        missing = [f"metrics.{result['primary_metric']}"]
+    if missing:
+        raise DataError(f"{path} is damaged: it lacks {', '.join(missing)}. Delete the folder and run again.")
+    return Run(Path(folder), result, config)
+
+
+def find(outputs: Path, words: Sequence[str] = (), note: Callable[[str], None] = lambda text: None) -> list[Run]:
+    """The finished runs that `words` select, by task, label and seed.
+
+    A word `key=a,b` keeps the runs whose `key` is a or b: a field of result.json (`task`, `recipe`, `seed`,
+    `data_source`), `method`, `student`, `teacher`, or a dotted key of the config (`methods.gmp.final`); `*` matches
+    anything. Any other word names runs: a folder, the start of a signature, or of an MLflow run id. Unfinished and
+    damaged folders are left out, and `note` is told of each. Raises PlmcError if a naming word names no run.
+    """
+    filters = [word.partition("=")[::2] for word in words if "=" in word]
+    names = [word for word in words if "=" not in word]
+    runs: dict[str, Run] = {}
+    folders = [path.parent for pattern in ("config.yaml", "result.json") for path in Path(outputs).glob(f"*/{pattern}")]
+    for folder in sorted({*folders, *(Path(name) for name in names if Path(name).is_dir())}):
+        try:
+            run = load(folder)
+        except DataError as error:
+            note(str(error))
+            continue
+        # A copied folder would otherwise count as one more seed.
+        if run.signature in runs:
+            note(f"{folder} repeats {runs[run.signature].folder}; the latter is used.")
+        runs.setdefault(run.signature, run)
+    found = [run for run in runs.values() if all(_matches(run, key, wanted) for key, wanted in filters)]
+    if names:
+        named = [run for name in names for run in _named(name, runs.values(), outputs)]
+        found = [run for run in found if run in named]
+    return sorted(found, key=lambda run: (run.result["task"], run.label, run.result["seed"]))
+
+
+def arms(runs: Sequence[Run]) -> list[Arm]:
+    """Runs put together over their seeds, in order of first appearance."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.arm_key, []).append(run)
+    return [Arm(tuple(sorted(group, key=lambda run: run.result["seed"]))) for group in groups.values()]
+
+
+def read_jsonl(path: Path):
+    """The records of a JSON Lines file. Raises DataError that names the damaged line."""
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise DataError(f"{path}, line {number} is damaged: {error}. Run the run's command again.") from error
+
+
+def _matches(run: Run, key: str, wanted: str) -> bool:
+    return any(fnmatchcase(said, choice.strip()) for said in run.says(key) for choice in wanted.split(","))
+
+
+def _named(name: str, runs: Sequence[Run], outputs: Path) -> list[Run]:
+    folder = Path(name).resolve()
+    found = [
+        run
+        for run in runs
+        if run.folder.resolve() == folder
+        or run.signature.startswith(name)
+        or str((run.result.get("mlflow") or {}).get("run_id") or "").startswith(name)
+    ]
+    if not found:
+        raise PlmcError(
+            f"'{name}' is no finished run in {outputs}. Name a folder, the start of a signature or MLflow run id, "
+            f"or filter: task=rte recipe=kd,tinybert. `plmc ls runs` lists what is there."
+        )
+    return found
+
+
+def _dotted(config: Mapping[str, Any], key: str) -> Any:
+    value: Any = config
+    for part in key.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return None
+        value = value[part]
+    return value
+
+
+def _without(config: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    left = {key: value for key, value in config.items() if key not in keys}
+    for key in keys:
+        head, _, rest = key.partition(".")
+        if rest and isinstance(left.get(head), Mapping):
+            left[head] = _without(left[head], [rest])
+    return left

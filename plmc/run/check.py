@@ -1,0 +1,52 @@
+"""Everything that can be refused before a download: shapes, layer maps, roles, teachers."""
+
+from __future__ import annotations
+
+from plmc import models
+from plmc.config import Run
+from plmc.core.chain import Chain
+from plmc.core.setting import Setting
+from plmc.errors import ConfigError
+
+# Rows of a data set nobody has looked at yet; moments given in % or epochs do not depend on it.
+NOMINAL_ROWS = 32_000
+
+
+def check(run: Run) -> None:
+    """Raises ConfigError for the first thing that cannot work. Reads model configs (a few kB), nothing else."""
+    student = models.dims_of(run.student)
+    teacher = None
+    if run.teacher.known:
+        teacher = models.dims_of(run.teacher) if run.teacher.name else None
+        if run.teacher.checkpoint:
+            from plmc.encoder import dims
+
+            teacher = dims(models.load_config(run.teacher.checkpoint))
+    for stage in run.recipe.stages:
+        if stage.name and not stage.methods:
+            raise ConfigError(f"stage {stage.name} has no methods, so nothing would be trained.")
+        chain = Chain(stage.methods)
+        if not chain.terms():
+            raise ConfigError(f"stage {stage.name}: no method brings a loss. Add one: recipe=finetune or recipe=kd bring theirs.")
+        missing = [name for name in stage.carry if name not in chain]
+        if missing:
+            raise ConfigError(f"stage {stage.name}: carry={list(stage.carry)}, but the stage has no method {missing[0]}.")
+        clock = None if _counts_updates(stage) else stage.clock(NOMINAL_ROWS)
+        chain.check(
+            Setting(
+                stage=stage.name, kind=run.task.kind, seed=run.seed, student=student, teacher=teacher, clock=clock,
+                methods=stage.methods, text_columns=run.task.text,
+            )
+        )
+        for method in stage.methods.values():
+            if hasattr(method, "dims_after"):
+                # None: only data can tell (layers chosen by a threshold).
+                student = method.dims_after(student) or student
+    if run.task.metric not in run.task.metrics:
+        raise ConfigError(f"task.metric={run.task.metric}: {run.task.name} has {', '.join(run.task.metrics)}.")
+
+
+def _counts_updates(stage) -> bool:
+    """Whether some moment is given in updates, which only the real number of rows can place."""
+    values = [v for m in stage.methods.values() for k, v in vars(m).items() if k in ("begin", "end")]
+    return any(str(value).isdigit() and str(value) != "0" for value in values)

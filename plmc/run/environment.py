@@ -1,0 +1,66 @@
+"""The process around a run: threads, device, versions, git state."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+
+def set_threads(asked: int | None, jobs: int = 1) -> int:
+    """Sets and returns the CPU threads of this process: `asked`, or all cores divided by the jobs running at once."""
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = asked or max(1, cores // max(1, jobs))
+    torch.set_num_threads(threads)
+    # Subprocess libraries (tokenizers, OpenMP) follow the same division.
+    os.environ["OMP_NUM_THREADS"] = os.environ["RAYON_NUM_THREADS"] = str(threads)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    return threads
+
+
+def make_accelerator(device: str):
+    """An accelerator on the asked device; precision and loss scaling are the trainer's own."""
+    from accelerate import Accelerator
+
+    from plmc.errors import ConfigError
+
+    if device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise ConfigError("device=cuda, but torch sees no GPU here. Use device=auto, and `plmc doctor` to see why.")
+    return Accelerator(cpu=device == "cpu")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides results."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version()}
+    for package in ("plmc", "torch", "transformers", "tokenizers", "datasets", "accelerate", "mlflow", "numpy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def git_state() -> dict[str, str]:
+    """Commit and cleanliness of the checkout plmc runs from; empty outside a checkout."""
+    folder = Path(__file__).parent
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=5)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    top = git("rev-parse", "--show-toplevel")
+    # site-packages may lie inside somebody else's checkout, whose commit says nothing about plmc.
+    if not top or Path(top) != folder.parent.parent:
+        return {}
+    return {"commit": git("rev-parse", "HEAD") or "none yet", "dirty": "yes" if git("status", "--porcelain") else "no"}

@@ -1,0 +1,172 @@
+"""One run from start to result: rows, teacher, stages, the saved model, what it is worth."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from plmc import models
+from plmc.config import Run
+from plmc.console import Console
+from plmc.errors import ConfigError, PlmcError
+from plmc.run import check, environment, rows, teachers
+from plmc.run.finalize import finalize
+from plmc.run.stages import Stages
+from plmc.train.checkpoint import write_json
+
+
+def finished(run: Run) -> dict[str, Any] | None:
+    """The result of this very run, if it is finished."""
+    path = run.folder / "result.json"
+    if run.config["force"] or not path.is_file():
+        return None
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError:
+        return None
+    return result if result.get("status") == "finished" else None
+
+
+def execute(run: Run, console: Console, *, parent: str | None = None, threads: int | None = None) -> dict[str, Any]:
+    """Trains `run` unless it is finished, from where it was cut off, and returns its result."""
+    if result := finished(run):
+        return result
+    check.check(run)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(run.folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ConfigError(f"{run.folder} is being trained by another process. Wait for it, or give another output_dir.") from None
+    try:
+        return _execute(run, console, parent, threads)
+    finally:
+        lock.release()
+
+
+def _execute(run: Run, console: Console, parent: str | None, threads: int | None) -> dict[str, Any]:
+    import shutil
+
+    if run.config["force"]:
+        for name in ("stages", "result.json", "tracking"):
+            path = run.folder / name
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    started = time.time()
+    environment.set_threads(run.config["threads"] or threads)
+    accelerator = environment.make_accelerator(run.config["device"])
+    _describe(run)
+    tracker = make_tracker(run, parent)
+    tracker.start(flat(run.config))
+    try:
+        tokenizer = models.load_tokenizer(run.student.name)
+        data = rows.load(run, tokenizer)
+        _guard_rows(run, data, console)
+        _log_inputs(run, data, tracker)
+        teacher = None
+        if run.learns_from_teacher:
+            teacher = teachers.ensure(run, data, console, lambda own: execute(own, console, parent=None, threads=threads))
+        else:
+            teacher = teachers.find(run)
+        model = models.build(run.student, run.task, seed=run.seed)
+        stages = Stages(
+            run, model, data, tokenizer, accelerator=accelerator, console=console, teacher=teacher, log=tracker.log
+        )
+        stages.go()
+        result = finalize(run, stages, data, tokenizer, teacher, tracker, console, started)
+    except BaseException as error:
+        # An interrupted run is taken up again by the same command, so its MLflow run only pauses.
+        tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        raise
+    tracker.finish("FINISHED")
+    return result
+
+
+def make_tracker(run: Run, parent: str | None):
+    """The tracker that the config asks for."""
+    from plmc.track import NoTracker, Tracker, default_uri
+
+    tracking = run.config["tracking"]
+    if not tracking["enabled"]:
+        return NoTracker()
+    tags = {
+        "plmc.role": run.role, "plmc.recipe": run.recipe.name, "plmc.task": run.task.name, "plmc.seed": str(run.seed),
+        "plmc.data_source": run.source.name, "plmc.signature": run.signature,
+        "plmc.made_up_data": str(run.source.name == "embedded").lower(),
+    }
+    name = label(run)
+    return Tracker(
+        run.folder, uri=tracking["uri"] or default_uri(run.output_dir), experiment=tracking["experiment"],
+        run_name=f"{name} {run.task.name} seed {run.seed}", parent=parent, tags=tags, system_metrics=tracking["system_metrics"],
+    )
+
+
+def label(run: Run) -> str:
+    """A short name of the arm: the recipe, and what the command line added to it."""
+    added = [m for m in run.config["methods"]]
+    return "+".join([run.recipe.name, *added])
+
+
+def flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    """A nested config as `{"train.lr": 5e-5, …}`."""
+    if not isinstance(node, dict):
+        return {prefix: node}
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        found |= flat(value, f"{prefix}.{key}" if prefix else str(key))
+    return found
+
+
+def _describe(run: Run) -> None:
+    """What is needed to understand and to repeat the run, written before it starts."""
+    import yaml
+
+    (run.folder / "config.yaml").write_text(yaml.safe_dump(dict(run.config), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    about = {"command": run.command, "git": environment.git_state(), "versions": environment.versions()}
+    write_json(run.folder / "about.json", about)
+
+
+def _guard_rows(run: Run, data, console: Console) -> None:
+    """Looks for evaluation rows that the student, or its source, has been trained on."""
+    if run.budget.train_rows is not None and data.train is not None and len(data.train) < 1:
+        raise PlmcError("no training rows are left under budget.train_rows.")
+    first_name, first = next(iter(data.evaluation.items()))
+    held_out = rows.row_hashes(first)
+    if data.train is not None:
+        seen = rows.row_hashes(data.train)
+        both = len(np.intersect1d(seen, held_out))
+        if both:
+            console.warn(f"{both} of {len(held_out)} {first_name} rows stand in the training rows, too: scores on them flatter.")
+        np.save(run.folder / "seen.npy", seen)
+    for who, spec in (("student", run.student.name), ("teacher", run.teacher.checkpoint)):
+        origin = _origin(spec)
+        if origin is not None:
+            both = len(np.intersect1d(np.load(origin), held_out))
+            if both > 0.1 * len(held_out):
+                raise ConfigError(
+                    f"the {who} {spec} was trained on {both} of the {len(held_out)} {first_name} rows, so its score there "
+                    f"means nothing. Take a model that has not seen them, or other validation rows."
+                )
+
+
+def _origin(name: str | None) -> Path | None:
+    """`seen.npy` of the plmc run that a model folder came from."""
+    if name and Path(name).expanduser().is_dir():
+        folder = Path(name).expanduser().resolve()
+        for candidate in (folder / "seen.npy", folder.parent / "seen.npy"):
+            if candidate.is_file():
+                return candidate
+    return None
+
+
+def _log_inputs(run: Run, data, tracker) -> None:
+    for context, split in (("train", data.train), *data.evaluation.items()):
+        if split is not None:
+            tracker.input(
+                name=f"{run.task.name}/{context}", source=str(run.config["data"].get("root") or run.source.name),
+                rows=len(split.raw), digest=split.fingerprint[:16], context=context,
+            )

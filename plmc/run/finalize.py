@@ -1,0 +1,153 @@
+"""The end of a run: the model is saved and proven to be the judged one, measured, described, handed to MLflow."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from plmc import models
+from plmc.config import Run
+from plmc.console import Console
+from plmc.data.types import TaskData
+from plmc.errors import TrainingError
+from plmc.report import measure
+from plmc.run import environment
+from plmc.run.stages import Stages
+from plmc.run.teachers import FinetunedTeacher, reorder
+from plmc.train.checkpoint import replacing, write_json
+from plmc.train.evaluate import evaluate
+
+
+def finalize(
+    run: Run, stages: Stages, data: TaskData, tokenizer, teacher: FinetunedTeacher | None, tracker, console: Console,
+    started: float,
+) -> dict[str, Any]:
+    """Everything after the last update; returns the content of `result.json`, which is written last but one."""
+    model = stages.model.to("cpu").eval()
+    folder = run.folder
+    with replacing(folder / "model") as temporary:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+    reloaded = _prove(run, model, folder / "model")
+
+    metrics: dict[str, float] = {}
+    for i, (name, split) in enumerate(data.evaluation.items()):
+        scores, records = evaluate(reloaded, split, run.task, pad_id=tokenizer.pad_token_id, progress=console.each)
+        suffix = "" if i == 0 else "_" + name.removeprefix("validation_")
+        metrics |= {f"{metric}{suffix}": value for metric, value in scores.items()}
+        _write_lines(folder / "predictions" / f"{name}.jsonl", records)
+    _prove_score(run, stages, metrics)
+    tracker.log({f"final/{name}": value for name, value in metrics.items()}, stages.step)
+
+    result = {
+        "signature": run.signature, "status": "finished", "recipe": run.recipe.name, "task": run.task.name,
+        "data_source": run.source.name, "seed": run.seed,
+        "methods": sorted({name for stage in run.recipe.stages for name in stage.methods}),
+        "stages": [
+            {"name": s.name, "steps": s.steps, "seconds": round(s.seconds, 3), "best_step": s.best_step, "metrics": s.metrics}
+            for s in stages.results
+        ],
+        "metrics": metrics,
+        "teacher": {"name": run.teacher.checkpoint or run.teacher.name, "metrics": teacher.metrics if teacher else None},
+        "student": {
+            "name": run.student.name, "parameters": measure.parameters(model),
+            "nonzero_parameters": measure.nonzero_parameters(model), "size_bytes": measure.size_bytes(folder / "model"),
+            "sparsity": measure.sparsity(model),
+        },
+        "train": _training(stages, started),
+        "latency": _latency(run, reloaded, teacher, data, console),
+        "mlflow": {"tracking_uri": tracker.uri, "experiment_id": tracker.experiment_id, "run_id": tracker.run_id},
+        "versions": environment.versions(),
+        "machine": measure.machine(),
+        "primary_metric": run.task.metric,
+        "role": run.role,
+        "label": _label(run),
+        "command": run.command,
+        "git": environment.git_state(),
+        "precision": run.config["precision"],
+        "warnings": console.warnings,
+        "folder": str(folder),
+    }
+    # The model card and the plots read the result, and the result is the sign that all of it is there.
+    _pictures(run, result, data)
+    _send(run, result, tracker, data)
+    result["mlflow"] = {"tracking_uri": tracker.uri, "experiment_id": tracker.experiment_id, "run_id": tracker.run_id}
+    write_json(folder / "result.json", result)
+    return result
+
+
+def _label(run: Run) -> str:
+    from plmc.run.execute import label
+
+    return label(run)
+
+
+def _prove(run: Run, judged, folder: Path):
+    """Reloads the saved model as any user of transformers would and compares every weight. Returns it, in eval mode."""
+    reloaded = models.load_finetuned(str(folder), run.task)
+    saved, kept = reloaded.state_dict(), judged.state_dict()
+    wrong = [name for name, value in kept.items() if name not in saved or not torch.equal(saved[name], value)]
+    if wrong or len(saved) != len(kept):
+        raise TrainingError(
+            f"the saved model is not the one that was judged: {wrong[0] if wrong else 'other weights'} differs after reloading "
+            f"{folder}. This is a fault of plmc or of a method, please report it with {run.folder / 'config.yaml'}."
+        )
+    return reloaded
+
+
+def _prove_score(run: Run, stages: Stages, metrics: dict[str, float]) -> None:
+    """The score of the saved model must be the one by which the last stage chose its weights."""
+    chosen = stages.results[-1].metrics.get(run.task.metric)
+    changed = any(type(m).finish is not _Method.finish for m in run.recipe.stages[-1].methods.values())
+    if chosen is not None and not changed and run.task.metric in metrics and abs(chosen - metrics[run.task.metric]) > 1e-6:
+        raise TrainingError(
+            f"the saved model scores {run.task.metric} = {metrics[run.task.metric]:.6f}, but {chosen:.6f} was measured when its "
+            f"weights were chosen. This is a fault of plmc or of a method, please report it."
+        )
+
+
+from plmc.core.method import Method as _Method  # noqa: E402
+
+
+def _training(stages: Stages, started: float) -> dict[str, Any]:
+    seconds = sum(s.seconds for s in stages.results)
+    samples = sum(s.samples for s in stages.results)
+    return {
+        "seconds": round(seconds, 3), "samples_per_second": round(samples / seconds, 2) if seconds else 0.0,
+        "peak_memory_bytes": measure.peak_memory_bytes(stages.accelerator.device.type),
+        "wall_seconds_of_last_start": round(time.time() - started, 3),
+    }
+
+
+def _latency(run: Run, model, teacher: FinetunedTeacher | None, data: TaskData, console: Console) -> dict[str, Any]:
+    """Batch 1, real rows, one thread on the CPU, student and teacher in turn."""
+    count = run.config["latency_rows"]
+    empty = {"device": None, "batch_1_ms": None, "teacher_batch_1_ms": None}
+    if not count or run.role == "teacher":
+        return empty
+    contenders = {"student": model}
+    if teacher:
+        contenders["teacher"] = models.load_finetuned(teacher.folder, run.task)
+        reorder(contenders["teacher"], teacher.order)
+    split = next(iter(data.evaluation.values()))
+    device = "cuda" if run.config["device"] != "cpu" and torch.cuda.is_available() else "cpu"
+    times = measure.latency(contenders, measure.single_rows(split, count), device=device)
+    model.to("cpu")
+    spread = {
+        f"{name}_quartiles_ms": [round(time.lower_ms, 4), round(time.upper_ms, 4)] for name, time in times.items()
+    }
+    return {
+        "device": device, "batch_1_ms": round(times["student"].median_ms, 4),
+        "teacher_batch_1_ms": round(times["teacher"].median_ms, 4) if teacher else None,
+        "threads": times["student"].threads, "rows": min(count, len(split)), **spread,
+    }
+
+
+def _write_lines(path: Path, records: list[dict[str, Any]]) -> None:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for record in records:
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")

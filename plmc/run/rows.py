@@ -1,0 +1,48 @@
+"""The rows of a run: loaded, capped, tokenised."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from plmc.config import Run
+from plmc.data.types import TaskData
+from plmc.errors import DataError
+
+# Subsets are the same for every seed of a run, so that arms and seeds see the same rows.
+SUBSET_SEED = 0
+
+
+def subset(rows, count: int | None):
+    """A fixed random part of a `datasets.Dataset`, in its original order."""
+    if count is None or count >= len(rows):
+        return rows
+    chosen = np.sort(np.random.default_rng(SUBSET_SEED).permutation(len(rows))[:count])
+    return rows.select(chosen)
+
+
+def load(run: Run, tokenizer, *, splits: tuple[str, ...] | None = None) -> TaskData:
+    """Tokenised data of the run's task under its budget. `splits`: only these evaluation splits (None = all)."""
+    raw = run.source.load(run.task)
+    evaluation = {}
+    for name, rows in raw.items():
+        if not name.startswith("validation") or (splits is not None and name not in splits):
+            continue
+        evaluation[name] = run.task.encode(subset(rows, run.budget.eval_rows), tokenizer, training=False, cache=run.cache)
+    if not evaluation:
+        raise DataError(f"task {run.task.name}: the source has no validation rows (splits: {', '.join(raw)}).")
+    train = None
+    if "train" in raw:
+        train = run.task.encode(subset(raw["train"], run.budget.train_rows), tokenizer, training=True, cache=run.cache)
+    return TaskData(train=train, evaluation=evaluation, source=run.source.name)
+
+
+def row_hashes(split) -> np.ndarray:
+    """One 64-bit hash for each raw row's text columns, sorted and unique."""
+    import hashlib
+
+    columns = [split.raw[name] for name in ("text_a", "text_b") if name in split.raw.column_names]
+    hashes = {
+        int.from_bytes(hashlib.blake2b("\x1f".join(texts).encode(), digest_size=8).digest(), "little")
+        for texts in zip(*columns, strict=True)
+    }
+    return np.array(sorted(hashes), dtype=np.uint64)

@@ -1,0 +1,236 @@
+"""A recipe's stages one after the other: build, train or take up again, hand the model on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from plmc import encoder, models
+from plmc.config import Run
+from plmc.console import Console, StageBar
+from plmc.core.chain import Chain
+from plmc.core.setting import Setting
+from plmc.core.stage import Stage
+from plmc.data.types import Split, TaskData
+from plmc.errors import ConfigError, DataError
+from plmc.run.teachers import FinetunedTeacher, reorder
+from plmc.train import checkpoint
+from plmc.train import teacher as teachers
+from plmc.train.evaluate import evaluate
+from plmc.train.objective import Objective
+from plmc.train.trainer import Outcome, Progress, Trainer
+
+AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass
+class StageResult:
+    """One line of `result.json`'s stages."""
+
+    name: str
+    steps: int
+    seconds: float
+    samples: int
+    metrics: dict[str, float]
+    best_step: int
+
+
+class Stages:
+    """Runs all stages of `run` on `model`, in place; `results` has a `StageResult` for each that is done."""
+
+    def __init__(
+        self, run: Run, model, data: TaskData, tokenizer, *, accelerator, console: Console, teacher: FinetunedTeacher | None,
+        log: Callable[[dict, int], None],
+    ):
+        self.run, self.model, self.data, self.tokenizer = run, model, data, tokenizer
+        self.accelerator, self.console, self.teacher, self.log = accelerator, console, teacher, log
+        self.results: list[StageResult] = []
+        self.step = 0
+        self._teachers: dict[str, Any] = {}
+        self._carried: dict[str, Any] = {}
+
+    def go(self) -> None:
+        """Every stage; finished ones are read from disk."""
+        for index, stage in enumerate(self.run.recipe.stages):
+            self._stage(index, stage)
+
+    def _stage(self, index: int, stage: Stage) -> None:
+        run = self.run
+        folder = run.folder / "stages" / f"{index}-{stage.name}"
+        chain = Chain(stage.methods)
+        setting = self.setting(stage)
+        # One seed per stage: what a stage draws does not depend on how much its predecessors drew.
+        torch.manual_seed(run.seed * 1000 + index)
+        data = self.data
+        done = folder / "done.json"
+        if stage.data == "corpus":
+            from plmc.run.corpus import corpus
+
+            data = data.with_train(corpus(run, stage, self.tokenizer))
+        elif data.train is None:
+            raise DataError(f"task {run.task.name} has no training rows in this source. Use data=hub, or another task.")
+        setting = replace(setting, data=data)
+        if not done.is_file():
+            # Derived rows draw from generators of their own, so skipping them for a finished stage changes nothing.
+            data = chain.data(data, setting)
+        clock = stage.clock(len(data.train), self._cap(stage))
+        setting = replace(setting, data=data, clock=clock)
+        if not done.is_file():
+            chain.check(setting)
+        self.model = chain.prepare(self.model, setting)
+        setting = replace(setting, student=encoder.dims(self.model))
+        for name, state in self._carried.items():
+            if name in chain:
+                chain[name].load_state_dict(state)
+        if done.is_file():
+            self._take_up(chain, folder, setting, StageResult(**json.loads(done.read_text())))
+        else:
+            self._train(index, stage, chain, folder, setting, data.train, clock)
+        self._carried = {name: chain[name].state_dict() for name in stage.carry}
+
+    def setting(self, stage: Stage) -> Setting:
+        """The facts around a stage's methods."""
+        run, model = self.run, self.model
+        teacher = None
+        if run.teacher.known and self._wants_teacher(stage):
+            teacher = self._teacher_model(stage)
+        return Setting(
+            stage=stage.name, kind=run.task.kind, seed=run.seed, student=encoder.dims(model),
+            teacher=encoder.dims(teacher) if teacher is not None else None, methods=stage.methods,
+            text_columns=run.task.text, teacher_model=teacher, mlm_source=run.teacher.name, tokenizer=self.tokenizer,
+            encode=lambda rows, training: run.task.encode(rows, self.tokenizer, training=training, cache=run.cache),
+            cache=run.cache, progress=self.console.each,
+        )
+
+    def _wants_teacher(self, stage: Stage) -> bool:
+        return any(need.startswith("teacher.") for method in stage.methods.values() for need in method.required())
+
+    def _cap(self, stage: Stage) -> int | None:
+        """The most updates the budget allows a stage: the stricter of passes over the original rows and plain updates."""
+        budget, caps = self.run.budget, []
+        if budget.epochs is not None and self.data.train is not None:
+            caps.append(replace(stage, epochs=budget.epochs, steps=None).clock(len(self.data.train)).total)
+        if budget.steps is not None:
+            caps.append(budget.steps)
+        return min(caps, default=None)
+
+    def _teacher_model(self, stage: Stage):
+        if stage.teacher not in self._teachers:
+            if stage.teacher == "pretrained":
+                model = models.build(self.run.teacher, self.run.task, seed=self.run.seed)
+            else:
+                model = models.load_finetuned(self.teacher.folder, self.run.task)
+                reorder(model, self.teacher.order)
+            self._teachers[stage.teacher] = model.eval().requires_grad_(False).to(self.accelerator.device)
+        return self._teachers[stage.teacher]
+
+    def _teacher_source(self, stage: Stage, needs: frozenset[str], train: Split):
+        wanted = {need for need in needs if need.startswith("teacher.")}
+        if not wanted:
+            return None
+        run, kind, autocast = self.run, self.run.task.kind, AUTOCAST[self.run.config["precision"]]
+        model = self._teacher_model(stage)
+        own = models.load_tokenizer(self.teacher.folder if self.teacher else run.teacher.name)
+        same = models.same_vocabulary(own, self.tokenizer)
+        if wanted == {"teacher.logits"}:
+            split = train
+            if not same:
+                if kind == "span":
+                    raise ConfigError("teacher and student split text differently, so answer positions do not match. Use a teacher of the same vocabulary.")
+                self.console.warn("teacher and student have different vocabularies; each reads the text with its own tokenizer.")
+                split = run.task.encode(train.raw, own, training=True, cache=run.cache)
+            heads = teachers.cached_logits(
+                model, split, identity=self.teacher.identity, kind=kind, pad_id=own.pad_token_id, autocast=autocast,
+                cache=run.cache, progress=self.console.each,
+            )
+            return teachers.from_logits(heads, train, kind)
+        if not same:
+            raise ConfigError(
+                f"stage {stage.name} compares hidden states or attention maps, but teacher and student split text into "
+                f"different tokens. Use a teacher of the student's vocabulary, or a recipe on logits such as kd."
+            )
+        if "teacher.scores" in needs:
+            from plmc.scores import use_scores
+
+            use_scores(model)
+        elif "teacher.attentions" in needs:
+            model.set_attn_implementation("eager")
+        return teachers.live(model, needs, kind, autocast)
+
+    def _train(
+        self, index: int, stage: Stage, chain: Chain, folder: Path, setting: Setting, train: Split, clock
+    ) -> None:
+        run, needs = self.run, chain.required()
+        device = self.accelerator.device
+        before = self.model.config._attn_implementation
+        if "scores" in needs:
+            from plmc.scores import use_scores
+
+            use_scores(self.model)
+        elif "attentions" in needs:
+            self.model.set_attn_implementation("eager")
+        self.model.to(device)
+        modules = chain.modules(setting).to(device)
+        objective = Objective(
+            self.model, chain, modules, kind=run.task.kind, teacher=self._teacher_source(stage, needs, train),
+            autocast=AUTOCAST[run.config["precision"]],
+        )
+        if run.config["compile"]:
+            for block in encoder.layers(self.model):
+                block.compile(dynamic=True)
+        first = next(iter(self.data.evaluation.values()))
+        judge = None
+        if stage.data == "task":
+            judge = lambda model: evaluate(model, first, run.task, pad_id=self.tokenizer.pad_token_id)[0]  # noqa: E731
+        rate = f"{clock.total} updates of {stage.batch_size} rows"
+        self.console.say(f"stage [bold]{stage.name}[/]  {rate}  loss = {formula(chain)}")
+        with StageBar(self.console, stage.name, clock.total) as bar:
+            trainer = Trainer(
+                objective, chain, stage, train, clock=clock, index=index, seed=run.seed,
+                pad_id=self.tokenizer.pad_token_id, accelerator=self.accelerator, evaluate=judge,
+                metric=run.task.metric if judge else None, folder=folder, signature=run.signature, first_step=self.step,
+                log_every=run.config["log_every"], checkpoint_seconds=run.config["checkpoint"]["seconds"],
+                checkpoint_steps=run.config["checkpoint"]["steps"], precision=run.config["precision"],
+                progress=Progress(self.log, bar.advance, self.console.warn),
+            )
+            try:
+                outcome: Outcome = trainer.fit()
+            except KeyboardInterrupt:
+                trainer.save_now()
+                raise
+        self.model.set_attn_implementation(before)
+        if run.config["compile"]:
+            for block in encoder.layers(self.model):
+                block._compiled_call_impl = None
+        result = StageResult(stage.name, outcome.steps, outcome.seconds, outcome.samples, outcome.metrics, outcome.best_step)
+        self.model = chain.finish(self.model.to("cpu"), setting)
+        state = {"model": self.model.state_dict(), "methods": chain.state_dict()}
+        checkpoint.save(folder / "done.pt", state, signature=run.signature)
+        checkpoint.write_json(folder / "done.json", vars(result))
+        for name in ("checkpoint.pt", "best.pt"):
+            (folder / name).unlink(missing_ok=True)
+        self._count(result)
+
+    def _take_up(self, chain: Chain, folder: Path, setting: Setting, result: StageResult) -> None:
+        """A stage that was finished before: the same structure, then its weights."""
+        state = checkpoint.load(folder / "done.pt", signature=self.run.signature)
+        chain.modules(setting)
+        chain.load_state_dict(state["methods"])
+        self.model = chain.finish(self.model.to("cpu"), setting)
+        self.model.load_state_dict(state["model"])
+        self.console.say(f"stage [bold]{result.name}[/]  finished before ({result.steps} updates)")
+        self._count(result)
+
+    def _count(self, result: StageResult) -> None:
+        self.results.append(result)
+        self.step += result.steps
+
+
+def formula(chain: Chain) -> str:
+    """The loss as a formula: weights and names of all terms."""
+    return " + ".join(f"{weight:g}·{name}" for name, weight in chain.terms().items()) or "0"

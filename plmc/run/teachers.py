@@ -1,0 +1,149 @@
+"""The fine-tuned teacher: a checkpoint of the user's, or trained once, stored and shared."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+
+from plmc import models
+from plmc.config import Run, teacher_run
+from plmc.console import Console
+from plmc.data.types import Split, TaskData
+from plmc.errors import ConfigError
+from plmc.train.evaluate import evaluate, logits_of
+
+
+@dataclass(frozen=True)
+class FinetunedTeacher:
+    """`folder` holds the model; `identity` keys caches of its outputs; `metrics` are its scores; `order` its columns."""
+
+    name: str
+    folder: str
+    identity: str
+    metrics: dict[str, float]
+    order: tuple[int, ...] | None = None
+
+
+def find(run: Run) -> FinetunedTeacher | None:
+    """The teacher if it exists already; trains nothing."""
+    if not run.teacher.known or run.teacher.checkpoint or run.role == "teacher":
+        return None
+    path = teacher_run(run).folder / "result.json"
+    return _stored(run, path) if path.is_file() else None
+
+
+def _stored(run: Run, path: Path) -> FinetunedTeacher:
+    result = json.loads(path.read_text(encoding="utf-8"))
+    return FinetunedTeacher(run.teacher.name, str(path.parent / "model"), result["signature"], result["metrics"])
+
+
+def ensure(run: Run, data: TaskData, console: Console, train) -> FinetunedTeacher:
+    """The teacher of `run`, fine-tuned now if it does not exist. `train(run)` trains a run.
+
+    A lock makes a second job that needs the same teacher wait for the first instead of training it again.
+    """
+    if run.teacher.checkpoint:
+        return _checkpoint(run, data, console)
+    own = teacher_run(run)
+    path = own.folder / "result.json"
+    if not path.is_file():
+        own.folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(own.folder.parent / f"{own.signature}.lock")
+        if not _try(lock):
+            console.say(f"waiting for teacher {own.signature}, which another job is training")
+            lock.acquire()
+        try:
+            if not path.is_file():
+                console.say(f"teacher [bold]{run.teacher.name}[/] is fine-tuned on {run.task.name} (once; then reused)")
+                train(own)
+        finally:
+            lock.release()
+    return _stored(run, path)
+
+
+def _try(lock: FileLock) -> bool:
+    from filelock import Timeout
+
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    return True
+
+
+def _checkpoint(run: Run, data: TaskData, console: Console) -> FinetunedTeacher:
+    import hashlib
+
+    name = run.teacher.checkpoint
+    model = models.load_finetuned(name, run.task)
+    tokenizer = models.load_tokenizer(name)
+    first = next(iter(data.evaluation.values()))
+    split = run.task.encode(first.raw, tokenizer, training=False, cache=run.cache)
+    order = label_order(run, model, split, tokenizer.pad_token_id, console)
+    reorder(model, order)
+    metrics, _ = evaluate(model, split, run.task, pad_id=tokenizer.pad_token_id)
+    digest = hashlib.sha256()
+    for key, value in sorted(model.state_dict().items()):
+        digest.update(key.encode() + value.numpy().tobytes())
+    return FinetunedTeacher(name, models.locate(name), digest.hexdigest()[:16], metrics, order)
+
+
+def reorder(model, order: tuple[int, ...] | None) -> None:
+    """Puts the rows of the classification head into the task's label order, in place."""
+    import torch
+
+    if order is None or list(order) == list(range(len(order))):
+        return
+    head = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m.out_features == len(order)][-1]
+    with torch.no_grad():
+        index = torch.tensor(order)
+        head.weight.copy_(head.weight[index].clone())
+        if head.bias is not None:
+            head.bias.copy_(head.bias[index].clone())
+
+
+def label_order(run: Run, model, split: Split, pad_id: int, console: Console) -> tuple[int, ...] | None:
+    """For each of the task's labels the checkpoint's column: by name where it has names, else tested on rows.
+
+    Raises ConfigError if another order fits the rows far better than the checkpoint's own.
+    """
+    task = run.task
+    if task.kind != "classification":
+        return None
+    if run.teacher.label_order is not None:
+        if sorted(run.teacher.label_order) != list(range(task.outputs)):
+            raise ConfigError(f"teacher.label_order={list(run.teacher.label_order)} must hold 0 to {task.outputs - 1} once each.")
+        return tuple(run.teacher.label_order)
+    names = [_plain(model.config.id2label[i]) for i in range(task.outputs)]
+    wanted = [_plain(label) for label in task.labels]
+    if sorted(names) == sorted(wanted):
+        order = tuple(names.index(label) for label in wanted)
+        if list(order) != list(range(task.outputs)):
+            console.warn(f"teacher's classes are {names}, the task's {wanted}: its logits are reordered by name.")
+        return order
+    if task.outputs > 6:
+        return None
+    logits = logits_of(model, split, kind=task.kind, pad_id=pad_id)[0]
+    answers, labels = logits.argmax(1), split.labels
+    known = labels >= 0
+    scores = {
+        order: float(np.mean(np.argsort(order)[answers[known]] == labels[known]))
+        for order in itertools.permutations(range(task.outputs))
+    }
+    own = scores[tuple(range(task.outputs))]
+    best = max(scores, key=scores.get)
+    if scores[best] > own + 0.1:
+        raise ConfigError(
+            f"teacher.checkpoint: its classes seem to be in another order than the task's ({', '.join(task.labels)}): accuracy "
+            f"{own:.1%} as they are, {scores[best]:.1%} as {list(best)}. If so: teacher.label_order={list(best)}".replace(" ]", "]")
+        )
+    return None
+
+
+def _plain(label: str) -> str:
+    return str(label).lower().replace("-", "_").replace(" ", "_")

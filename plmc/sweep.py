@@ -1,0 +1,119 @@
+"""Sweeps: one MLflow parent, one child per job; failures are noted and the sweep goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+
+_FOLDER, _PARENT, _JOBS, _CODE = "PLMC_SWEEP", "PLMC_SWEEP_PARENT", "PLMC_SWEEP_JOBS", "PLMC_SWEEP_CODE"
+# The environment, because a launcher may start jobs in processes of their own.
+
+
+@dataclass(frozen=True)
+class Context:
+    """The sweep a job belongs to: its folder, MLflow parent and number of jobs that run at once."""
+
+    folder: Path
+    parent: str | None
+    jobs: int
+
+    def announce(self, run: Any, console: Any) -> None:
+        """Says which job starts."""
+        console.say(f"\n[bold cyan]job[/] {run.signature}")
+
+    def note(self, signature: str, status: str, value: Any) -> None:
+        """Leaves one small file per job, so that jobs in other processes need no lock."""
+        from plmc.train.checkpoint import write_json
+
+        write_json(self.folder / "jobs" / f"{signature}.json", {"signature": signature, "status": status, "value": value})
+
+
+def current() -> Context | None:
+    """The sweep this process works for, or None."""
+    folder = os.environ.get(_FOLDER)
+    if not folder:
+        return None
+    return Context(Path(folder), os.environ.get(_PARENT) or None, int(os.environ.get(_JOBS, "1")))
+
+
+def forget() -> None:
+    """Forgets a sweep of an earlier call in the same process."""
+    for name in (_FOLDER, _PARENT, _JOBS, _CODE):
+        os.environ.pop(name, None)
+
+
+def exit_code() -> int:
+    """1 if some job of the sweep failed."""
+    return int(os.environ.get(_CODE, "0"))
+
+
+class SweepCallback(Callback):
+    """Hydra calls this around every run; only sweeps are of interest."""
+
+    def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
+        from omegaconf import OmegaConf
+
+        hydra = config.hydra
+        output = Path(os.path.abspath(os.path.expanduser(OmegaConf.to_container(config, resolve=False)["output_dir"])))
+        task = sorted(hydra.overrides.task)
+        name = hashlib.sha256(json.dumps(task).encode()).hexdigest()[:10]
+        folder = output / "sweeps" / name
+        (folder / "jobs").mkdir(parents=True, exist_ok=True)
+        for note in (folder / "jobs").glob("*.json"):
+            note.unlink()
+        os.environ[_FOLDER] = str(folder)
+        os.environ[_JOBS] = str(_parallel(hydra.launcher))
+        tracking = config.tracking
+        if tracking.enabled:
+            from plmc.track import default_uri, parent_run
+
+            words = " ".join(word for word in task if not word.startswith("hydra"))
+            tags = {"plmc.role": "sweep", "plmc.command": os.environ.get("PLMC_COMMAND", "")}
+            run_id = parent_run(
+                folder, uri=tracking.uri or default_uri(output), experiment=tracking.experiment, name=f"sweep {words}", tags=tags
+            )
+            os.environ[_PARENT] = run_id or ""
+
+    def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
+        context = current()
+        notes = [json.loads(path.read_text()) for path in sorted((context.folder / "jobs").glob("*.json"))]
+        failed = [note for note in notes if note["status"] != "finished"]
+        os.environ[_CODE] = "1" if failed or not notes else "0"
+        _table(notes, context)
+        if context.parent:
+            from plmc.track import close_parent
+
+            summary = {"jobs": len(notes), "jobs_failed": len(failed)}
+            scores = [note["value"] for note in notes if note["status"] == "finished"]
+            if scores:
+                summary["best"] = max(scores)
+            close_parent(context.folder, summary, "FAILED" if failed else "FINISHED")
+
+
+def _parallel(launcher: Any) -> int:
+    """How many jobs a launcher runs at once on this machine: joblib's `n_jobs`; the basic launcher has one."""
+    asked = launcher.get("n_jobs") if "joblib" in str(launcher.get("_target_", "")) else 1
+    cores = os.cpu_count() or 1
+    return max(1, cores + 1 + asked if asked is not None and asked < 0 else min(asked or 1, 10_000))
+
+
+def _table(notes: list[dict[str, Any]], context: Context) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="sweep", title_justify="left")
+    for column in ("job", "status", "score or reason"):
+        table.add_column(column, overflow="fold")
+    for note in notes:
+        value = f"{note['value']:.4f}" if isinstance(note["value"], float) else str(note["value"])
+        colour = "green" if note["status"] == "finished" else "red"
+        table.add_row(note["signature"], f"[{colour}]{note['status']}[/]", value)
+    Console().print(table)
+    if any(note["status"] != "finished" for note in notes):
+        Console().print("The same command runs only the failed jobs again.")

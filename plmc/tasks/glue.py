@@ -1,0 +1,78 @@
+"""The nine tasks of GLUE and its diagnostic set (Wang et al. 2019)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from plmc.errors import ConfigError
+from plmc.tasks.text import TextTask
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What GLUE fixes of a task: text columns (the Hub's names), official metrics, classes in the order of their ids.
+
+    The first metric is the default for choosing the best weights.
+    """
+
+    columns: tuple[str, ...]
+    metrics: tuple[str, ...]
+    labels: tuple[str, ...] = ()
+
+
+_PAIR = ("sentence1", "sentence2")
+_NLI = ("entailment", "neutral", "contradiction")
+_ENTAILED = ("entailment", "not_entailment")
+GLUE = {
+    "cola": Facts(("sentence",), ("matthews",), ("unacceptable", "acceptable")),
+    "sst2": Facts(("sentence",), ("accuracy",), ("negative", "positive")),
+    "mrpc": Facts(_PAIR, ("f1", "accuracy"), ("not_equivalent", "equivalent")),
+    "stsb": Facts(_PAIR, ("spearman", "pearson")),
+    "qqp": Facts(("question1", "question2"), ("f1", "accuracy"), ("not_duplicate", "duplicate")),
+    "mnli": Facts(("premise", "hypothesis"), ("accuracy",), _NLI),
+    "qnli": Facts(("question", "sentence"), ("accuracy",), _ENTAILED),
+    "rte": Facts(_PAIR, ("accuracy",), _ENTAILED),
+    "wnli": Facts(_PAIR, ("accuracy",), _ENTAILED[::-1]),
+    "ax": Facts(("premise", "hypothesis"), ("matthews",), _NLI),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Glue(TextTask):
+    """A classification task of GLUE; `name` decides everything but `metric` and `max_length`.
+
+    Raises ConfigError for an unknown name, other labels, or a metric that is not official for the task.
+    """
+
+    metric: str = ""
+
+    def __post_init__(self) -> None:
+        if self.name not in GLUE:
+            raise ConfigError(f"{self.name!r} is not a task of GLUE. Choose one of {', '.join(GLUE)}.")
+        facts = GLUE[self.name]
+        if (self.kind == "regression") == bool(facts.labels):
+            right = "Glue" if facts.labels else "GlueRegression"
+            raise ConfigError(f"{self.name} is built with plmc.tasks.glue.{right}, not {type(self).__name__}.")
+        if self.labels and tuple(self.labels) != facts.labels:
+            raise ConfigError(f"{self.name}: GLUE fixes the labels to {list(facts.labels)}; remove task.labels.")
+        if self.metric and self.metric not in facts.metrics:
+            raise ConfigError(f"task.metric={self.metric}: {self.name} is measured by {' and '.join(facts.metrics)}.")
+        # The way to fill in a frozen dataclass.
+        object.__setattr__(self, "labels", facts.labels)
+        object.__setattr__(self, "metric", self.metric or facts.metrics[0])
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return GLUE[self.name].metrics
+
+    @property
+    def text(self) -> tuple[str, ...]:
+        return ("text_a", "text_b")[: len(GLUE[self.name].columns)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GlueRegression(Glue):
+    """STS-B: the similarity of two sentences, a score from 0 to 5."""
+
+    kind: ClassVar[str] = "regression"

@@ -1,0 +1,84 @@
+"""Tasks on one or two texts with one label: how they are tokenised, predicted and scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from plmc.data.types import Split
+from plmc.errors import DataError, TrainingError
+from plmc.tasks.base import Task
+from plmc.tasks.encode import TOKENS, cached, check_length, fingerprint, ragged, tokenise
+from plmc.tasks.metrics import CLASSIFICATION, REGRESSION
+
+if TYPE_CHECKING:
+    import datasets
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextTask(Task):
+    """Base of Glue and Custom. Subclasses name `metrics` and `text`.
+
+    Records: `id`, `prediction` (class name or score), `label` (class id or score, where known); classification adds
+    `prediction_id` and `logits`.
+    """
+
+    def encode(self, rows: datasets.Dataset, tokenizer: Any, *, training: bool, cache: Path | None = None) -> Split:
+        check_length(self.max_length, tokenizer, pair=len(self.text) == 2)
+        key = fingerprint(rows, tokenizer, text=self.text, max_length=self.max_length)
+        names = [name for name in TOKENS if name in tokenizer.model_input_names]
+
+        def batch(texts: Mapping[str, list[str]], rows: list[int]) -> dict[str, Any]:
+            columns = [texts[name] for name in self.text]
+            encoded = tokenizer(*columns, truncation=True, max_length=self.max_length, return_attention_mask=False)
+            return {name: encoded[name] for name in names}
+
+        features = {name: TOKENS[name] for name in names}
+        stored = cached(key, cache, lambda: tokenise(rows.select_columns(list(self.text)), batch, features, key))
+        labels = None
+        if "label" in rows.column_names:
+            kind = np.int64 if self.kind == "classification" else np.float32
+            labels = rows.with_format("arrow")[:].column("label").to_numpy().astype(kind)
+        return Split(
+            columns={name: ragged(stored, name) for name in names},
+            labels=labels,
+            ids=rows.with_format("arrow")[:].column("id").to_numpy().astype(np.int64),
+            raw=rows,
+            source=np.arange(len(rows)),
+            fingerprint=key,
+        )
+
+    def predict(self, logits: Sequence[np.ndarray], split: Split) -> list[dict[str, Any]]:
+        scores = np.asarray(logits[0], dtype=np.float64)
+        if np.isnan(scores).any():
+            row = int(np.isnan(scores).any(axis=1).argmax())
+            raise TrainingError(
+                f"The model's output for row {split.ids[row]} of {self.name} is not a number; it diverged."
+            )
+        records = []
+        for row in np.argsort(split.source, kind="stable").tolist():
+            record: dict[str, Any] = {"id": int(split.ids[row])}
+            if self.kind == "regression":
+                record["prediction"] = float(scores[row, 0])
+            else:
+                best = int(scores[row].argmax())
+                record |= {"prediction": self.labels[best], "prediction_id": best, "logits": scores[row].tolist()}
+            if split.labels is not None:
+                record["label"] = split.labels[row].item()
+            records.append(record)
+        return records
+
+    def score(self, records: Sequence[Mapping[str, Any]], split: Split) -> dict[str, float]:
+        if not records or any("label" not in record for record in records):
+            raise DataError(
+                f"{self.name}: these rows have no labels, so there is nothing to score. Use predictions only."
+            )
+        regression = self.kind == "regression"
+        prediction = np.array([record["prediction" if regression else "prediction_id"] for record in records])
+        label = np.array([record["label"] for record in records])
+        functions = REGRESSION if regression else CLASSIFICATION
+        return {name: functions[name](prediction, label) for name in self.metrics}

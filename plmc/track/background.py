@@ -1,0 +1,85 @@
+"""The thread that empties the spool: every few seconds, with growing pauses while the store does not answer."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from plmc.track.send import Courier, Unreachable
+from plmc.track.spool import Spool
+from plmc.track.store import SENDER, is_reachable
+
+_LONGEST_PAUSE = 60.0
+
+
+class Sender(threading.Thread):
+    """Sends `spool` to `uri` every `interval` seconds; a daemon, so it never keeps a process alive.
+
+    `trouble` is the last error, empty while all goes well.
+    """
+
+    def __init__(self, spool: Spool, uri: str, warn: Callable[[str], None], interval: float, patience: float):
+        super().__init__(name=SENDER, daemon=True)
+        self.trouble = ""
+        self._spool, self._uri, self._interval, self._patience = spool, uri, interval, patience
+        self._courier = Courier(spool, warn)
+        self._state = threading.Condition()
+        self._ending = self._abandoned = False
+        self._failures = 0
+        self._progress = time.monotonic()
+        self._contact = threading.Event()
+
+    def wait_for_first_contact(self, seconds: float) -> None:
+        """Returns when the run is known to the store, the first try has failed, or after `seconds`."""
+        self._contact.wait(seconds)
+
+    def run(self) -> None:
+        while not self._abandoned:
+            if self._spool.pending:
+                self._try_once()
+            with self._state:
+                if self._ending and self._spool.pending == 0:
+                    return
+                self._state.wait_for(lambda: self._ending or self._abandoned, self._pause())
+            if self._ending and self._failures:
+                time.sleep(min(1.0, self._patience / 4))
+
+    def finish(self) -> None:
+        """Sends the rest. Returns when all is sent or nothing has got through for `patience` seconds."""
+        with self._state:
+            self._ending = True
+            self._progress = time.monotonic()
+            self._state.notify_all()
+        while self.is_alive():
+            self.join(0.05)
+            if time.monotonic() - self._progress < self._patience:
+                continue
+            # A long upload makes no progress that shows here; while the server answers, it may take its time.
+            if self._failures == 0 and is_reachable(self._uri):
+                self._progress = time.monotonic()
+                continue
+            self._abandoned = True
+            return
+
+    def _pause(self) -> float:
+        return min(self._interval * 2**self._failures, max(self._interval, _LONGEST_PAUSE))
+
+    def _try_once(self) -> None:
+        try:
+            self._courier.reach(self._uri)
+            self._contact.set()
+            self._courier.send(self._uri, self._advance)
+        # Whatever goes wrong with tracking, training goes on: the events stay in the spool.
+        except Exception as error:
+            self._failures += 1
+            self.trouble = (str(error) or type(error).__name__).splitlines()[0][:300]
+        else:
+            self._failures, self.trouble = 0, ""
+        self._contact.set()
+
+    def _advance(self) -> None:
+        if self._abandoned:
+            raise Unreachable("given up")
+        self._failures = 0
+        self._progress = time.monotonic()

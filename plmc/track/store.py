@@ -1,0 +1,124 @@
+"""Where MLflow data lives: a SQLite file of our own, or a server; how to reach it without noise and without waiting."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from plmc.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SENDER = "plmc-tracking"
+"""Beginning of the names of the threads that talk to MLflow; what its libraries grumble there is not shown."""
+
+_SETTINGS = {
+    # Retrying is our own business: the spool keeps what could not be sent.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+}
+
+
+def default_uri(outputs: Path) -> str:
+    """The store that needs no server: `mlflow.db` in the folder of all runs."""
+    return f"sqlite:///{Path(outputs).resolve() / 'mlflow.db'}"
+
+
+def resolve_uri(uri: str) -> str:
+    """`uri` with an absolute path. Raises ConfigError unless it is `sqlite:///…`, `http://…` or `https://…`."""
+    if uri.startswith("sqlite:///") and len(uri) > len("sqlite:///"):
+        return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).expanduser().resolve()}"
+    if uri.startswith(("http://", "https://")):
+        return uri.rstrip("/")
+    raise ConfigError(
+        f"tracking.uri={uri} is neither a SQLite file nor a server. Write sqlite:////path/mlflow.db, "
+        f"http://host:5000, or leave it out to track into the outputs folder."
+    )
+
+
+def database(uri: str) -> Path | None:
+    """The SQLite file of a resolved `uri`, None for a server."""
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
+def is_reachable(uri: str, timeout: float = 3.0) -> bool:
+    """Whether the server answers at all within `timeout` seconds; a SQLite file always does."""
+    if database(uri):
+        return True
+    try:
+        with urllib.request.urlopen(f"{uri}/health", timeout=timeout):
+            return True
+    except urllib.error.HTTPError:
+        # An answer, if not a kind one: some proxies hide /health.
+        return True
+    except (OSError, ValueError):
+        return False
+
+
+def load_mlflow(uri: str) -> None:
+    """Imports what `uri` needs of MLflow, in the calling thread, with telemetry off and short waits.
+
+    To be called in the main thread before another one sends: two threads that import the same libraries from different
+    ends can meet half-made modules.
+    """
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    for name in ("mlflow.store.db.utils", "alembic.runtime.migration"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("urllib3.connectionpool").addFilter(_not_from_sender)
+
+    import mlflow.entities
+    import mlflow.models  # noqa: F401
+
+    if database(uri):
+        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+
+
+def connect(uri: str) -> MlflowClient:
+    """An MLflow client of its own, apart from MLflow's fluent global run. Creates the SQLite store on first use.
+
+    Processes that meet on a fresh SQLite store queue up at a lock file: the migrations that build it bear only one.
+    """
+    load_mlflow(uri)
+    from filelock import FileLock
+    from mlflow import MlflowClient
+
+    file = database(uri)
+    if file is None:
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{file}.lock"):
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        client.search_experiments(max_results=1)
+    return client
+
+
+def experiment_id(client: MlflowClient, uri: str, name: str) -> str:
+    """Id of the experiment `name`, made (or undeleted) if need be; beside a SQLite file artifacts go to `mlartifacts`."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        file = database(uri)
+        try:
+            return client.create_experiment(name, artifact_location=(file.parent / "mlartifacts").as_uri() if file else None)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(name)
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return found.experiment_id
+
+
+def _not_from_sender(record: logging.LogRecord) -> bool:
+    return not threading.current_thread().name.startswith(SENDER)

@@ -1,0 +1,47 @@
+"""The run above the runs of a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from plmc.track import identity as identities
+from plmc.track.identity import Identity
+from plmc.track.store import connect, is_reachable, resolve_uri
+from plmc.track.tracker import Status, Tracker, metric_name
+
+
+def parent_run(
+    folder: Path, *, uri: str, experiment: str, name: str, tags: Mapping[str, str] | None = None
+) -> str | None:
+    """Creates the parent run of a sweep, or finds the one that `folder` already has; returns its MLflow id.
+
+    None if the store does not answer: the first child that reaches it makes the parent. Children name it by
+    `Tracker(…, parent=folder)`.
+    """
+    uri = resolve_uri(uri)
+    home = Path(folder).resolve() / "tracking"
+    cleaned = {metric_name(key): str(value) for key, value in (tags or {}).items()}
+    identities.claim(home, Identity(uri, experiment, name, tags=cleaned))
+    if not is_reachable(uri):
+        return None
+    return identities.ensure_run(connect(uri), home)[0].run_id
+
+
+def close_parent(
+    folder: Path, summary: Mapping[str, float], status: Status = "FINISHED", *, table: Path | None = None
+) -> list[str]:
+    """Ends the parent run with `summary` as metrics and `table` as artifact; returns warnings.
+
+    A sweep that is run again adds a further point to each metric.
+    """
+    known = identities.read(Path(folder).resolve() / "tracking")
+    tracker = Tracker(
+        folder, uri=known.uri, experiment=known.experiment, run_name=known.name, tags=known.tags, system_interval=0
+    )
+    tracker.start()
+    tracker.log(summary, tracker.next_step)
+    if table is not None:
+        tracker.artifact(table)
+    tracker.finish(status)
+    return tracker.warnings

@@ -1,0 +1,316 @@
+"""A run's connection to MLflow: everything goes to the spool first and is sent from there in the background."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from plmc.errors import TrainingError
+from plmc.track import identity as identities
+from plmc.track.background import Sender
+from plmc.track.identity import Identity
+from plmc.track.spool import Spool
+from plmc.track.store import database, load_mlflow, resolve_uri
+from plmc.track.system import Sampler
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+_MAX_PARAM, _MAX_TAG, _MAX_DIGEST = 6000, 8000, 36
+
+
+class Tracker:
+    """Tracks one run in `folder` (its spool is `<folder>/tracking`). A store that is away never stops or slows training.
+
+    `uri`: `sqlite:///…`, `http://…` or `https://…`. `parent`: the folder of the parent run (see `parent_run`) or an
+    MLflow run id. Seconds: `interval` between sendings, `patience` that `finish` waits for a store that does not answer,
+    `system_interval` between samples of the machine's load (0: none).
+
+    After `finish`, `pending` counts events that still wait for `send_pending`, and `warnings` says what went wrong.
+
+    Errors: ConfigError for a `uri` of another kind; TrainingError if another process tracks this run, or the spool
+    cannot be written.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        uri: str,
+        experiment: str,
+        run_name: str,
+        parent: Path | str | None = None,
+        tags: Mapping[str, str] | None = None,
+        interval: float = 5.0,
+        patience: float = 10.0,
+        system_interval: float = 10.0,
+    ):
+        self.folder = Path(folder).resolve()
+        self._home = self.folder / "tracking"
+        if isinstance(parent, Path):
+            parent = str(parent.resolve() / "tracking")
+        tags = {metric_name(name): str(value)[:_MAX_TAG] for name, value in (tags or {}).items()}
+        self._wanted = Identity(resolve_uri(uri), experiment, run_name, parent, tags)
+        self._interval, self._patience, self._system_interval = interval, patience, system_interval
+        self._spool: Spool | None = None
+        self._sender: Sender | None = None
+        self._sampler: Sampler | None = None
+        self.warnings: list[str] = []
+
+    def start(self, params: Mapping[str, Any] | None = None) -> None:
+        """Creates the MLflow run, or goes on with the one this folder already has.
+
+        `params` may be nested: `{"a": {"b": 1}}` is the param `a.b`. A param keeps the value it was first given.
+        """
+        self._lock = lock(self._home)
+        if not self._lock:
+            raise TrainingError(f"another process is training into {self.folder}. Wait for it, or change a setting.")
+        identity = identities.claim(self._home, self._wanted)
+        self._spool = Spool(self._home)
+        self._recall(identity)
+        self._sender = Sender(self._spool, identity.uri, self._warn, self._interval, self._patience)
+        self._put_new_params(flatten(params or {}))
+        if changed := {k: v for k, v in self._wanted.tags.items() if self._tags.get(k) != v}:
+            self._spool.append({"kind": "tags", "values": changed})
+        if self._resumed:
+            self._spool.append({"kind": "status", "status": "RUNNING"})
+        load_mlflow(identity.uri)
+        self._sender.start()
+        # A local store takes a moment, and the caller likes to print the run's address; a server may be away.
+        self._sender.wait_for_first_contact(30.0 if database(identity.uri) else 3.0)
+        if self._system_interval > 0:
+            first = 1 + max(self._points.get("system/cpu_utilization_percentage", {-1}))
+            self._sampler = Sampler(self.log, self.folder, self._system_interval, first)
+            self._sampler.start()
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        """Metric points at `step`; a point (name, step) that this run already has is dropped (a resumed run replays)."""
+        fresh: dict[str, float] = {}
+        for name, value in values.items():
+            name = metric_name(name)
+            steps = self._points.setdefault(name, set())
+            if step not in steps:
+                steps.add(step)
+                fresh[name] = float(value)
+        if fresh:
+            self._spool.append({"kind": "metrics", "step": int(step), "time": _now(), "values": fresh})
+
+    def input(self, *, name: str, source: str, rows: int, digest: str, context: str, origin: str = "local") -> None:
+        """A dataset as input of the run. `context`: `train` or `evaluation`. `origin`: `hub`, `local` or another word.
+
+        `source`: its Hub name or path. `digest` is cut to 36 characters, MLflow's limit.
+        """
+        kinds = {"hub": ("hugging_face", {"path": source}), "local": ("local", {"uri": source})}
+        kind, described = kinds.get(origin, ("code", {"tags": {"mlflow.source.name": source, "plmc.origin": origin}}))
+        event = {"kind": "input", "name": name, "digest": digest[:_MAX_DIGEST], "context": context}
+        if self._is_new(event["kind"], name, event["digest"], context):
+            self._spool.append(event | {"origin": kind, "source": described, "rows": int(rows)})
+
+    def artifact(self, path: Path, folder: str = "") -> None:
+        """A file, or a folder with all it contains, into `folder` of the run's artifacts, as it is now.
+
+        The same content under the same name is sent once.
+        """
+        path = Path(path)
+        if path.is_dir():
+            folder = f"{folder}/{path.name}" if folder else path.name
+        digest = _digest(path)
+        if self._artifacts.get((folder, path.name)) == digest:
+            return
+        self._artifacts[folder, path.name] = digest
+        staged = Path("artifacts") / digest[:16] / path.name
+        target = self._home / staged
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copytree(path, target) if path.is_dir() else shutil.copy2(path, target)
+        self._spool.append({"kind": "artifact", "name": path.name, "digest": digest, "staged": str(staged), "folder": folder})
+
+    def model(
+        self,
+        path: Path,
+        *,
+        task_kind: str,
+        example: str | Mapping[str, str],
+        name: str = "model",
+        max_length: int = 512,
+        step: int = 0,
+    ) -> None:
+        """The Hugging Face model in `path` as an MLflow model of this run; see `build_model` for the arguments."""
+        from plmc.track.model import build_model
+
+        digest = _digest(Path(path))
+        if not self._is_new("model", name, digest):
+            return
+        staged = Path("models") / digest[:16]
+        target, draft = self._home / staged, self._home / "models" / f".{digest[:16]}"
+        shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(target, ignore_errors=True)
+        build_model(Path(path), draft, task_kind=task_kind, example=example, max_length=max_length)
+        os.replace(draft, target)
+        event = {"kind": "model", "name": name, "digest": digest, "staged": str(staged)}
+        self._spool.append(event | {"model_type": task_kind, "step": int(step)})
+
+    def finish(self, status: Status = "FINISHED") -> None:
+        """Ends the run: sends what waits, as long as the store takes it, and gives up after `patience` seconds if not."""
+        if self._sender is None:
+            return
+        if self._sampler:
+            self._sampler.stop()
+        self._spool.append({"kind": "status", "status": status, "time": _now()})
+        self._sender.finish()
+        self._spool.close()
+        self._lock.release()
+        if self._spool.pending:
+            self._warn(
+                f"{self._spool.pending} events have not reached {self.uri} ({self._sender.trouble or 'no time'}). They are "
+                f"kept in {self._home} and sent by the next plmc train, compare or ui."
+            )
+        self._sender = None
+
+    @property
+    def uri(self) -> str:
+        """Where the run is tracked."""
+        return self._wanted.uri
+
+    @property
+    def run_id(self) -> str | None:
+        """MLflow's id of the run; None until the store has been reached."""
+        known = identities.read(self._home)
+        return known.run_id if known else None
+
+    @property
+    def experiment_id(self) -> str | None:
+        """MLflow's id of the experiment; None until the store has been reached."""
+        known = identities.read(self._home)
+        return known.experiment_id if known else None
+
+    @property
+    def pending(self) -> int:
+        """Number of events that have not been sent."""
+        return self._spool.pending if self._spool else 0
+
+    @property
+    def next_step(self) -> int:
+        """One more than the last step of any metric but the system's; 0 without one."""
+        return 1 + max((max(s) for name, s in self._points.items() if not name.startswith("system/")), default=-1)
+
+    def _recall(self, identity: Identity) -> None:
+        self._points: dict[str, set[int]] = {}
+        self._params: dict[str, str] = {}
+        self._tags = dict(identity.tags)
+        self._known: set[tuple[str, ...]] = set()
+        self._artifacts: dict[tuple[str, str], str] = {}
+        self._resumed = False
+        for event, _ in self._spool.events():
+            self._resumed = True
+            kind = event["kind"]
+            if kind == "metrics":
+                for name in event["values"]:
+                    self._points.setdefault(name, set()).add(event["step"])
+            elif kind == "params":
+                self._params.update(event["values"])
+            elif kind == "tags":
+                self._tags.update(event["values"])
+            elif kind == "input":
+                self._known.add((kind, event["name"], event["digest"], event["context"]))
+            elif kind == "model":
+                self._known.add((kind, event["name"], event["digest"]))
+            elif kind == "artifact":
+                # The last of its name counts, so that A, B, A ends with A.
+                self._artifacts[event["folder"], event["name"]] = event["digest"]
+
+    def _is_new(self, *key: str) -> bool:
+        if key in self._known:
+            return False
+        self._known.add(key)
+        return True
+
+    def _put_new_params(self, params: Mapping[str, str]) -> None:
+        for name in sorted(params.keys() & self._params.keys()):
+            if params[name] != self._params[name]:
+                self._warn(f"param {name} stays {self._params[name]}; MLflow keeps the first value, not {params[name]}")
+        if new := {name: value for name, value in params.items() if name not in self._params}:
+            self._spool.append({"kind": "params", "values": new})
+
+    def _warn(self, text: str) -> None:
+        if text not in self.warnings and len(self.warnings) < 50:
+            self.warnings.append(text)
+
+
+class NoTracker:
+    """The calls of `Tracker`, doing nothing."""
+
+    uri, run_id, experiment_id, pending = "", None, None, 0
+
+    def __init__(self):
+        self.warnings: list[str] = []
+
+    def start(self, params: Mapping[str, Any] | None = None) -> None: ...
+
+    def log(self, values: Mapping[str, float], step: int) -> None: ...
+
+    def input(self, *, name: str, source: str, rows: int, digest: str, context: str, origin: str = "local") -> None: ...
+
+    def artifact(self, path: Path, folder: str = "") -> None: ...
+
+    def model(
+        self,
+        path: Path,
+        *,
+        task_kind: str,
+        example: str | Mapping[str, str],
+        name: str = "model",
+        max_length: int = 512,
+        step: int = 0,
+    ) -> None: ...
+
+    def finish(self, status: Status = "FINISHED") -> None: ...
+
+
+def lock(home: Path):
+    """Exclusive hold of a tracking folder, or None if another process has it; released with the process at the latest."""
+    from filelock import FileLock, Timeout
+
+    home.mkdir(parents=True, exist_ok=True)
+    held = FileLock(home / "writer.lock")
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        return None
+    return held
+
+
+def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested mappings as `outer.inner` names, values as text no longer than MLflow takes."""
+    flat: dict[str, str] = {}
+    for name, value in params.items():
+        name = f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{name}.")
+        else:
+            text = ", ".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
+            flat[metric_name(name)] = text if len(text) <= _MAX_PARAM else text[: _MAX_PARAM - 1] + "…"
+    return flat
+
+
+def metric_name(name: str) -> str:
+    """`name` with what MLflow forbids in names replaced by `_`."""
+    return re.sub(r"[^\w./ :-]", "_", name)
+
+
+def _digest(path: Path) -> str:
+    total = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+        total.update(str(file.relative_to(path.parent)).encode() + b"\0")
+        with file.open("rb") as content:
+            while block := content.read(1 << 20):
+                total.update(block)
+    return total.hexdigest()
+
+
+def _now() -> int:
+    return int(time.time() * 1000)

@@ -1,0 +1,96 @@
+"""Checkpoints that a crash cannot spoil: written beside, flushed, renamed; read with weights only."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from plmc.errors import TrainingError
+
+
+@contextmanager
+def replacing(path: Path):
+    """Yields a temporary path in the same folder; on success it is flushed to disk and renamed to `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        if temporary.is_dir():
+            for file in temporary.rglob("*"):
+                _flush(file)
+            if path.exists():
+                shutil.rmtree(path)
+        _flush(temporary)
+        os.replace(temporary, path)
+        _flush(path.parent)
+    except OSError as error:
+        free = shutil.disk_usage(path.parent).free
+        raise TrainingError(
+            f"{path} could not be written: {error.strerror or error} ({free / 1e6:.0f} MB free). Nothing that was finished is "
+            f"lost: make room and give the same command again."
+        ) from error
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """JSON, atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def save(path: Path, state: Mapping[str, Any], *, signature: str) -> None:
+    """Tensors and plain values to one file, atomically."""
+    with replacing(path) as temporary:
+        try:
+            torch.save({"signature": signature, "state": dict(state)}, temporary)
+        except RuntimeError as error:  # torch reports a failed write (a full disk, above all) as RuntimeError
+            raise OSError(str(error).splitlines()[0]) from error
+
+
+def load(path: Path, *, signature: str) -> dict[str, Any]:
+    """Inverse of `save`. Raises TrainingError for a damaged file or one of another configuration."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        found, state = content["signature"], content["state"]
+    except Exception as error:  # whatever a damaged file makes the unpickler raise, the user's way out is the same
+        raise TrainingError(
+            f"checkpoint {path} is damaged ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no text'}). "
+            f"Delete it to train this stage again: rm '{path}'"
+        ) from error
+    if found != signature:
+        raise TrainingError(
+            f"checkpoint {path} belongs to another configuration ({found}, this run is {signature}). "
+            f"Delete it, or use another output_dir."
+        )
+    return state
+
+
+def random_state() -> dict[str, Any]:
+    """The state of torch's generators (CPU and every GPU)."""
+    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+
+
+def restore_random(state: Mapping[str, Any]) -> None:
+    """Inverse of `random_state`."""
+    torch.set_rng_state(state["cpu"])
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])

@@ -1,0 +1,71 @@
+"""Evaluation: judged weights, the student alone, no loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import numpy as np
+import torch
+from torch import nn
+
+from plmc.core.chain import Chain
+from plmc.data.types import Split
+from plmc.train.batches import evaluation_batches
+from plmc.train.objective import read
+
+# Padded tokens of an evaluation batch: large enough to keep the cores busy, small enough for any machine.
+TOKENS = 4096
+
+
+@contextmanager
+def judged(model: nn.Module, chain: Chain) -> Iterator[None]:
+    """Inside, the model holds the weights that count (averages, masks); afterwards the live ones again, bit for bit."""
+    live = {name: param.detach() for name, param in model.named_parameters()}
+    changed = {}
+    with torch.no_grad():
+        for name, value in chain.weights(live).items():
+            if value is not live[name]:
+                changed[name] = live[name].clone()
+                live[name].copy_(value)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, value in changed.items():
+                live[name].copy_(value)
+
+
+def logits_of(
+    model: nn.Module, split: Split, *, kind: str, pad_id: int, autocast: torch.dtype | None = None, progress=None
+) -> tuple[np.ndarray, ...]:
+    """Logits of every row in the order of the split, float32: `(N, C)`, or `(N, T)` padded with -inf for spans."""
+    device = next(model.parameters()).device
+    training = model.training
+    model.eval()
+    heads: list[np.ndarray] = []
+    batches = evaluation_batches(split, tokens=TOKENS, pad_id=pad_id)
+    if progress:
+        batches = progress(batches, "rows", len(split), size=lambda batch: len(batch.rows))
+    precision = torch.autocast(device.type, autocast) if autocast else nullcontext()
+    try:
+        with torch.inference_mode(), precision:
+            for batch in batches:
+                outputs = read(model(**batch.to(device).inputs), kind=kind, scores=False).logits
+                for i, head in enumerate(outputs):
+                    if len(heads) <= i:
+                        width = int(split.lengths.max()) if kind == "span" else head.shape[1]
+                        heads.append(np.full((len(split), width), -np.inf, dtype=np.float32))
+                    values = head.float()
+                    if kind == "span":
+                        values = values.masked_fill(batch.to(device).inputs["attention_mask"] == 0, -torch.inf)
+                    heads[i][batch.rows, : values.shape[1]] = values.cpu().numpy()
+    finally:
+        model.train(training)
+    return tuple(heads)
+
+
+def evaluate(model: nn.Module, split: Split, task, *, pad_id: int, progress=None) -> tuple[dict[str, float], list[dict]]:
+    """Metrics and per-example records, in float32 whatever the training precision: what is saved is what is judged."""
+    records = task.predict(logits_of(model, split, kind=task.kind, pad_id=pad_id, progress=progress), split)
+    return task.score(records, split), records

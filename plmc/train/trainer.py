@@ -1,0 +1,321 @@
+"""The training loop of one stage. Read it top to bottom.
+
+    for every update:
+        batch    -> micro-batches of this process
+        gradient -> chain.gradient(compute): forward, weighted loss, backward over all micro-batches
+        clip     -> joint norm of all trained parameters
+        step     -> learning rate (schedule, then chain.rate), optimizer
+        after    -> chain.after_update
+        on the evaluation cadence: judged weights -> metrics -> best, chain.after_eval
+        on the checkpoint cadence: everything a bitwise continuation needs
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from plmc.core.chain import Chain
+from plmc.core.clock import Clock, parse_point
+from plmc.core.stage import Stage
+from plmc.data.types import Split
+from plmc.errors import TrainingError
+from plmc.train import checkpoint
+from plmc.train.batches import training_batches
+from plmc.train.evaluate import judged
+from plmc.train.objective import Objective
+from plmc.train.optimizer import build_optimizer, rate_factor, set_rate
+
+
+@dataclass
+class Progress:
+    """What the loop tells the outside: hooks with no effect on training."""
+
+    log: Callable[[Mapping[str, float], int], None] = lambda values, step: None
+    advance: Callable[[int, Mapping[str, float]], None] = lambda step, values: None
+    warn: Callable[[str], None] = lambda text: None
+
+
+@dataclass
+class Outcome:
+    """Result of a stage: `metrics` of the weights that were kept, their update, updates made, seconds trained."""
+
+    metrics: dict[str, float]
+    best_step: int
+    steps: int
+    seconds: float
+    samples: int
+
+
+@dataclass
+class _Position:
+    """The loop's own state, all of it in the checkpoint."""
+
+    step: int = 0
+    seconds: float = 0.0
+    samples: int = 0
+    best: float = -math.inf
+    best_step: int = -1
+    best_metrics: dict[str, float] = field(default_factory=dict)
+    stale: int = 0
+    stopped: bool = False
+
+
+class Trainer:
+    """Trains `objective` on `split` for one stage and leaves the kept weights in the student.
+
+    `evaluate(model) -> metrics` judges; `metric` names the one that counts (None = no evaluation, keep the last).
+    `folder` holds `checkpoint.pt` and `best.pt`; `first_step` places the stage on the run's one step axis.
+    """
+
+    def __init__(
+        self, objective: Objective, chain: Chain, stage: Stage, split: Split, *, clock: Clock, index: int, seed: int,
+        pad_id: int, accelerator, evaluate: Callable[[nn.Module], dict[str, float]] | None, metric: str | None,
+        folder: Path, signature: str, first_step: int = 0, log_every: int = 10, checkpoint_seconds: float = 60.0,
+        checkpoint_steps: int | None = None, precision: str = "fp32", progress: Progress | None = None,
+    ):
+        self.objective, self.chain, self.stage, self.split, self.clock = objective, chain, stage, split, clock
+        self.student = objective.student
+        self.index, self.seed, self.pad_id, self.accelerator = index, seed, pad_id, accelerator
+        self.evaluate, self.metric = evaluate, metric
+        self.folder, self.signature, self.first_step = folder, signature, first_step
+        self.log_every, self.checkpoint_seconds, self.checkpoint_steps = log_every, checkpoint_seconds, checkpoint_steps
+        self.progress = progress or Progress()
+        self.at = _Position()
+        self.params = [p for p in objective.parameters() if p.requires_grad]
+        self.optimizer = build_optimizer(objective, chain, stage)
+        self.schedule = rate_factor(stage, clock)
+        self.wrapped = accelerator.prepare(objective) if accelerator.num_processes > 1 else objective
+        self.scale = 2.0**16 if precision == "fp16" else 1.0
+        self.scale_fp16 = precision == "fp16"
+        self.good_steps = 0
+        self._pending: list[tuple[int, dict[str, torch.Tensor], list]] = []
+        self._meter = (0, 0.0)  # samples and time since the last log line
+        self._saved_at = time.monotonic()
+        every, unit = parse_point(stage.eval_every)
+        self.eval_every = max(1, clock.at(stage.eval_every) if unit != "step" else int(every))
+
+    def fit(self) -> Outcome:
+        """Runs the stage from its checkpoint, if there is one, to its end."""
+        self._resume()
+        device = self.accelerator.device
+        batches = training_batches(
+            self.split, batch_size=self.stage.batch_size, micro_batch=self.stage.micro_batch, pad_id=self.pad_id,
+            seed=self.seed, stage=self.index, start=self.at.step, rank=self.accelerator.process_index,
+            world=self.accelerator.num_processes,
+        )
+        self.objective.train()
+        self._meter = (self.at.samples, time.perf_counter())
+        while self.at.step < self.clock.total and not self.at.stopped:
+            started = time.perf_counter()
+            micro = [batch.to(device) for batch in next(batches)]
+            self._update(micro)
+            self.at.seconds += time.perf_counter() - started
+            last = self.at.step == self.clock.total
+            if self.at.step % self.log_every == 0 or last:
+                self._log()
+            if self.evaluate and (self.at.step % self.eval_every == 0 or last):
+                self._judge()
+            if self._checkpoint_due() and not last:
+                self._save()
+        return self._end()
+
+    # One update.
+
+    def _now(self) -> Clock:
+        return replace(self.clock, step=self.at.step)
+
+    def _update(self, micro: list) -> None:
+        rows = sum(len(batch.rows) for batch in micro)
+        terms: dict[str, torch.Tensor] = {}
+        clock = self._now()
+        first_pass = True
+
+        def compute() -> torch.Tensor:
+            nonlocal first_pass
+            self.optimizer.zero_grad(set_to_none=True)
+            total = None
+            for i, batch in enumerate(micro):
+                share = len(batch.rows) / rows
+                quiet = self.accelerator.no_sync(self.wrapped) if i < len(micro) - 1 else nullcontext()
+                with quiet:
+                    loss, parts = self.wrapped(batch, clock)
+                    if first_pass and self.at.step == 0 and i == 0:
+                        self._check_terms(parts)
+                    (loss * (share * self.scale)).backward()
+                total = loss.detach() * share if total is None else total + loss.detach() * share
+                if first_pass:
+                    for name, part in parts.items():
+                        value = part.detach() * share
+                        terms[name] = terms[name] + value if name in terms else value
+            first_pass = False
+            if self.scale != 1.0:
+                grads = [p.grad for p in self.params if p.grad is not None]
+                torch._foreach_mul_(grads, 1.0 / self.scale)
+            return total
+
+        terms["loss"] = self.chain.gradient(compute, self.params)
+        norm = None
+        if self.stage.clip or self.scale_fp16:
+            norm = nn.utils.clip_grad_norm_(self.params, self.stage.clip or math.inf)
+        if not self.scale_fp16 or self._fp16_scale(norm):
+            factor = self.chain.rate(self.schedule(self.at.step), clock)
+            set_rate(self.optimizer, factor)
+            self.optimizer.step()
+        self.at.step += 1
+        self.at.samples += rows * self.accelerator.num_processes
+        self.chain.after_update(self.student, self._now())
+        if norm is not None:
+            terms["grad_norm"] = norm.detach()
+        self._pending.append((self.at.step, terms, [batch.ids for batch in micro]))
+
+    def _fp16_scale(self, norm: torch.Tensor) -> bool:
+        """Dynamic loss scale: halve and skip on overflow, double after 2,000 good updates. True if the step counts."""
+        if not torch.isfinite(norm):
+            self.scale, self.good_steps = max(self.scale / 2, 1.0), 0
+            return False
+        self.good_steps += 1
+        if self.good_steps % 2000 == 0:
+            self.scale *= 2
+        return True
+
+    def _check_terms(self, parts: Mapping[str, torch.Tensor]) -> None:
+        """Warns of a loss term that trains nothing: a weight of 0, or no gradient at the very first batch."""
+        weights = self.chain.terms()
+        for name, part in parts.items():
+            if name not in weights:
+                raise TrainingError(f"stage {self.stage.name}: loss term {name} has no weight; its method must list it in terms().")
+            if weights[name] == 0:
+                self.progress.warn(f"stage {self.stage.name}: loss term {name} has weight 0 and trains nothing.")
+                continue
+            grads = (
+                torch.autograd.grad(part, self.params, retain_graph=True, allow_unused=True) if part.requires_grad else ()
+            )
+            if not any(g is not None and bool(g.abs().sum() > 0) for g in grads):
+                self.progress.warn(
+                    f"stage {self.stage.name}: loss term {name} = {float(part):.4g} has no gradient at the first batch. "
+                    f"It trains nothing, unless student and teacher start out equal."
+                )
+
+    # Telling.
+
+    def _log(self) -> None:
+        """Reads the scalars of all updates since the last call at once (one synchronisation) and checks them."""
+        if not self._pending:
+            return
+        for step, terms, ids in self._pending:
+            for name, value in terms.items():
+                if self.scale_fp16 and name == "grad_norm":
+                    continue  # an overflow under fp16 is handled by the loss scale
+                if not bool(torch.isfinite(value)):
+                    rows = ", ".join(str(int(i)) for part in ids for i in part[:8])
+                    raise TrainingError(
+                        f"stage {self.stage.name}, update {step}: {name} is {float(value)}. Rows of that batch: {rows} … "
+                        f"Usual cures: a smaller lr, clip=1.0, precision=fp32. Checkpoints from before are kept."
+                    )
+        step, terms, _ = self._pending[-1]
+        values = {("loss/" + name if name not in ("loss", "grad_norm") else name): float(v) for name, v in terms.items()}
+        values["lr"] = self.optimizer.param_groups[0]["lr"]
+        samples, since = self._meter
+        now = time.perf_counter()
+        if now > since and self.at.samples > samples:
+            values["samples_per_s"] = (self.at.samples - samples) / (now - since)
+        self._meter = (self.at.samples, now)
+        values["epoch"] = self._now().epoch
+        values |= self.chain.metrics()
+        self._pending.clear()
+        self.progress.log(values, self.first_step + step)
+        self.progress.advance(step, values)
+
+    # Judging.
+
+    def _judge(self) -> None:
+        self._log()
+        with judged(self.student, self.chain):
+            metrics = self.evaluate(self.student)
+            value = metrics[self.metric]
+            if math.isnan(value):
+                raise TrainingError(f"stage {self.stage.name}, update {self.at.step}: {self.metric} is not a number.")
+            better = value > self.at.best or self.stage.select == "last"
+            if better:
+                self._keep_best(metrics, value)
+        self.at.stale = 0 if better else self.at.stale + 1
+        self.progress.log({f"eval/{name}": v for name, v in metrics.items()}, self.first_step + self.at.step)
+        self.progress.advance(self.at.step, {f"eval/{self.metric}": value})
+        stop = self.chain.after_eval(metrics, self._now())
+        if self.stage.patience is not None and self.at.stale >= self.stage.patience:
+            stop = True
+        self.at.stopped = self.at.stopped or stop
+
+    def _keep_best(self, metrics: dict[str, float], value: float) -> None:
+        self.at.best, self.at.best_step, self.at.best_metrics = value, self.at.step, dict(metrics)
+        if self.stage.select == "best" and self.accelerator.is_main_process:
+            state = {k: v.detach().cpu() for k, v in self.student.state_dict().items()}
+            checkpoint.save(self.folder / "best.pt", state, signature=self.signature)
+
+    def _end(self) -> Outcome:
+        """Leaves the kept weights in the student: the best judged ones, or the last judged ones."""
+        self._log()
+        self.accelerator.wait_for_everyone()
+        if self.evaluate and self.stage.select == "best":
+            self.student.load_state_dict(checkpoint.load(self.folder / "best.pt", signature=self.signature))
+        else:
+            with torch.no_grad():
+                live = {name: param.detach() for name, param in self.student.named_parameters()}
+                for name, value in self.chain.weights(live).items():
+                    if value is not live[name]:
+                        live[name].copy_(value)
+        return Outcome(self.at.best_metrics, self.at.best_step, self.at.step, self.at.seconds, self.at.samples)
+
+    # Continuing.
+
+    def _checkpoint_due(self) -> bool:
+        if self.checkpoint_steps:
+            return self.at.step % self.checkpoint_steps == 0
+        return self.checkpoint_seconds > 0 and time.monotonic() - self._saved_at >= self.checkpoint_seconds
+
+    def _save(self) -> None:
+        self._log()  # a non-finite loss must not reach the disk
+        if self.accelerator.is_main_process:
+            state: dict[str, Any] = {
+                "objective": self.objective.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "methods": self.chain.state_dict(),
+                "position": dict(vars(self.at)),
+                "scale": [self.scale, self.good_steps],
+                "random": checkpoint.random_state(),
+                "data": self.split.fingerprint,
+            }
+            checkpoint.save(self.folder / "checkpoint.pt", state, signature=self.signature)
+        self._saved_at = time.monotonic()
+
+    def save_now(self) -> None:
+        """Checkpoint between two updates, e.g. when the user interrupts."""
+        if 0 < self.at.step < self.clock.total:
+            self._save()
+
+    def _resume(self) -> None:
+        path = self.folder / "checkpoint.pt"
+        if not path.is_file():
+            return
+        state = checkpoint.load(path, signature=self.signature)
+        if state["data"] != self.split.fingerprint:
+            raise TrainingError(
+                f"{path} was made with other training rows than there are now. Put the old data back, or start anew: "
+                f"rm -r '{self.folder.parent.parent}'"
+            )
+        self.objective.load_state_dict(state["objective"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.chain.load_state_dict(state["methods"])
+        self.at = _Position(**state["position"])
+        self.scale, self.good_steps = state["scale"]
+        checkpoint.restore_random(state["random"])
+        self.progress.advance(self.at.step, {})

@@ -1,0 +1,101 @@
+"""`plmc show` and `plmc validate`: what a command stands for, and whether it can work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from plmc.compose import compose, plain, single_runs
+
+
+def validate(words: Sequence[str]) -> None:
+    """Checks every run the words stand for; prints one line each. Raises the first error."""
+    from rich.console import Console
+
+    from plmc.config import resolve
+    from plmc.run.check import check
+
+    words = [word for word in words if word not in ("-m", "--multirun")]
+    for single in single_runs(words):
+        run = resolve(plain(compose(single)))
+        check(run)
+        Console(highlight=False).print(f"[green]ok[/] {run.signature}")
+
+
+def show(words: Sequence[str]) -> None:
+    """Prints stages, losses, settings and their origins of one run."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from plmc.config import resolve
+    from plmc.core.chain import Chain
+    from plmc.run.stages import formula
+
+    config = plain(compose(words))
+    run = resolve(config)
+    console = Console(highlight=False)
+    console.print(f"[bold]{run.recipe.name}[/]  {run.recipe.title}  [dim]{run.recipe.paper}[/]")
+    who = run.teacher.checkpoint or run.teacher.name or "none"
+    console.print(f"task {run.task.name} ({run.task.kind}, judged by {run.task.metric})   data {run.source.name}")
+    console.print(f"teacher {who}   student {escape(_model(run.student))}   precision {run.config['precision']}")
+    for number, stage in enumerate(run.recipe.stages, 1):
+        table = Table(title=f"stage {number}: {stage.name}", title_justify="left", box=None, padding=(0, 2, 0, 0))
+        table.add_column(style="dim")
+        table.add_column(overflow="fold")
+        budget = f"{stage.steps} updates" if stage.steps else f"{stage.epochs:g} epochs"
+        table.add_row("loss", formula(Chain(stage.methods)))
+        table.add_row("budget", f"{budget} of {stage.batch_size} rows an update" + _caps(run))
+        table.add_row("optimizer", f"AdamW lr {stage.lr:g}, {stage.schedule}, warm-up {stage.warmup}, weight decay {stage.weight_decay:g}, clip {stage.clip:g}")
+        table.add_row("judged", f"every {stage.eval_every}, keeps the {stage.select}")
+        for name, method in stage.methods.items():
+            fields = {k: v for k, v in vars(method).items() if k != "name" and not k.startswith("_") and _simple(v)}
+            table.add_row(name, escape(", ".join(f"{k}={v}" for k, v in fields.items()) or type(method).__name__))
+        console.print(table)
+    table = Table(title="what is not a default, and where it came from", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for column in ("key", "value", "from"):
+        table.add_column(column, overflow="fold")
+    for key, value, origin in origins(words, config):
+        table.add_row(escape(key), escape(str(value)), escape(origin))
+    console.print(table)
+    console.print(f"[dim]folder[/] {run.folder}")
+
+
+def origins(words: Sequence[str], config: dict[str, Any]) -> list[tuple[str, Any, str]]:
+    """`(key, value, origin)` of every value that the bare command would not have."""
+    from plmc.run.execute import flat
+
+    default, now = flat(plain(compose([]))), flat(config)
+    groups = [word.lstrip("+~") for word in words if "=" in word and "." not in word.split("=", 1)[0]]
+    single = [word.lstrip("+~") for word in words if "=" in word and "." in word.split("=", 1)[0]]
+    found = []
+    for key, value in now.items():
+        if default.get(key, object()) == value or key.endswith("_target_"):
+            continue
+        origin = next((word for word in reversed(single) if key.startswith(word.split("=", 1)[0])), None)
+        if origin is None:
+            top = "method" if key.startswith("methods.") else key.split(".")[0]
+            origin = next((f"conf/{word.replace('=', '/', 1)}.yaml" if top in _GROUPS else word for word in groups if word.split("=", 1)[0] == top), None)
+        if origin is None:
+            preset = next((word for word in groups if word.startswith("preset=")), None)
+            origin = f"conf/{preset.replace('=', '/', 1)}.yaml" if preset else "follows from another value"
+        found.append((key, value, origin))
+    return found
+
+
+_GROUPS = ("task", "data", "teacher", "student", "recipe", "method", "tracking", "preset")
+
+
+def _model(spec: Any) -> str:
+    if spec.shape:
+        return f"{spec.name}, random weights, {spec.shape}"
+    return spec.name if spec.layers is None else f"{spec.name}, layers {spec.layers} ({spec.pick})"
+
+
+def _caps(run: Any) -> str:
+    caps = {k: v for k, v in vars(run.budget).items() if v is not None}
+    return f"   (budget: {', '.join(f'{k} {v:g}' for k, v in caps.items())})" if caps else ""
+
+
+def _simple(value: Any) -> bool:
+    return isinstance(value, (str, int, float, bool, list, tuple)) or value is None

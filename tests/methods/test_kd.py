@@ -1,0 +1,85 @@
+"""Task loss and logit distillation."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from plmc.core.clock import Clock
+from plmc.core.view import Outputs, View
+from plmc.errors import ConfigError
+from plmc.methods.distill.logit_kd import LogitKD
+from plmc.methods.distill.task_loss import TaskLoss
+
+CLOCK = Clock(0, 10, 5)
+SHAPES = {"classification": [(6, 3)], "regression": [(6, 1)], "span": [(6, 7)] * 2}
+
+
+def view(kind, *, with_teacher=True):
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = (
+        Outputs(tuple(torch.randn(*s, generator=generator, requires_grad=True) for s in SHAPES[kind])) for _ in range(2)
+    )
+    labels = {
+        "classification": torch.tensor([0, 1, 2, 2, 1, 0]),
+        "regression": torch.tensor([0.0, 1.0, 2.5, 5.0, 3.0, 1.5]),
+        "span": torch.tensor([[0, 1], [1, 1], [2, 2], [0, 2], [1, 2], [0, 0]]),
+    }[kind]
+    mask = torch.ones(6, 7, dtype=torch.long)
+    mask[::2, 3:] = 0
+    return View(kind, labels, mask, {}, student, teacher if with_teacher else None)
+
+
+def total(method, seen):
+    losses = method.losses(seen, CLOCK)
+    assert losses.keys() == method.terms().keys()
+    return sum(method.terms()[name] * value for name, value in losses.items())
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_alpha_one_is_fine_tuning_bit_for_bit_and_needs_no_teacher(kind):
+    method = LogitKD(alpha=1.0)
+    assert method.required() == frozenset()
+    assert torch.equal(total(method, view(kind, with_teacher=False)), total(TaskLoss(), view(kind, with_teacher=False)))
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_alpha_zero_ignores_the_labels(kind):
+    method, seen = LogitKD(alpha=0.0), view(kind)
+    other = View(kind, torch.zeros_like(seen.labels), seen.mask, {}, seen.student, seen.teacher)
+    assert method.terms() == {"kl": 1.0} and method.required() == {"teacher.logits"}
+    assert torch.equal(total(method, seen), total(method, other))
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_student_that_equals_the_teacher_learns_nothing_from_it(kind):
+    seen = view(kind)
+    same = View(kind, seen.labels, seen.mask, {}, seen.student, Outputs(tuple(z.detach() for z in seen.student.logits)))
+    loss = LogitKD(alpha=0.0, temperature=3.0).losses(same, CLOCK)["kl"]
+    assert loss == 0
+    for found in torch.autograd.grad(loss, seen.student.logits):
+        assert found.abs().max() < 1e-6
+
+
+def test_both_terms_are_mixed_by_alpha():
+    seen, (s,), (t,) = view("classification"), *(o.logits for o in (view("classification").student, view("classification").teacher))
+    kl = (F.softmax(t / 2, -1) * (F.log_softmax(t / 2, -1) - F.log_softmax(s / 2, -1))).sum(-1).mean()
+    expected = 0.3 * F.cross_entropy(s, seen.labels) + 0.7 * 4 * kl
+    torch.testing.assert_close(total(LogitKD(temperature=2.0, alpha=0.3), seen), expected)
+
+
+def test_regression_follows_the_score_of_the_teacher():
+    seen = view("regression")
+    loss = LogitKD(alpha=0.0, temperature=7.0).losses(seen, CLOCK)["kl"]
+    torch.testing.assert_close(loss, (seen.student.logits[0] - seen.teacher.logits[0]).square().mean())
+
+
+@pytest.mark.parametrize("fields", [{"alpha": 1.5}, {"alpha": -0.1}, {"temperature": 0.0}])
+def test_logit_kd_refuses_nonsense(fields):
+    with pytest.raises(ConfigError):
+        LogitKD(**fields)
+
+
+def test_task_loss_declares_its_weight_and_refuses_zero():
+    assert TaskLoss(0.25).terms() == {"ce": 0.25}
+    with pytest.raises(ConfigError, match="weight"):
+        TaskLoss(0.0)
