@@ -121,3 +121,21 @@ def hidden_dropouts(model: nn.Module) -> list[nn.Dropout]:
         encoder = {id(module) for module in base(model).modules()}
         found += [module for module in model.modules() if isinstance(module, nn.Dropout) and id(module) not in encoder]
     return found
+
+
+def reshape(config, shape) -> None:
+    """Gives a model config another shape (`plmc.models.Shape`), in place; families name these fields differently."""
+    for key, value in (
+        ("num_hidden_layers", shape.layers),
+        ("hidden_size", shape.width),
+        ("num_attention_heads", shape.heads),
+        ("intermediate_size", shape.intermediate),
+    ):
+        # attribute_map leads DistilBERT's n_layers, dim, n_heads and hidden_dim to the common names, where it has them.
+        name = config.attribute_map.get(key, key)
+        if not hasattr(config, name) and key == "intermediate_size":
+            name = "hidden_dim"
+        setattr(config, name, value)
+    if hasattr(config, "embedding_size"):
+        # ELECTRA projects a narrower embedding up; a student from scratch has both of one width.
+        config.embedding_size = shape.width

@@ -28,12 +28,13 @@ class Local(Source):
 
     name: str = "local"
     root: str | None = None
-    files: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str | None] = field(default_factory=dict)
 
     def load(self, task: Task) -> dict[str, datasets.Dataset]:
         root = data_root(self.root)
+        files = {split: name for split, name in self.files.items() if name}
         if task.name in LAYOUTS:
-            return load_glue(root, task, self.files)
+            return load_glue(root, task, files)
         if task.kind == "span":
-            return load_squad(root, task.version, self.files)
+            return load_squad(root, task.version, files)
         raise ConfigError(f"data=local knows GLUE and SQuAD, not {task.name!r}. For files of your own: task=custom.")

@@ -44,6 +44,7 @@ def _ask(endpoint: str, timeout: float) -> str | None:
 
 
 def _root(error: BaseException) -> str:
-    """The last words of the chain of causes: `Name or service not known` instead of three wrapped exceptions."""
-    text = str(error)
-    return text.rsplit(": ", 1)[-1].strip("()'\" ") or type(error).__name__
+    """The first cause in the chain: `Name or service not known` instead of three wrapped exceptions."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

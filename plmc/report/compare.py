@@ -99,9 +99,7 @@ def _baseline(candidates: Sequence[Arm], asked: str | None) -> Arm | None:
 def _table(key: tuple[str, str], group: Sequence[Arm], base: Arm | None, resamples: int, seed: int) -> Table:
     primary = group[0].first.primary
     notes: list[str] = []
-    teachers = _teachers(group)
-    reference = teachers[0].metrics.get(primary) if len(teachers) == 1 else None
-    rows = [_row(arm, primary, reference[0] if reference else None, is_baseline=arm is base) for arm in group]
+    teachers, rows = figures(group, base)
     if base is not None:
         for i, arm in enumerate(group):
             if arm is not base:
@@ -119,7 +117,16 @@ def _table(key: tuple[str, str], group: Sequence[Arm], base: Arm | None, resampl
     return Table(*key, primary, (*teachers, *rows), tuple(notes))
 
 
-def _row(arm: Arm, primary: str, teacher_score: float | None, *, is_baseline: bool) -> Row:
+def figures(group: Sequence[Arm], base: Arm | None = None) -> tuple[list[Row], list[Row]]:
+    """The rows of the teachers, and one row per arm, in the given order; without tests."""
+    primary = group[0].first.primary
+    teachers = _teachers(group)
+    reference = teachers[0].metrics.get(primary) if len(teachers) == 1 else None
+    rows = [_row(arm, reference[0] if reference else None, is_baseline=arm is base) for arm in group]
+    return teachers, rows
+
+
+def _row(arm: Arm, teacher_score: float | None, *, is_baseline: bool) -> Row:
     def share(run: Run) -> float | None:
         # A run's own teacher counts; the table's only teacher stands in for runs that had none.
         reference = teacher_score if run.teacher_score is None else run.teacher_score
@@ -133,11 +140,11 @@ def _row(arm: Arm, primary: str, teacher_score: float | None, *, is_baseline: bo
         seconds = _at(run, "train", "seconds")
         return None if seconds is None else seconds / 60
 
-    figures = {name: arm.spread(lambda run, name=name: run.result["metrics"].get(name)) for name in _metrics(arm.first)}
+    metrics = {name: arm.spread(lambda run, name=name: run.result["metrics"].get(name)) for name in _metrics(arm.first)}
     return Row(
         label=arm.first.label,
         seeds=len(arm.runs),
-        metrics={name: value for name, value in figures.items() if value},
+        metrics={name: value for name, value in metrics.items() if value},
         is_baseline=is_baseline,
         kept=arm.spread(share),
         parameters=_first(arm.spread(lambda run: _at(run, "student", "parameters"))),
@@ -161,7 +168,7 @@ def _teachers(group: Sequence[Arm]) -> list[Row]:
     for name, runs in taught.items():
         distinct = list({tuple(sorted(run.result["teacher"]["metrics"].items())): run for run in runs}.values())
         all_of_it = Arm(tuple(runs))
-        figures = {
+        metrics = {
             metric: Arm(tuple(distinct)).spread(lambda run, metric=metric: run.result["teacher"]["metrics"].get(metric))
             for metric in _metrics(distinct[0])
         }
@@ -169,7 +176,7 @@ def _teachers(group: Sequence[Arm]) -> list[Row]:
             Row(
                 label=f"teacher: {name}",
                 seeds=len(distinct),
-                metrics={metric: value for metric, value in figures.items() if value},
+                metrics={metric: value for metric, value in metrics.items() if value},
                 is_teacher=True,
                 kept=(1.0, math.nan),
                 parameters=_first(all_of_it.spread(lambda run: _at(run, "teacher", "parameters"))),

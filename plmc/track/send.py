@@ -73,6 +73,7 @@ class Courier:
             if event["kind"] == "model":
                 # The weights are in the store now; the links would only keep their blocks from being freed.
                 shutil.rmtree(staged, ignore_errors=True)
+                _ticket(staged, self.identity).unlink(missing_ok=True)
             progress()
 
     def _offer(self, events: list[Event]) -> None:
@@ -181,19 +182,23 @@ def _dataset(event: Event):
     return DatasetInput(dataset, tags=[InputTag("mlflow.data.context", event["context"])])
 
 
+def _ticket(staged: Path, identity: Identity) -> Path:
+    return staged.with_name(f"{staged.name}.{identity.run_id}.json")
+
+
 def _log_model(client: MlflowClient, identity: Identity, staged: Path, event: Event) -> None:
     from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model
 
     # A sending that broke off goes on with the same logged model.
-    made = staged.with_name(f"{staged.name}.{identity.run_id}.json")
-    if made.exists():
-        model = client.get_logged_model(json.loads(made.read_text())["model_id"])
+    ticket = _ticket(staged, identity)
+    if ticket.exists():
+        model = client.get_logged_model(json.loads(ticket.read_text())["model_id"])
     else:
         model = client.create_logged_model(
             identity.experiment_id, name=event["name"], source_run_id=identity.run_id, model_type=event["model_type"]
         )
-        write_json(made, {"model_id": model.model_id})
+        write_json(ticket, {"model_id": model.model_id})
     described = Model.load(str(staged / "MLmodel"))
     described.run_id, described.model_id, described.model_uuid = identity.run_id, model.model_id, model.model_id
     described.artifact_path = model.artifact_location

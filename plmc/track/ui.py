@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -71,31 +72,36 @@ def running(uri: str, host: str = "127.0.0.1", port: int = 5000, *, patience: fl
     base = f"http://{host}:{port}"
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", host, "--port", str(port)]
     command += ["--workers", "1", "--default-artifact-root", (file.parent / "mlartifacts").as_uri()]
-    with (file.parent / "mlflow-ui.log").open("w") as log:
+    with tempfile.TemporaryFile("w+") as log:
         server = subprocess.Popen(
             command, env=os.environ | _ENVIRONMENT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
-    try:
-        deadline = time.monotonic() + patience
-        while not is_reachable(base, timeout=1.0):
-            if server.poll() is not None or time.monotonic() > deadline:
-                said = (file.parent / "mlflow-ui.log").read_text().splitlines()[-5:]
-                raise TrainingError("MLflow's pages did not start. It said:\n" + "\n".join(said))
-            time.sleep(0.1)
-        yield base
-    finally:
-        _stop(server)
+        try:
+            deadline = time.monotonic() + patience
+            while not is_reachable(base, timeout=1.0):
+                if server.poll() is not None or time.monotonic() > deadline:
+                    log.seek(0)
+                    said = "\n".join(log.read().splitlines()[-5:])
+                    raise TrainingError(f"MLflow's pages did not start. It said:\n{said}")
+                time.sleep(0.1)
+            yield base
+        finally:
+            _stop(server)
 
 
 def serve(uri: str, host: str = "127.0.0.1", port: int = 5000) -> None:
-    """Serves MLflow's pages until Ctrl-C, and prints their address; another port if `port` is taken."""
-    with running(uri, host, port) as base:
-        print(f"MLflow shows the runs of {uri} at {base} (Ctrl-C ends it)", flush=True)
-        try:
+    """Serves MLflow's pages until Ctrl-C or SIGTERM, and prints their address; another port if `port` is taken."""
+    # Left to itself SIGTERM would end this process and leave the server behind.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with running(uri, host, port) as base:
+            print(f"MLflow shows the runs of {uri} at {base} (Ctrl-C ends it)", flush=True)
             while True:
                 time.sleep(3600)
-        except KeyboardInterrupt:
-            print("ended")
+    except KeyboardInterrupt:
+        print("MLflow's pages are closed.")
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _stop(server: subprocess.Popen) -> None:

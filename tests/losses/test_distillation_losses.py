@@ -100,7 +100,10 @@ def test_layer_losses_are_the_mean_of_the_losses_of_single_unpadded_sentences(lo
     assert loss(s, s, mask) == 0
 
 
-@pytest.mark.parametrize("loss, shapes", [(hidden_mse, [(2, 3, 4), (2, 3, 1)]), (attention_score_mse, [(2, 4, 3, 3), (2, 1, 3, 3)])])
+@pytest.mark.parametrize(
+    "loss, shapes",
+    [(hidden_mse, [(2, 3, 4), (2, 3, 1)]), (attention_score_mse, [(2, 4, 3, 3), (2, 1, 3, 3)])],
+)
 def test_layer_losses_refuse_to_broadcast(loss, shapes):
     with pytest.raises(ValueError, match="teacher"):
         loss(*(torch.zeros(shape) for shape in shapes), torch.ones(2, 3))

@@ -1,5 +1,7 @@
 """Layer dropping, and the encoder helpers it stands on."""
 
+from itertools import pairwise
+
 import datasets
 import numpy as np
 import pytest
@@ -197,7 +199,7 @@ def test_work_falls_in_proportion_to_the_layers():
         return counter.get_total_flops()
 
     counts = [flops(k) for k in range(4)]
-    steps = [a - b for a, b in zip(counts, counts[1:], strict=False)]
+    steps = [a - b for a, b in pairwise(counts)]
     assert len(set(steps)) == 1 and counts[0] - 4 * steps[0] < 0.1 * counts[0]
 
 
@@ -218,7 +220,7 @@ def test_scores_are_the_cosines_of_the_first_token():
     for row in range(7):
         ids = torch.as_tensor(split().columns["input_ids"][row])[None]
         states = model(input_ids=ids, output_hidden_states=True).hidden_states
-        expected.append([torch.cosine_similarity(a[0, 0], b[0, 0], dim=0).item() for a, b in zip(states, states[1:])])
+        expected.append([torch.cosine_similarity(a[0, 0], b[0, 0], dim=0).item() for a, b in pairwise(states)])
     assert contribution_scores(model, split(), np.arange(7)) == pytest.approx(
         np.mean(expected, axis=0).tolist(), abs=1e-5
     )
@@ -274,6 +276,8 @@ def test_the_shape_after_the_cut_is_known_before_unless_data_decides():
     before = Dims(12, 768, 12, 3072, 30522)
     assert LayerDrop(strategy="top", k=6).dims_after(before) == Dims(6, 768, 12, 3072, 30522)
     assert LayerDrop(strategy="contribution", k=4).dims_after(before).layers == 8
+    assert LayerDrop(strategy="contribution", k="half").dims_after(before).layers == 6
+    assert LayerDrop(strategy="bottom", k="half").dims_after(before).layers == 6
     assert LayerDrop(keep=[0, 11]).dims_after(before).layers == 2
     assert LayerDrop(strategy="contribution", threshold=0.9).dims_after(before) is None
 
@@ -290,6 +294,7 @@ def test_the_shape_after_the_cut_is_known_before_unless_data_decides():
         dict(strategy="contribution"),
         dict(strategy="contribution", k=1, threshold=0.9),
         dict(strategy="top", k=-1),
+        dict(strategy="top", k="most"),
         dict(strategy="contribution", k=1, rows=0),
     ],
 )

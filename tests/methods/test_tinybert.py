@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -59,7 +60,8 @@ def view(student, teacher, inputs=None):
     inputs = inputs or batch()
     with torch.no_grad():
         target = outputs(teacher, inputs)
-    return View("classification", torch.tensor([1, 2]), batch()["attention_mask"], inputs, outputs(student, inputs), target)
+    labels, mask = torch.tensor([1, 2]), batch()["attention_mask"]
+    return View("classification", labels, mask, inputs, outputs(student, inputs), target)
 
 
 def setting(student, teacher):
@@ -133,7 +135,13 @@ def test_uniform_map_of_four_to_twelve():
 
 @pytest.mark.parametrize(
     "strategy, student, says",
-    [("uniform", 5, "divide"), ("top", 13, "shallower"), ("middle", 4, "unknown"), ([3, 14], 2, "2→14"), ([1], 2, "names 1")],
+    [
+        ("uniform", 5, "divide"),
+        ("top", 13, "shallower"),
+        ("middle", 4, "unknown"),
+        ([3, 14], 2, "2→14"),
+        ([1], 2, "names 1"),
+    ],
 )
 def test_maps_that_do_not_fit_are_refused(strategy, student, says):
     with pytest.raises(ConfigError, match=says):
@@ -200,8 +208,8 @@ def test_padding_enters_the_official_mean_only():
 
     def losses(mode, inputs):
         method, _ = built(LayersKD(mode=mode, projection="never"), student, teacher)
-        seen = view(student, teacher, inputs)
-        return method.losses(View(seen.kind, seen.labels, inputs["attention_mask"], inputs, seen.student, seen.teacher), CLOCK)
+        seen = replace(view(student, teacher, inputs), mask=inputs["attention_mask"])
+        return method.losses(seen, CLOCK)
 
     for name in ("attention", "hidden", "embedding"):
         torch.testing.assert_close(losses("paper", batch())[name], losses("paper", wider)[name])
@@ -213,7 +221,8 @@ def test_official_scores_count_padded_columns_as_zero_and_padded_rows_fully():
     method, _ = built(LayersKD(mode="official_code", hidden=0, embedding=0), student, teacher)
     seen = view(student, teacher)
     keep = batch()["attention_mask"][:, None, None, :]
-    expected = sum(F.mse_loss(s * keep, t * keep) for s, t in zip(seen.student.scores, seen.teacher.scores, strict=True))
+    pairs = zip(seen.student.scores, seen.teacher.scores, strict=True)
+    expected = sum(F.mse_loss(s * keep, t * keep) for s, t in pairs)
     torch.testing.assert_close(method.losses(seen, CLOCK)["attention"], expected)
 
 
@@ -302,9 +311,9 @@ def test_prediction_with_hard_labels_for_a_teacher_is_fine_tuning():
     plain = TaskLoss().losses(seen, CLOCK)["ce"]
     torch.testing.assert_close(ours, plain)
     parameters = list(student.parameters())
-    for a, b in zip(*(torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True) for loss in (ours, plain)), strict=True):
-        if a is not None:
-            torch.testing.assert_close(a, b)
+    found, expected = (torch.autograd.grad(loss, parameters, retain_graph=True) for loss in (ours, plain))
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b)
 
 
 def test_official_prediction_is_averaged_over_classes_too():

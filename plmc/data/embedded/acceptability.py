@@ -11,13 +11,24 @@ from dataclasses import replace
 from random import Random
 
 from plmc.data.embedded.draw import Row
-from plmc.data.embedded.grammar import NUMBERS, adjuncts, clause, noun_phrase, plural, sentence
+from plmc.data.embedded.grammar import NUMBERS, adjuncts, clause, noun_phrase, plural, sentence, third_person
 from plmc.data.embedded.lexicon import TOWN
 from plmc.data.embedded.world import Event
 
 _INTRANSITIVE = ("slept", "arrived", "vanished", "laughed", "sneezed", "complained", "fainted", "waited")
+# Verbs that cannot do without an object; many of the lexicon's can ("the teacher helped").
+_TRANSITIVE = tuple(
+    "greeted thanked praised persuaded alerted rescued deceived insulted defeated welcomed convinced dismissed".split()
+)
 _STATES = ("tired", "late", "at home", "happy", "in the garden", "very busy", "ready to leave", "out of work")
-_SCALES = ("tall", "old", "young", "rich", "quiet", "clever", "kind", "strong")
+_SCALES = (
+    ("tall", "taller"),
+    ("old", "older"),
+    ("rich", "richer"),
+    ("quiet", "quieter"),
+    ("kind", "kinder"),
+    ("strong", "stronger"),
+)
 
 Pair = tuple[str, str]
 """Acceptable and unacceptable form, without capital and full stop."""
@@ -28,7 +39,9 @@ def _agreement(event: Event, rng: Random) -> Pair:
     many = rng.random() < 0.5
     subject = f"the {plural(head) if many else head}"
     attractor = f"the {attractor if many else plural(attractor)}"
-    link = rng.choice((f"near {attractor}", f"who thanked {attractor}", f"in front of {attractor}", f"that {attractor} know"))
+    link = rng.choice(
+        (f"near {attractor}", f"who thanked {attractor}", f"in front of {attractor}", f"that {attractor} know")
+    )
     if link.startswith("that") and many:
         link += "s"
     singular, several = rng.choice((("is", "are"), ("was", "were"), ("has been", "have been")))
@@ -40,13 +53,12 @@ def _agreement(event: Event, rng: Random) -> Pair:
 def _verb_form(event: Event, rng: Random) -> Pair:
     verb, agent, patient = event.action.say(rng), noun_phrase(event.agent, rng), noun_phrase(event.patient, rng)
     rest = adjuncts(event, rng)
-    third = verb.base + "ing" if not verb.base.endswith("e") and " " not in verb.base else verb.base
     right, wrong = rng.choice(
         (
-            (f"did not {verb.base}", f"did not {third if third != verb.base else verb.past}"),
+            (f"did not {verb.base}", f"did not {third_person(verb.base)}"),
             (f"has {verb.participle}", f"has {verb.base}"),
-            (f"will {verb.base}", f"will {verb.past}"),
-            (f"wanted to {verb.base}", f"wanted to {verb.past}"),
+            (f"will {verb.base}", f"will {verb.participle}"),
+            (f"wanted to {verb.base}", f"wanted to {third_person(verb.base)}"),
             (f"could not {verb.base}", f"could not to {verb.base}"),
         )
     )
@@ -54,10 +66,10 @@ def _verb_form(event: Event, rng: Random) -> Pair:
 
 
 def _arguments(event: Event, rng: Random) -> Pair:
-    verb, agent, patient = event.action.say(rng), noun_phrase(event.agent, rng), noun_phrase(event.patient, rng)
-    rest, lone = adjuncts(event, rng), rng.choice(_INTRANSITIVE)
+    agent, patient, rest = noun_phrase(event.agent, rng), noun_phrase(event.patient, rng), adjuncts(event, rng)
+    verb, lone = rng.choice(_TRANSITIVE), rng.choice(_INTRANSITIVE)
     if rng.random() < 0.5:
-        return f"{agent} {verb.past} {patient}{rest}", f"{agent} {verb.past}{rest}"
+        return f"{agent} {verb} {patient}{rest}", f"{agent} {verb}{rest}"
     return f"{agent} {lone} with {patient}{rest}", f"{agent} {lone} {patient}{rest}"
 
 
@@ -92,8 +104,13 @@ def _order(event: Event, rng: Random) -> Pair:
 
 def _reflexive(event: Event, rng: Random) -> Pair:
     many, one = plural(event.agent.noun.say(rng)), event.patient.noun.say(rng)
-    verb, self_ = rng.choice(("blamed", "hurt", "admired", "introduced", "prepared", "taught")), rng.choice(("himself", "herself"))
-    subject = rng.choice((f"the {many} behind the {one}", f"the {many} who knew the {one}", f"both {many}", f"most of the {many}"))
+    verb, self_ = (
+        rng.choice(("blamed", "hurt", "admired", "introduced", "prepared", "taught")),
+        rng.choice(("himself", "herself")),
+    )
+    subject = rng.choice(
+        (f"the {many} behind the {one}", f"the {many} who knew the {one}", f"both {many}", f"most of the {many}")
+    )
     rest = adjuncts(event, rng)
     return f"{subject} {verb} themselves{rest}", f"{subject} {verb} {self_}{rest}"
 
@@ -102,8 +119,14 @@ def _polarity(event: Event, rng: Random) -> Pair:
     noun, verb, patient = event.agent.noun.say(rng), event.action.say(rng), noun_phrase(event.patient, rng)
     licensed, bare = rng.choice((("no", "every"), ("not a single", "a single"), ("hardly any", "almost every")))
     if rng.random() < 0.5:
-        return f"{licensed} {noun} has ever {verb.participle} {patient}", f"{bare} {noun} has ever {verb.participle} {patient}"
-    return f"{bare} {noun} has already {verb.participle} {patient}", f"{bare} {noun} has {verb.participle} {patient} yet"
+        return (
+            f"{licensed} {noun} has ever {verb.participle} {patient}",
+            f"{bare} {noun} has ever {verb.participle} {patient}",
+        )
+    return (
+        f"{bare} {noun} has already {verb.participle} {patient}",
+        f"{bare} {noun} has {verb.participle} {patient} yet",
+    )
 
 
 def _question(event: Event, rng: Random) -> Pair:
@@ -120,19 +143,31 @@ def _question(event: Event, rng: Random) -> Pair:
 
 
 def _comparative(event: Event, rng: Random) -> Pair:
-    agent, patient, scale = noun_phrase(event.agent, rng), f"the {event.patient.noun.say(rng)}", rng.choice(_SCALES)
+    agent, patient = noun_phrase(event.agent, rng), f"the {event.patient.noun.say(rng)}"
+    scale, more = rng.choice(_SCALES)
     right, wrong = rng.choice(
         (
             (f"as {scale} as", f"as {scale} than"),
-            (f"less {scale} than", f"less {scale} as"),
+            (f"no {more} than", f"no {more} as"),
             (f"too {scale} for", f"too {scale} than"),
-            (f"much more {scale} than", f"much {scale} than"),
+            (f"much {more} than", f"much {scale} than"),
         )
     )
     return f"{agent} is {right} {patient}", f"{agent} is {wrong} {patient}"
 
 
-_PHENOMENA = (_agreement, _agreement, _verb_form, _arguments, _determiner, _order, _reflexive, _polarity, _question, _comparative)
+_PHENOMENA = (
+    _agreement,
+    _agreement,
+    _verb_form,
+    _arguments,
+    _determiner,
+    _order,
+    _reflexive,
+    _polarity,
+    _question,
+    _comparative,
+)
 
 
 def cola(rng: Random, label: int) -> Row:

@@ -1,4 +1,4 @@
-"""Realisation: inflection, noun phrases, active and passive clauses, fronted adjuncts, direct and indirect questions."""
+"""Realisation: inflection, noun phrases, active and passive clauses, fronted adjuncts, questions."""
 
 from __future__ import annotations
 

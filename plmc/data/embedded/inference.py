@@ -15,13 +15,26 @@ from typing import NamedTuple
 from plmc.data.embedded.draw import Maker, Row
 from plmc.data.embedded.grammar import NUMBERS, adjuncts, clause, indefinite, noun_phrase, plural, sentence, statement
 from plmc.data.embedded.lexicon import TOWN
-from plmc.data.embedded.world import Entity, Event, Genre, change
+from plmc.data.embedded.world import Entity, Genre, change
 
 ENTAILMENT, NEUTRAL, CONTRADICTION = range(3)
-_DEGREES = (("taller", "shorter"), ("older", "younger"), ("richer", "poorer"), ("stronger", "weaker"), ("faster", "slower"))
+_DEGREES = (
+    ("taller", "shorter"),
+    ("older", "younger"),
+    ("richer", "poorer"),
+    ("stronger", "weaker"),
+    ("faster", "slower"),
+)
 # What each says about its complement: it happened, it did not, or nothing.
 _IMPLICATIVES = {
-    ENTAILMENT: ("managed to", "was forced to", "did not fail to", "did not hesitate to", "did not forget to", "dared to"),
+    ENTAILMENT: (
+        "managed to",
+        "was forced to",
+        "did not fail to",
+        "did not hesitate to",
+        "did not forget to",
+        "dared to",
+    ),
     CONTRADICTION: ("forgot to", "failed to", "refused to", "did not manage to", "did not dare to", "was too proud to"),
     NEUTRAL: ("hoped to", "tried to", "promised to", "wanted to", "was asked to", "did not want to", "was afraid to"),
 }
@@ -73,7 +86,10 @@ def _quantified(genre: Genre, rng: Random, label: int) -> Problem:
             (
                 f"no {who} {verb.past} {whom} {place}",
                 (
-                    (f"not every {kind} {again.past} {whom} {place}", f"some {kind} did not {again.base} {whom} {place}"),
+                    (
+                        f"not every {kind} {again.past} {whom} {place}",
+                        f"some {kind} did not {again.base} {whom} {place}",
+                    ),
                     (f"no {kind} {again.past} {whom} {place}", f"some {kind} {again.past} {whom} {place}"),
                     (f"every {kind} {again.past} {whom} {place}", f"some {who} {again.past} {whom} {place}"),
                 ),
@@ -98,7 +114,9 @@ def _told(genre: Genre, rng: Random, label: int) -> Problem:
         target = replace(event if event.negated else plain, negated=not event.negated)
         hypothesis = statement(target, rng)
     elif event.negated:
-        added = replace(event, time=event.time or rng.choice(genre.times), place=event.place or rng.choice(genre.places))
+        added = replace(
+            event, time=event.time or rng.choice(genre.times), place=event.place or rng.choice(genre.places)
+        )
         changed = change(event, rng.choice(("agent", "patient", "action")), genre, rng)
         hypothesis = statement(added if label == ENTAILMENT else changed, rng)
     elif label == ENTAILMENT:
@@ -122,15 +140,24 @@ def _counted(genre: Genre, rng: Random, label: int) -> Problem:
         premise = f"{agent} {verb} at least {NUMBERS[number]} {things}{place}"
         hypotheses = (
             (f"{agent} {again} more than {low} {things}{place}", f"{agent} {again} at least {low} {things}{place}"),
-            (f"{agent} {again} exactly {NUMBERS[number]} {things}{place}", f"{agent} {again} more than {high} {things}{place}"),
-            (f"{agent} {again} fewer than {NUMBERS[number]} {things}{place}", f"{agent} {again} exactly {low} {things}{place}"),
+            (
+                f"{agent} {again} exactly {NUMBERS[number]} {things}{place}",
+                f"{agent} {again} more than {high} {things}{place}",
+            ),
+            (
+                f"{agent} {again} fewer than {NUMBERS[number]} {things}{place}",
+                f"{agent} {again} exactly {low} {things}{place}",
+            ),
         )
     else:
         premise = f"{agent} {verb} exactly {NUMBERS[number]} {things}{place}"
         trait = rng.choice(genre.thing_traits).say(rng)
         hypotheses = (
             (f"{agent} {again} more than {low} {things}{place}", f"{agent} {again} fewer than {high} {things}{place}"),
-            (f"{agent} {again} more than {low} {trait} {things}{place}", f"{agent} {again} exactly {NUMBERS[number]} {trait} {things}"),
+            (
+                f"{agent} {again} more than {low} {trait} {things}{place}",
+                f"{agent} {again} exactly {NUMBERS[number]} {trait} {things}",
+            ),
             (f"{agent} {again} more than {high} {things}{place}", f"{agent} {again} fewer than {low} {things}{place}"),
         )
     return Problem(sentence(premise), sentence(rng.choice(hypotheses[label])), event.key)
@@ -141,10 +168,15 @@ def _compared(genre: Genre, rng: Random, label: int) -> Problem:
     (more, less), (a, b, c) = rng.choice(_DEGREES), (f"the {person.say(rng)}" for person in (one, two, three))
     if rng.random() < 0.5:
         more, less = less, more
-    chain = rng.choice((f"{a} is {more} than {b}, who is {more} than {c}", f"{b} is {more} than {c} but {less} than {a}"))
+    chain = rng.choice(
+        (f"{a} is {more} than {b}, who is {more} than {c}", f"{b} is {more} than {c} but {less} than {a}")
+    )
     if label == NEUTRAL:
         chain = rng.choice((f"{a} is {more} than {b}, and so is {c}", f"both {a} and {c} are {more} than {b}"))
-    right, wrong = (f"{a} is {more} than {c}", f"{c} is {less} than {a}"), (f"{c} is {more} than {a}", f"{a} is {less} than {c}")
+    right, wrong = (
+        (f"{a} is {more} than {c}", f"{c} is {less} than {a}"),
+        (f"{c} is {more} than {a}", f"{a} is {less} than {c}"),
+    )
     options = (right, right + wrong, wrong)[label]
     return Problem(sentence(chain), sentence(rng.choice(options)), f"{one}|{two}|{three}")
 

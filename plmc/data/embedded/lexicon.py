@@ -116,6 +116,8 @@ HARBOUR = Genre(
         "near the crane, in the dry dock, outside the tavern/outside the inn, beyond the breakwater"
     ),
     times=_TIMES,
-    person_traits=_concepts("brave/courageous, lazy/idle, strong, cheerful/merry, foreign, greedy, stubborn, friendly/kind"),
+    person_traits=_concepts(
+        "brave/courageous, lazy/idle, strong, cheerful/merry, foreign, greedy, stubborn, friendly/kind"
+    ),
     thing_traits=_concepts("wet/soaked, rusty, grey, long, light, damaged, valuable/precious, empty"),
 )

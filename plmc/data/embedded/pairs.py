@@ -15,11 +15,22 @@ from plmc.data.embedded.grammar import clause, indefinite, question, sentence, s
 from plmc.data.embedded.lexicon import TOWN
 from plmc.data.embedded.world import Entity, Event, change, changeable, other
 
-_COMPARISONS = (("better", "worse"), ("cheaper", "dearer"), ("older", "newer"), ("heavier", "lighter"), ("larger", "smaller"))
+_COMPARISONS = (
+    ("better", "worse"),
+    ("cheaper", "dearer"),
+    ("older", "newer"),
+    ("heavier", "lighter"),
+    ("larger", "smaller"),
+)
+_LIMITS = (" without any help", " for free", " in winter", " without a licence", " on a Sunday", " at my age")
 _INTENTS = (
     ("how do I {v} {n}", "what is the best way to {v} {n}", "how should one {v} {n}", "can you teach me to {v} {n}"),
     ("what does it cost to {v} {n}", "how much money do I need to {v} {n}", "how expensive is it to {v} {n}"),
-    ("how long does it take to {v} {n}", "how much time do I need to {v} {n}", "how many hours does it take to {v} {n}"),
+    (
+        "how long does it take to {v} {n}",
+        "how much time do I need to {v} {n}",
+        "how many hours does it take to {v} {n}",
+    ),
     ("why do people {v} {n}", "what makes people {v} {n}", "for what reason would anyone {v} {n}"),
     ("where can I {v} {n}", "what is a good place to {v} {n}", "which place lets me {v} {n}"),
     ("is it legal to {v} {n}", "does the law allow me to {v} {n}", "am I permitted to {v} {n}"),
@@ -30,7 +41,13 @@ _INTENTS = (
 def _joined(first: Event, second: Event, rng: Random) -> str:
     """Two events in the order in which they happened, told in any order."""
     one, two = clause(first, rng, passive=rng.random() < 0.3), clause(second, rng, passive=rng.random() < 0.3)
-    forms = (f"{one} before {two}", f"before {two}, {one}", f"{two} after {one}", f"after {one}, {two}", f"{one}, and then {two}")
+    forms = (
+        f"{one} before {two}",
+        f"before {two}, {one}",
+        f"{two} after {one}",
+        f"after {one}, {two}",
+        f"{one}, and then {two}",
+    )
     return sentence(rng.choice(forms))
 
 
@@ -42,7 +59,9 @@ def mrpc(rng: Random, label: int) -> Row:
     if not label:
         facts = changeable(event, TOWN)
         # Swaps keep the words, so they get more than their share.
-        fact = rng.choice(facts + ["roles"] * (2 * ("roles" in facts)) + ["order"] * 3 * (len(told) > 1) + ["negation"] * 2)
+        fact = rng.choice(
+            facts + ["roles"] * (2 * ("roles" in facts)) + ["order"] * 3 * (len(told) > 1) + ["negation"] * 2
+        )
         if fact == "order":
             altered = told[::-1]
         else:
@@ -64,18 +83,20 @@ def _advice(rng: Random, label: int) -> tuple[str, str, str]:
     trait = rng.choice(TOWN.thing_traits) if rng.random() < 0.4 else None
     key = f"{action}|{thing}"
 
-    def ask(form: str) -> str:
+    def ask(form: str, limit: str) -> str:
         noun = indefinite(f"{trait.say(rng)} {thing.say(rng)}" if trait else thing.say(rng))
-        return sentence(form.format(v=action.say(rng).base, n=noun), "?")
+        return sentence(form.format(v=action.say(rng).base, n=noun) + limit, "?")
 
     form, again = rng.sample(intent, 2)
-    first = ask(form)
+    limit = rng.choice(_LIMITS) if label and rng.random() < 0.05 else ""
+    first = ask(form, limit)
     if not label:
-        changed = rng.choice(("intent", "intent", "action", "thing"))
+        changed = rng.choice(("intent", "action", "thing", "limit"))
+        limit = rng.choice(_LIMITS) if changed == "limit" else ""
         again = rng.choice(other(rng, _INTENTS, intent)) if changed == "intent" else again
         action = other(rng, TOWN.works, action) if changed == "action" else action
         thing = other(rng, TOWN.things, thing) if changed == "thing" else thing
-    return first, ask(again), key
+    return first, ask(again, limit), key
 
 
 def _compared(rng: Random, label: int) -> tuple[str, str, str]:
@@ -94,7 +115,9 @@ def _who(rng: Random, label: int) -> tuple[str, str, str]:
     kinds = ["agent", "patient", "reason", "manner"] + ["place"] * bool(event.place) + ["time"] * bool(event.time)
     asked = again = rng.choice(kinds)
     if not label:
-        facts = [f for f in changeable(event, TOWN) if f != asked and (f != "roles" or asked not in ("agent", "patient"))]
+        facts = [
+            f for f in changeable(event, TOWN) if f != asked and (f != "roles" or asked not in ("agent", "patient"))
+        ]
         facts = [f for f in facts if f not in ("count", "traits") or asked not in ("agent", "patient")]
         if rng.random() < 0.25:
             again = other(rng, ("agent", "patient", "reason", "manner"), asked)

@@ -30,11 +30,43 @@ _TARGETS = (
     "this thriller,the camera work,the final scene,the direction,this portrait of a family,the documentary,the love story,"
     "the remake,the humour,the staging,the courtroom drama"
 ).split(",")
-_DEGREES = ("", "", "rather ", "quite ", "truly ", "a little ", "remarkably ", "consistently ", "surprisingly ", "almost always ")
-_DENIALS = ("not at all", "hardly", "anything but", "far from", "by no means", "never really", "not in the least", "nowhere near")
-_OTHERS = ("the original", "the book", "the earlier version", "the trailer", "the director's last film", "the stage play")
+_DEGREES = (
+    "",
+    "",
+    "rather ",
+    "quite ",
+    "truly ",
+    "a little ",
+    "remarkably ",
+    "consistently ",
+    "surprisingly ",
+    "almost always ",
+)
+_DENIALS = (
+    "not at all",
+    "hardly",
+    "anything but",
+    "far from",
+    "by no means",
+    "never really",
+    "not in the least",
+    "nowhere near",
+)
+_OTHERS = (
+    "the original",
+    "the book",
+    "the earlier version",
+    "the trailer",
+    "the director's last film",
+    "the stage play",
+)
 _HEADS = ("I have to say that", "for what it is worth,", "to my mind", "from start to finish", "once again")
-_TAILS = ("as everyone in the room agreed", "and that is all there is to say", "scene after scene", "at least to my mind")
+_TAILS = (
+    "as everyone in the room agreed",
+    "and that is all there is to say",
+    "scene after scene",
+    "at least to my mind",
+)
 _THIS = ("this one", "this film", "the new version", "what we see here")
 
 
@@ -59,7 +91,9 @@ class _Review:
         rng, o, word, noun = self.rng, 1 - p, self.word, self.noun
         if deep and rng.random() < 0.06:
             inner = self.clause(o, target, deep=False)
-            return rng.choice(("it is not true that {}", "nobody could claim that {}", "I do not agree that {}")).format(inner)
+            return rng.choice(
+                ("it is not true that {}", "nobody could claim that {}", "I do not agree that {}")
+            ).format(inner)
         plain = (
             lambda: f"{target} is {rng.choice(_DEGREES)}{word(p)}",
             lambda: f"{target} is {word(p)} and {self.more(p)}",

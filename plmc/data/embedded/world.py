@@ -127,7 +127,7 @@ def changeable(event: Event, genre: Genre) -> list[str]:
 
 
 def change(event: Event, fact: str, genre: Genre, rng: Random) -> Event:
-    """The event with one fact altered; `roles` and `traits` swap what agent and patient have: same words, new meaning."""
+    """The event with one fact altered; `roles` and `traits` swap what agent and patient have and add no word."""
     agent, patient = event.agent, event.patient
     pool = genre.people if genre.is_person(patient) else genre.things
     if fact == "roles":

@@ -34,6 +34,11 @@ class Neighbours(Protocol):
     def __call__(self, words: Iterable[str]) -> dict[str, Sequence[str]]: ...
 
 
+def no_neighbours(words: Iterable[str]) -> dict[str, Sequence[str]]:
+    """Every word stays."""
+    return dict.fromkeys(words, ())
+
+
 class ByWord:
     """Candidates that depend on the word alone. Each distinct word is looked up once."""
 
@@ -51,13 +56,13 @@ class ByWord:
 class EmbeddingNeighbours:
     """Nearest whole words of a model's vocabulary, by cosine of its input embeddings.
 
-    `matrix`: `(V, D)`, row i belongs to token i of `tokenizer`. A word of several pieces is looked up in `several`
-    where given, else by the mean of the vectors of its pieces. The table of all k nearest words is computed once per
-    vocabulary and kept in `cache`. Errors: DataError if the matrix has fewer rows than the vocabulary.
+    `matrix`: `(V, D)`, row i belongs to token i of `tokenizer`. Words of several pieces have no vector here; `several`
+    serves them. The table of all k nearest words is computed once per vocabulary and kept in `cache`. Errors:
+    DataError if the matrix has fewer rows than the vocabulary.
     """
 
     def __init__(
-        self, matrix: Tensor, tokenizer: Any, *, k: int, cache: Path | None = None, several: Neighbours | None = None
+        self, matrix: Tensor, tokenizer: Any, *, k: int, several: Neighbours = no_neighbours, cache: Path | None = None
     ):
         if len(tokenizer) > len(matrix):
             raise DataError(
@@ -65,10 +70,9 @@ class EmbeddingNeighbours:
                 f"belong together. Use a teacher with the student's vocabulary, or candidates=glove."
             )
         self._tokenizer, self._k, self._several = tokenizer, k, several
-        self._matrix = matrix.detach().float()
         ids, self._texts = whole_words(tokenizer)
         self._row = {token: row for row, token in enumerate(ids)}
-        self._keys = F.normalize(self._matrix[ids], dim=-1)
+        self._keys = F.normalize(matrix.detach()[ids].float(), dim=-1)
         self._table = self._load_or_build(cache)
 
     def __call__(self, words: Iterable[str]) -> dict[str, Sequence[str]]:
@@ -79,21 +83,14 @@ class EmbeddingNeighbours:
             word: self._read(self._table[self._row[ids[0]]]) if len(ids) == 1 and ids[0] in self._row else ()
             for word, ids in pieces.items()
         }
-        return found | (self._several(several) if self._several else self._by_mean(several, pieces))
-
-    def _by_mean(self, words: list[str], pieces: dict[str, list[int]]) -> dict[str, Sequence[str]]:
-        if not words:
-            return {}
-        queries = torch.stack([self._matrix[pieces[word]].mean(0) for word in words])
-        nearest = nearest_rows(F.normalize(queries, dim=-1), self._keys, k=self._k)
-        return {word: self._read(rows) for word, rows in zip(words, nearest, strict=True)}
+        return found | self._several(several)
 
     def _read(self, rows: np.ndarray) -> tuple[str, ...]:
         return tuple(self._texts[row] for row in rows)
 
     def _load_or_build(self, cache: Path | None) -> np.ndarray:
         def build() -> np.ndarray:
-            return nearest_rows(self._keys, self._keys, k=self._k, own=torch.arange(len(self._keys)))
+            return nearest_rows(self._keys, self._keys, own=torch.arange(len(self._keys)), k=self._k)
 
         if cache is None:
             return build()
@@ -141,24 +138,21 @@ class GloveNeighbours:
         rows = {word: self._row.get(word, self._row.get(word.lower())) for word in words}
         known = [word for word in words if rows[word] is not None]
         own = torch.tensor([rows[word] for word in known], dtype=torch.long)
-        nearest = nearest_rows(self._keys[own], self._keys, k=self._k, own=own)
+        nearest = nearest_rows(self._keys[own], self._keys, own=own, k=self._k)
         found = {word: tuple(self._words[row] for row in near) for word, near in zip(known, nearest, strict=True)}
         return dict.fromkeys(words, ()) | found
 
 
-def nearest_rows(
-    queries: Tensor, keys: Tensor, *, k: int, own: Tensor | None = None, chunk: int = 1024
-) -> np.ndarray:
+def nearest_rows(queries: Tensor, keys: Tensor, *, own: Tensor, k: int, chunk: int = 1024) -> np.ndarray:
     """Indices of the k rows of `keys` with the largest inner product with each row of `queries`, `(Q, k)` int32.
 
     `own`: for each query the row of `keys` that is the query itself and does not count. Where there are fewer than k
     other rows, all of them are returned.
     """
-    k = min(k, len(keys) - (own is not None))
+    k = min(k, len(keys) - 1)
     found = np.empty((len(queries), k), dtype=np.int32)
     for begin in range(0, len(queries), chunk):
         similarity = queries[begin : begin + chunk] @ keys.T
-        if own is not None:
-            similarity[torch.arange(len(similarity)), own[begin : begin + chunk]] = -torch.inf
+        similarity[torch.arange(len(similarity)), own[begin : begin + chunk]] = -torch.inf
         found[begin : begin + chunk] = similarity.topk(k, dim=-1).indices.cpu().numpy()
     return found

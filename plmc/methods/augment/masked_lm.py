@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from transformers import AutoModelForMaskedLM, PreTrainedModel
+from transformers.utils import logging
 
 from plmc.errors import DataError
 from plmc.methods.augment.candidates import Eligible, Neighbours
@@ -113,7 +115,9 @@ def load_masked_lm(source: str | Path) -> PreTrainedModel | None:
     Errors: DataError if nothing can be loaded from there.
     """
     try:
-        model, report = AutoModelForMaskedLM.from_pretrained(source, output_loading_info=True)
+        # A missing head is an answer here, not a fault: the library's report of it would only alarm.
+        with _quiet():
+            model, report = AutoModelForMaskedLM.from_pretrained(source, output_loading_info=True)
     except (OSError, ValueError) as error:
         raise DataError(
             f"augment: no masked language model could be loaded from {source}: {error}. "
@@ -121,6 +125,16 @@ def load_masked_lm(source: str | Path) -> PreTrainedModel | None:
         ) from error
     # Transformers fills a missing head with random numbers, whose guesses would be noise.
     return None if report["missing_keys"] else model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _batches(items: list[_Masked]) -> Iterator[list[_Masked]]:

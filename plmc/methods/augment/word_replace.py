@@ -19,7 +19,7 @@ from plmc.core.method import Method
 from plmc.core.setting import Setting
 from plmc.data.types import Split, TaskData
 from plmc.errors import ConfigError, DataError
-from plmc.methods.augment.candidates import ByWord, Candidates, EmbeddingNeighbours, GloveNeighbours
+from plmc.methods.augment.candidates import ByWord, Candidates, EmbeddingNeighbours, GloveNeighbours, no_neighbours
 from plmc.methods.augment.masked_lm import MaskedWords, load_masked_lm
 from plmc.methods.augment.variants import distinct, pair_up, replace_words
 from plmc.methods.augment.words import Sentence, split_words
@@ -41,8 +41,8 @@ class Augment(Method):
 
     `candidates`: `mlm`: the most probable words where the word is masked, for words of one piece; `embeddings`:
     nearest words in the teacher's input embeddings; `glove`: nearest words in the file `glove`; `auto`: `mlm` where
-    the pre-trained model has a language model head, else `embeddings`. Words of several pieces: from `glove` where a
-    file is given, as in the paper, else by the mean of the embeddings of their pieces.
+    the pre-trained model has a language model head, else `embeddings`. Words of several pieces are replaced only where
+    `glove` is given, as in the paper: the mean of the embeddings of the pieces mostly finds more pieces.
 
     `mode=paper`: every word may be replaced; in pair tasks the variants go to the two texts in turn, the other text
     being the original. `mode=official_code`: stop words and words with other characters than letters stay, duplicates
@@ -94,8 +94,7 @@ class Augment(Method):
                 f"{self.name}: candidates=mlm needs a pre-trained language model, and this run names none. "
                 f"Set methods.{self.name}.candidates=embeddings."
             )
-        # Words of several pieces need vectors, too, so even candidates=mlm leans on the teacher unless a file is given.
-        if setting.teacher is None and (self.glove is None or self.candidates in ("auto", "embeddings")):
+        if setting.teacher is None and self.candidates in ("auto", "embeddings"):
             raise ConfigError(
                 f"{self.name}: candidates={self.candidates} reads the teacher's embeddings, but there is no teacher. "
                 f"Name one (teacher=bert-base), or set candidates=glove and glove=PATH."
@@ -132,14 +131,14 @@ class Augment(Method):
 
     def _key(self, train: Split, setting: Setting) -> str:
         sources = [_stamp(source) for source in (self.glove, setting.mlm_source) if source is not None]
-        if self.candidates != "glove" and setting.teacher_model is not None:
+        if self.candidates in ("auto", "embeddings"):
             vectors = setting.teacher_model.get_input_embeddings().weight.detach().float().cpu().numpy()
             sources.append(hashlib.sha256(vectors.tobytes()).hexdigest())
         told = (train.fingerprint, asdict(self) | {"name": ""}, setting.seed, setting.text_columns, sources)
         return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
     def _source(self, setting: Setting) -> Candidates:
-        glove = GloveNeighbours(self.glove, k=self.k) if self.glove is not None else None
+        glove = no_neighbours if self.glove is None else GloveNeighbours(self.glove, k=self.k)
         if self.candidates == "glove":
             return ByWord(glove)
         wants_mlm = self.candidates in ("mlm", "auto") and setting.mlm_source is not None
@@ -152,15 +151,11 @@ class Augment(Method):
         origin = "the teacher's embeddings" if model is None else setting.mlm_source
         logger.info("%s: candidates from %s", self.name, origin)
         if model is None:
-            return ByWord(self._embeddings(setting, glove))
-        several = glove if glove is not None else self._embeddings(setting, None)
+            matrix = setting.teacher_model.get_input_embeddings().weight
+            return ByWord(EmbeddingNeighbours(matrix, setting.tokenizer, k=self.k, several=glove, cache=setting.cache))
         if setting.teacher_model is not None:
             model = model.to(next(setting.teacher_model.parameters()).device)
-        return MaskedWords(model, setting.tokenizer, k=self.k, several=several, with_original=self._official)
-
-    def _embeddings(self, setting: Setting, several: GloveNeighbours | None) -> EmbeddingNeighbours:
-        matrix = setting.teacher_model.get_input_embeddings().weight
-        return EmbeddingNeighbours(matrix, setting.tokenizer, k=self.k, cache=setting.cache, several=several)
+        return MaskedWords(model, setting.tokenizer, k=self.k, several=glove, with_original=self._official)
 
     def _batches(self, raw: datasets.Dataset, count: list[int], setting: Setting) -> Iterator[pa.RecordBatch]:
         source, columns = self._source(setting), setting.text_columns
@@ -177,9 +172,9 @@ class Augment(Method):
             ids: list[int] = []
             for i, row_id in enumerate(chunk["id"]):
                 # Seeded by row and text, so that the variants of a row depend on no other row.
+                draws = [np.random.default_rng([setting.seed, row_id, f]) for f in range(len(columns))]
                 variants = [
-                    self._variants(texts[f][i], options[f][i], count[f], np.random.default_rng([setting.seed, row_id, f]))
-                    for f in range(len(columns))
+                    self._variants(texts[f][i], options[f][i], count[f], draw) for f, draw in enumerate(draws)
                 ]
                 rows = pair_up([column[i].text for column in texts], variants, with_last=self._official)
                 made += rows

@@ -23,7 +23,7 @@ class LayerDrop(Method):
     H_0 = Emb(x), H_j = Layer_{kept(j)}(H_{j-1}) (Sajjad et al. 2023, arXiv 2004.03844). Not the structured dropout of
     the same name (Fan et al. 2020, arXiv 1909.11556).
 
-    - Give one of: `strategy` with `k` (how many to drop); `drop` or `keep`, lists of indices **counted from 0**.
+    - Give one of: `strategy` with `k` (how many to drop, or `half`); `drop` or `keep`, lists of indices **counted from 0**.
     - `strategy`: `top`, `bottom`, `even_alternate`, `odd_alternate`, `symmetric`, or `contribution`: the layers whose
       input and output are most alike at [CLS] on `rows` development rows; the `k` highest, or all above `threshold`.
 
@@ -34,7 +34,7 @@ class LayerDrop(Method):
     place: ClassVar[str] = "first"
 
     strategy: str | None = None
-    k: int | None = None
+    k: int | str | None = None
     drop: Sequence[int] | None = None
     keep: Sequence[int] | None = None
     threshold: float | None = None
@@ -55,8 +55,8 @@ class LayerDrop(Method):
             raise ConfigError(f"strategy={self.strategy} wants k, the number of layers to drop, and no threshold.")
         if self.strategy == "contribution" and (self.k is None) == (self.threshold is None):
             raise ConfigError("strategy=contribution wants either k or threshold. Write for example k=4 threshold=null")
-        if self.k is not None and self.k < 0:
-            raise ConfigError(f"k={self.k} is a number of layers and not negative. Write k=4")
+        if self.k not in (None, "half") and (not isinstance(self.k, int) or self.k < 0):
+            raise ConfigError(f"k={self.k} is a number of layers and not negative. Write k=4 or k=half")
         if self.rows < 1:
             raise ConfigError(f"rows={self.rows}: contribution is measured on at least one row. Write rows=512")
         for key in ("drop", "keep"):
@@ -77,11 +77,12 @@ class LayerDrop(Method):
         if self.strategy == "contribution":
             if self.k is None:
                 return None
-            if self.k >= before.layers:
+            k = self._count(before.layers)
+            if k >= before.layers:
                 raise ConfigError(
                     f"{self.name}: k={self.k} of {before.layers} layers cannot be dropped; one must stay."
                 )
-            return replace(before, layers=before.layers - self.k)
+            return replace(before, layers=before.layers - k)
         return replace(before, layers=before.layers - len(self._chosen(before.layers)))
 
     def prepare(self, model: nn.Module, setting: Setting) -> nn.Module:
@@ -110,7 +111,7 @@ class LayerDrop(Method):
 
     def _chosen(self, count: int) -> list[int]:
         if self.strategy is not None:
-            return dropped(self.strategy, count, self.k)
+            return dropped(self.strategy, count, self._count(count))
         named = self.drop if self.drop is not None else self.keep
         key = "drop" if self.drop is not None else "keep"
         if len(set(named)) != len(named) or any(not 0 <= index < count for index in named):
@@ -131,4 +132,8 @@ class LayerDrop(Method):
             )
         split = next(iter(setting.data.evaluation.values()))
         self.scores = contribution_scores(model, split, sample_rows(split, self.rows))
-        return least_contributing(self.scores, k=self.k, threshold=self.threshold)
+        k = None if self.k is None else self._count(len(self.scores))
+        return least_contributing(self.scores, k=k, threshold=self.threshold)
+
+    def _count(self, layers: int) -> int:
+        return layers // 2 if self.k == "half" else self.k

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from torch import nn
@@ -48,7 +50,7 @@ def contribution_scores(model: nn.Module, split: Split, rows: np.ndarray, batch_
             real = pad_sequence([torch.ones_like(ids) for ids in ragged["input_ids"]], batch_first=True)
             states = encoder(**batch, attention_mask=real.to(device), output_hidden_states=True).hidden_states
             first = [state[:, 0].double() for state in states]
-            alike = [cosine_similarity(one, two, dim=-1).sum() for one, two in zip(first, first[1:], strict=False)]
+            alike = [cosine_similarity(one, two, dim=-1).sum() for one, two in pairwise(first)]
             total += torch.stack(alike).cpu()
     finally:
         model.train(training)

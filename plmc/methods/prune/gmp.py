@@ -62,10 +62,15 @@ class GMP(Masked):
         if not 0 <= self.lr_end_factor <= 1:
             raise ConfigError(f"lr_end_factor={self.lr_end_factor} is a share of the base learning rate: 0 to 1.")
         self._copy: dict[str, Tensor] = {}
+        self._opened = False
 
     def check(self, setting: Setting) -> None:
         if setting.clock is not None:
             self._window(setting.clock)
+
+    def prepare(self, model: nn.Module, setting: Setting) -> nn.Module:
+        self._opened = False
+        return super().prepare(model, setting)
 
     def settled(self, clock: Clock) -> int:
         return self._window(clock)[1]
@@ -86,9 +91,10 @@ class GMP(Masked):
 
     def scope(self, model: nn.Module, clock: Clock) -> AbstractContextManager[None]:
         context = super().scope(model, clock)
-        # An event at 0 comes before the first update, which no other hook sees.
-        if clock.step == 0 and not self._masks and self._event(clock):
+        # An event at 0 comes before the first update, which no other hook sees; an update may run many forwards.
+        if clock.step == 0 and not self._opened and self._event(clock):
             self._prune(clock)
+            self._opened = True
         return context
 
     def gradient(self, compute: Callable[[], Tensor], params: list[nn.Parameter]) -> Tensor:
@@ -163,5 +169,6 @@ def saw_tooth(step: int, cycle: int, total: int, end: float) -> float:
     step = min(step, total - 1)
     position = step % cycle
     length = min(cycle, total - (step - position))
-    share_done = position / (length - 1) if length > 1 else 0.0
-    return (1 - share_done) + share_done * end
+    # A last cycle of a single update is all end: training should not close on a jump up.
+    done = position / (length - 1) if length > 1 else float(cycle > 1)
+    return (1 - done) + done * end

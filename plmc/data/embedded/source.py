@@ -1,0 +1,88 @@
+"""The data source of the made-up world."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from plmc.data.embedded.draw import draw
+from plmc.data.embedded.makers import CORPUS, KINDS, MISMATCHED
+from plmc.errors import ConfigError
+from plmc.tasks.base import Source, Task
+
+if TYPE_CHECKING:
+    import datasets
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedded(Source):
+    """A small made-up world that generates rows for the tasks of GLUE and SQuAD, offline and deterministically.
+
+    For trying things out and for tests: a score on it says nothing about the data set of the same name. `seed` decides
+    all rows and is independent of the run's seed; `train_rows`, `validation_rows`, `test_rows` are the sizes (None: the
+    task's own; a shorter split is a prefix of a longer one). Combinations of content are held out: no validation or test
+    text is a training text. Raises ConfigError for a task that the world does not know, and for more rows than it holds.
+    """
+
+    name: str = "embedded"
+    seed: int = 0
+    train_rows: int | None = None
+    validation_rows: int | None = None
+    test_rows: int | None = None
+
+    def __post_init__(self) -> None:
+        for field in ("train_rows", "validation_rows", "test_rows"):
+            rows = getattr(self, field)
+            if rows is not None and rows < 1:
+                raise ConfigError(
+                    f"data.{field}={rows}: a split has at least one row. Leave it out for the default (null)."
+                )
+
+    def load(self, task: Task) -> dict[str, datasets.Dataset]:
+        """Splits `train`, `validation` and `test`; MNLI also `validation_mismatched`, from another vocabulary."""
+        if task.name not in KINDS:
+            raise ConfigError(
+                f"data=embedded knows no task '{task.name}'. It makes up rows for {', '.join(KINDS)}; for any other task "
+                f"use data=hub or data=local."
+            )
+        kind = KINDS[task.name]
+        plan = [
+            ("train", "train", kind, self.train_rows or kind.train),
+            ("validation", "validation", kind, self.validation_rows or kind.validation),
+            ("test", "test", kind, self.test_rows or kind.test),
+        ]
+        if task.name in MISMATCHED:
+            plan.insert(2, ("validation_mismatched", "validation", MISMATCHED[task.name], plan[1][3]))
+        splits = {}
+        for split, role, how, count in plan:
+            stream = f"{task.name}/{split}"
+            splits[split] = _dataset(
+                draw(how.make, classes=how.classes, count=count, seed=self.seed, stream=stream, role=role)
+            )
+        return splits
+
+    def corpus(self, n_sentences: int) -> datasets.Dataset:
+        """Unlabelled text for language modelling or general distillation: columns `id` and `text_a`.
+
+        It shares its content combinations with the training rows, never with validation or test.
+        """
+        if n_sentences < 1:
+            raise ConfigError(f"corpus of {n_sentences} sentences: ask for at least one.")
+        columns = draw(
+            CORPUS.make, classes=CORPUS.classes, count=n_sentences, seed=self.seed, stream="corpus", role="train"
+        )
+        return _dataset(columns)
+
+
+def _dataset(columns: dict[str, list[Any]]) -> datasets.Dataset:
+    """Columns with the types that `Source.load` promises."""
+    import datasets
+    from datasets import Features, List, Value
+
+    types: dict[str, Any] = {name: Value("string") for name in columns}
+    types["id"] = Value("int64")
+    if "label" in columns:
+        types["label"] = Value("float32" if isinstance(columns["label"][0], float) else "int64")
+    if "answers" in columns:
+        types["answers"] = {"text": List(Value("string")), "answer_start": List(Value("int64"))}
+    return datasets.Dataset.from_dict(columns, features=Features(types))

@@ -1,0 +1,178 @@
+"""The model card of a run: README.md with the front matter that the Hugging Face Hub reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from plmc.report.render import number
+
+PIPELINES = {"classification": "text-classification", "regression": "text-classification", "span": "question-answering"}
+
+HUB_METRICS = {"matthews": "matthews_correlation", "pearson": "pearsonr", "spearman": "spearmanr"}
+"""Names of metrics on the Hub, where they differ from ours."""
+
+MADE_UP = (
+    "> **Made-up training data.** This model was trained and judged on the small invented texts that come with plmc\n"
+    "> (`data=embedded`). Its scores say nothing about real language. Do not use it, and do not cite its figures."
+)
+
+
+def model_card(
+    result: Mapping[str, Any],
+    *,
+    kind: str = "classification",
+    base_model: str | None = None,
+    papers: Mapping[str, str] | None = None,
+    machine: Mapping[str, Any] | None = None,
+) -> str:
+    """The card as text.
+
+    `result`: as in result.json. `kind`: task kind. `base_model`: Hub id that the student's weights come from, None for
+    a model that is not on the Hub. `papers`: citation by method name. `machine`: see `plmc.report.measure.machine`; the
+    latency is worth little without it.
+    """
+    parts = [
+        _front_matter(result, kind, base_model),
+        f"# {result['label']} on {result['task']}",
+        MADE_UP if _made_up(result) else "",
+        _what(result, base_model),
+        f"## How it was made\n\n```\n{result['command']}\n```\n\n{_methods(result, papers or {})}",
+        f"## Results\n\n{_results(result)}",
+        f"## Cost\n\n{_cost(result, machine)}",
+        f"## Use\n\n{_use(kind)}",
+        f"## Limits\n\n{_limits(result)}",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _front_matter(result: Mapping[str, Any], kind: str, base_model: str | None) -> str:
+    from huggingface_hub import EvalResult, ModelCardData
+
+    pipeline = PIPELINES[kind]
+    name = f"{result['label']}-{result['task']}"
+    # Invented data must not reach a leaderboard.
+    scores = (
+        []
+        if _made_up(result)
+        else [
+            EvalResult(
+                task_type=pipeline,
+                dataset_type=result["task"],
+                dataset_name=result["task"],
+                metric_type=HUB_METRICS.get(metric, metric),
+                metric_value=round(value, 6),
+                verified=False,
+            )
+            for metric, value in result["metrics"].items()
+        ]
+    )
+    tags = ["plmc", "model-compression", result["recipe"], *result.get("methods", [])]
+    data = ModelCardData(
+        library_name="transformers",
+        pipeline_tag=pipeline,
+        tags=list(dict.fromkeys(tags)),
+        base_model=base_model,
+        metrics=[HUB_METRICS.get(metric, metric) for metric in result["metrics"]],
+        model_name=name if scores else None,
+        eval_results=scores or None,
+    )
+    # Which licence is allowed depends on the base model and the data; that is for a person to decide.
+    return (
+        f"---\n# license: choose one that the base model and the data allow, before you publish\n{data.to_yaml()}\n---"
+    )
+
+
+def _made_up(result: Mapping[str, Any]) -> bool:
+    return result.get("data_source") == "embedded"
+
+
+def _what(result: Mapping[str, Any], base_model: str | None) -> str:
+    student = result["student"]
+    start = f"`{base_model or student['name']}`"
+    teacher = (result.get("teacher") or {}).get("name")
+    judged = f" Its figures are set against the teacher `{teacher}`." if teacher else ""
+    return (
+        f"A compressed encoder for the task **{result['task']}**: {number(student.get('parameters'), 1e-6)} M "
+        f"parameters, made from {start} with the recipe `{result['recipe']}` by plmc.{judged}"
+    )
+
+
+def _methods(result: Mapping[str, Any], papers: Mapping[str, str]) -> str:
+    lines = [f"- `{name}`{': ' + papers[name] if name in papers else ''}" for name in result.get("methods", [])]
+    stages = ", ".join(f"{stage['name']} ({stage['steps']} updates)" for stage in result.get("stages", []))
+    facts = f"Stages: {stages}. Seed {result['seed']}." if stages else f"Seed {result['seed']}."
+    return "\n".join(["Methods:", "", *lines, "", facts]) if lines else facts
+
+
+def _results(result: Mapping[str, Any]) -> str:
+    teacher = (result.get("teacher") or {}).get("metrics") or {}
+    rows: list[Sequence[str]] = [("metric", "this model", "teacher", "kept"), ("---", "---:", "---:", "---:")]
+    if not teacher:
+        rows = [("metric", "this model"), ("---", "---:")]
+    for metric, value in result["metrics"].items():
+        row = [metric, f"{100 * value:.2f}"]
+        if teacher:
+            reference = teacher.get(metric)
+            row += ["" if reference is None else f"{100 * reference:.2f}"]
+            row += [f"{100 * value / reference:.1f} %" if reference and reference > 0 else ""]
+        rows.append(row)
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    source = {"hub": "the Hugging Face Hub", "local": "local files", "embedded": "made-up texts that come with plmc"}
+    where = source.get(result.get("data_source", ""), result.get("data_source") or "an unnamed source")
+    return f"{table}\n\nIn points of 100, on the validation rows; one seed. Training and evaluation data: {where}."
+
+
+def _cost(result: Mapping[str, Any], machine: Mapping[str, Any] | None) -> str:
+    student, train, latency = (result.get(part) or {} for part in ("student", "train", "latency"))
+    lines = [
+        ("parameters", number(student.get("parameters"), 1e-6, 2, " M")),
+        ("of them not zero", number(student.get("nonzero_parameters"), 1e-6, 2, " M")),
+        ("sparsity of the encoder's Linear weights", number(student.get("sparsity"), 100, 1, " %")),
+        ("weights on disk", number(student.get("size_bytes"), 1e-6, 1, " MB")),
+        ("latency of one row", _latency(latency, machine)),
+        ("training time", number(train.get("seconds"), 1 / 60, 1, " min")),
+        ("peak memory in training", number(train.get("peak_memory_bytes"), 1e-9, 2, " GB")),
+    ]
+    return "\n".join(f"- {name}: {text}" for name, text in lines if text)
+
+
+def _latency(latency: Mapping[str, Any], machine: Mapping[str, Any] | None) -> str:
+    own, teacher = latency.get("batch_1_ms"), latency.get("teacher_batch_1_ms")
+    if not own:
+        return ""
+    text = f"{own:.2f} ms"
+    if teacher:
+        text += f" (teacher {teacher:.2f} ms: {teacher / own:.2f} times as fast)"
+    on = latency.get("device", "cpu")
+    if machine:
+        on = machine["cpu"] if on == "cpu" else ", ".join(machine.get("gpus", [])) or on
+    threads = latency.get("threads")
+    return f"{text}, median over real rows, on {on}" + (f", {threads} thread{'s' * (threads != 1)}" if threads else "")
+
+
+def _use(kind: str) -> str:
+    example = 'question="Who?", context="She did."' if kind == "span" else '"A sentence."'
+    lines = [
+        "```python",
+        "from transformers import pipeline",
+        "",
+        f'model = pipeline("{PIPELINES[kind]}", model="model")  # the folder beside this file',
+        f"print(model({example}))",
+        "```",
+    ]
+    return "\n".join(lines)
+
+
+def _limits(result: Mapping[str, Any]) -> str:
+    lines = [
+        "One run with one seed; fine-tuning varies between seeds, so compare means of several.",
+        "The evaluation rows also chose the best checkpoint: expect slightly less on unseen text.",
+        "Latency holds for the machine and the row lengths it was measured with.",
+        "Biases of base model, teacher and data are inherited; compression can enlarge them for rare cases.",
+    ]
+    if ((result.get("student") or {}).get("sparsity") or 0) > 0.01:
+        lines.append(
+            "Zeros are stored and multiplied like any number: sparsity alone saves neither space nor time here."
+        )
+    return "\n".join(f"- {line}" for line in [*lines, *result.get("warnings", [])])

@@ -1,0 +1,71 @@
+"""The last word of a run: teacher, the student without a teacher, and this student in one small table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from plmc.report.compare import Row, figures
+from plmc.report.render import number, plus_minus
+from plmc.report.results import Arm, Run
+
+if TYPE_CHECKING:
+    import rich.table
+
+SHARED = ("student", "data", "budget", "train")
+"""Config groups in which the fine-tuned control must equal the run."""
+
+
+def summary_rows(run: Run, others: Sequence[Run] = ()) -> list[Row]:
+    """Teacher, the same student fine-tuned without a teacher if `others` holds such a run, and `run` itself.
+
+    The control must share task, data, student and budget with `run`. One of the same seed wins; else all are averaged.
+    """
+    controls = [other for other in others if _is_control(other, run)]
+    controls = [other for other in controls if other.result["seed"] == run.result["seed"]] or controls
+    groups = [Arm(tuple(controls))] * bool(controls) + [Arm((run,))]
+    teachers, rows = figures(groups)
+    # The control may have been judged beside another teacher; this table is about the run's own.
+    name = (run.result.get("teacher") or {}).get("name")
+    teachers = [row for row in teachers if row.label == f"teacher: {name}"]
+    if controls:
+        rows[0] = replace(rows[0], label=f"{run.result['student']['name']}, fine-tuned without a teacher")
+    return [*teachers, *rows]
+
+
+def summary_table(run: Run, others: Sequence[Run] = ()) -> rich.table.Table:
+    """`summary_rows` for the terminal: quality, share of the teacher kept, parameters, size, latency and speed-up."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = summary_rows(run, others)
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    drawn.add_column("", overflow="fold", min_width=16)
+    for head in (run.primary, "kept", "params", "size", "latency", "speed-up"):
+        drawn.add_column(head, justify="right", no_wrap=True)
+    for row in rows:
+        seeds = f" ({row.seeds} seeds)" if row.seeds > 1 else ""
+        cells = [
+            row.label + seeds,
+            plus_minus(row.metrics.get(run.primary), 100),
+            f"{100 * row.kept[0]:.1f} %" if row.kept else "",
+            number(row.parameters, 1e-6, 1, " M"),
+            number(row.size_bytes, 1e-6, 1, " MB"),
+            number(row.latency_ms[0] if row.latency_ms else None, 1, 2, " ms"),
+            number(row.speedup[0] if row.speedup else None, 1, 2, "x"),
+        ]
+        style = "bold" if row is rows[-1] else "dim" if row.is_teacher else None
+        drawn.add_row(*(Text(cell) for cell in cells), style=style)
+    if run.result.get("data_source") == "embedded":
+        drawn.caption = "Made-up data (embedded): this shows that it works, not how good the method is."
+        drawn.caption_justify = "left"
+    return drawn
+
+
+def _is_control(other: Run, run: Run) -> bool:
+    facts = all(other.result.get(key) == run.result.get(key) for key in ("task", "data_source"))
+    settings = all(other.config.get(key) == run.config.get(key) for key in SHARED)
+    plain = other.result["recipe"] == "finetune" and len(other.result.get("methods", ())) <= 1
+    return facts and settings and plain and other.signature != run.signature

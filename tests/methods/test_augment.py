@@ -1,0 +1,374 @@
+"""Data augmentation of TinyBERT, on a vocabulary of a few words."""
+
+import re
+from collections import Counter
+from dataclasses import replace
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
+from tokenizers.models import WordPiece
+from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, BertModel, PreTrainedTokenizerFast
+
+from plmc.core.setting import Dims, Setting
+from plmc.data.types import Ragged, Split, TaskData
+from plmc.errors import ConfigError, DataError
+from plmc.methods.augment.candidates import ByWord, EmbeddingNeighbours, GloveNeighbours, nearest_rows
+from plmc.methods.augment.masked_lm import MaskedWords, load_masked_lm
+from plmc.methods.augment.word_replace import Augment
+from plmc.methods.augment.words import split_words, whole_words, word_pieces
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+WORDS = ["the", "a", "good", "bad", "fine", "dull", "film", "movie", "plot", "play", "3", "was", "is", "very"]
+VOCABULARY = [*SPECIAL, *WORDS, ".", ",", "'", "##ful", "##s", "un"]
+ROWS = {
+    "id": [4, 7, 9],
+    "text_a": ["The film was good.", "a dull, dull plot", "3 films"],
+    "text_b": ["a fine movie", "is it bad?", ""],
+    "label": [1, 0, 1],
+}
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    made = Tokenizer(WordPiece({token: i for i, token in enumerate(VOCABULARY)}, unk_token="[UNK]"))
+    made.normalizer, made.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL, strict=True))
+    return PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=64, **names)
+
+
+def config(**fields):
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    return BertConfig(vocab_size=len(VOCABULARY), max_position_embeddings=64, **shape, **fields)
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    torch.manual_seed(0)
+    return BertForSequenceClassification(config())
+
+
+@pytest.fixture(scope="module")
+def masked_lm():
+    torch.manual_seed(1)
+    return BertForMaskedLM(config(initializer_range=0.5)).eval()
+
+
+def split(rows):
+    count = len(rows)
+    flat = Ragged(np.zeros(count, dtype=np.int32), np.arange(count + 1))
+    ids, labels = np.array(rows["id"]), np.array(rows["label"])
+    return Split({"input_ids": flat}, labels, ids, rows, np.arange(count), f"rows-{count}")
+
+
+@pytest.fixture
+def make(tokenizer, teacher):
+    """`make(method, **changes of the setting) -> rows`: what training would see, as a dict of columns."""
+
+    def run(method, *, rows=ROWS, **changes):
+        encoded = []
+
+        def encode(rows, *, training):
+            assert training
+            encoded.append(rows)
+            return split(rows)
+
+        dims = Dims(1, 16, 2, 16, len(VOCABULARY))
+        columns = ("text_a", "text_b") if "text_b" in rows else ("text_a",)
+        setting = Setting(
+            "inter", "classification", 0, dims, dims, text_columns=columns, teacher_model=teacher, tokenizer=tokenizer,
+            encode=encode,
+        )
+        setting = replace(setting, **changes)
+        raw = datasets.Dataset.from_dict(rows)
+        method.name = "augment"
+        method.check(setting)
+        result = method.data(TaskData(split(raw), {}, "custom"), setting)
+        assert result.train.raw is encoded[0] and encoded[0].features == raw.features
+        return encoded[0].to_dict()
+
+    return run
+
+
+SINGLE = {name: values for name, values in ROWS.items() if name != "text_b"}
+
+
+def groups(made, rows=ROWS):
+    """The rows made of each input row, as (original row, its variants); the originals mark the beginnings."""
+    found = []
+    for i in range(len(made["id"])):
+        row = {name: values[i] for name, values in made.items()}
+        if row["id"] in rows["id"]:
+            found.append((row, []))
+        else:
+            found[-1][1].append(row)
+    return found
+
+
+# Algorithm 1
+
+
+def test_each_row_is_followed_by_n_variants_with_its_label_and_new_ids(make):
+    made = make(Augment(n=6), rows=SINGLE)
+    assert [len(variants) for _, variants in groups(made)] == [6, 6, 6]
+    assert len(set(made["id"])) == 21
+    for (original, variants), text, label in zip(groups(made), SINGLE["text_a"], SINGLE["label"], strict=True):
+        assert (original["text_a"], original["label"]) == (text, label)
+        assert {row["label"] for row in variants} == {label}
+
+
+def test_probability_zero_gives_the_originals_only(make):
+    made = make(Augment(p=0.0, n=3), rows=SINGLE)
+    assert Counter(made["text_a"]) == {text: 4 for text in SINGLE["text_a"]}
+    assert make(Augment(p=0.0, n=3, mode="official_code"), rows=SINGLE)["text_a"] == SINGLE["text_a"]
+
+
+def test_probability_one_replaces_every_word_by_one_of_its_candidates(make, tokenizer, teacher):
+    source = ByWord(EmbeddingNeighbours(teacher.get_input_embeddings().weight, tokenizer, k=4))
+    drawn = [set() for _ in range(4)]
+    for original, variants in groups(make(Augment(p=1.0, n=60, k=4), rows=SINGLE)):
+        sentence = split_words(original["text_a"])
+        candidates = source([sentence], lambda word: True)[0]
+        for row in variants:
+            changed = split_words(row["text_a"])
+            # The gaps, and with them the number of words, stay.
+            assert changed.gaps == sentence.gaps
+            for word, old, options in zip(changed.words, sentence.words, candidates, strict=True):
+                assert (word in options and word != old and len(options) == 4) or word == old == "films"
+            if original["id"] == 4:
+                for seen, word in zip(drawn, changed.words, strict=True):
+                    seen.add(word)
+    assert [len(seen) for seen in drawn] == [4] * 4
+
+
+def test_words_are_replaced_at_the_given_rate(make):
+    rows = {"id": [0], "text_a": [" ".join(["film"] * 500)], "label": [0]}
+    made = make(Augment(p=0.4, n=20), rows=rows)
+    changed = np.mean([word != "film" for text in made["text_a"][1:] for word in text.split()])
+    assert abs(changed - 0.4) < 0.02
+
+
+def test_same_seed_same_rows_and_another_seed_others(make):
+    once, again, other = (make(Augment(n=5), seed=seed) for seed in (1, 1, 2))
+    assert once == again and once["text_a"] != other["text_a"]
+
+
+def test_variants_of_a_row_do_not_depend_on_the_other_rows(make):
+    alone = make(Augment(n=5), rows={name: values[1:2] for name, values in SINGLE.items()})
+    together = groups(make(Augment(n=5), rows=SINGLE))[1]
+    assert alone["text_a"][1:] == [row["text_a"] for row in together[1]]
+
+
+def test_max_rows_lowers_the_number_of_variants(make):
+    made = make(Augment(n=20, max_rows=11), rows=SINGLE)
+    assert [len(variants) for _, variants in groups(made)] == [2, 2, 2]
+    with pytest.raises(ConfigError, match="max_rows=6"):
+        make(Augment(max_rows=5), rows=SINGLE)
+
+
+def test_scores_are_copied(make):
+    rows = SINGLE | {"label": [0.5, 1.25, 4.0]}
+    made = make(Augment(n=2), rows=rows, kind="regression")
+    assert made["label"] == [value for value in rows["label"] for _ in range(3)]
+
+
+# Pairs
+
+
+def test_each_variant_of_a_pair_has_the_original_beside_it(make):
+    for original, variants in groups(make(Augment(p=1.0, n=5))):
+        first, second = original["text_a"], original["text_b"]
+        assert len(variants) == 5
+        assert [row["text_b"] for row in variants[:3]] == [second] * 3
+        assert [row["text_a"] for row in variants[3:]] == [first] * 2
+        assert all(row["text_a"] != first for row in variants[:3])
+
+
+def test_official_pairs_keep_the_last_variant_of_the_first_text(make):
+    original, variants = groups(make(Augment(p=1.0, n=5, mode="official_code")))[0]
+    first = [row for row in variants if row["text_b"] == original["text_b"]]
+    second = variants[len(first) :]
+    assert first and second
+    assert {row["text_a"] for row in second} == {first[-1]["text_a"]} != {original["text_a"]}
+    assert len({(row["text_a"], row["text_b"]) for row in [original, *variants]}) == 1 + len(variants)
+
+
+# Official rules
+
+
+def test_official_code_spares_stop_words_and_numbers_and_drops_duplicates(make):
+    made = make(Augment(p=1.0, n=40, k=2, mode="official_code"), rows=SINGLE)
+    for original, variants in groups(made):
+        texts = [row["text_a"] for row in variants]
+        assert len(set(texts)) == len(texts) and original["text_a"] not in texts
+    for text in made["text_a"][1 : made["id"].index(7)]:
+        assert re.fullmatch(r"The \w+ was \w+\.", text)
+    assert all(text.startswith("3 ") for text in made["text_a"][made["id"].index(9) :])
+
+
+# Candidates
+
+
+def test_splitting_loses_nothing():
+    for text in ("", "  Don't stop - it's 3.5%! ", "naïve_café"):
+        sentence = split_words(text)
+        assert sentence.text == text
+        assert [text[begin:end] for begin, end in sentence.spans] == sentence.words
+
+
+def test_whole_words_leave_out_pieces_marks_and_special_tokens(tokenizer):
+    ids, texts = whole_words(tokenizer)
+    assert texts == [*WORDS, "un"] and [VOCABULARY[i] for i in ids] == texts
+    assert [len(pieces) for pieces in word_pieces(tokenizer, ["Film", "films", "playful"])] == [1, 2, 2]
+
+
+def test_nearest_rows_are_those_of_a_full_sort():
+    keys = torch.nn.functional.normalize(torch.randn(30, 5, generator=torch.Generator().manual_seed(0)), dim=-1)
+    expected = (keys @ keys.T).fill_diagonal_(-2).argsort(dim=-1, descending=True)[:, :7]
+    assert (nearest_rows(keys, keys, own=torch.arange(30), k=7, chunk=4) == expected.numpy()).all()
+    assert nearest_rows(keys, keys, own=torch.arange(30), k=99).shape == (30, 29)
+
+
+def test_words_of_several_pieces_stay_unless_other_vectors_are_given(tokenizer, teacher):
+    matrix = teacher.get_input_embeddings().weight.detach()
+    found = EmbeddingNeighbours(matrix, tokenizer, k=3)(["films", "Film", "film", "zzz"])
+    ids, texts = whole_words(tokenizer)
+    similarity = torch.nn.functional.cosine_similarity(matrix[VOCABULARY.index("film")], matrix[ids])
+    assert found["film"] == found["Film"] == tuple(texts[i] for i in similarity.argsort(descending=True)[1:4])
+    assert found["films"] == found["zzz"] == ()
+    given = EmbeddingNeighbours(matrix, tokenizer, k=3, several=lambda words: {word: ("cinema",) for word in words})
+    assert given(["films", "film"]) == {"films": ("cinema",), "film": found["film"]}
+
+
+def test_table_of_neighbours_is_computed_once(tokenizer, teacher, tmp_path, monkeypatch):
+    matrix = teacher.get_input_embeddings().weight
+    first = EmbeddingNeighbours(matrix, tokenizer, k=3, cache=tmp_path)(WORDS)
+    assert len(list(tmp_path.iterdir())) == 1
+    monkeypatch.setattr("plmc.methods.augment.candidates.nearest_rows", None)
+    assert EmbeddingNeighbours(matrix, tokenizer, k=3, cache=tmp_path)(WORDS) == first
+
+
+def test_embeddings_of_another_vocabulary_are_refused(tokenizer):
+    with pytest.raises(DataError, match="do not belong together"):
+        EmbeddingNeighbours(torch.zeros(3, 4), tokenizer, k=2)
+
+
+GLOVE = ["film 1 0", "movie 0.9 0.1", ". . 1 1", "plot 0.5 0.5", "dog -1 0.2", "cut 1 0.01"]
+
+
+def test_glove_takes_the_nearest_of_the_first_rows(tmp_path, make):
+    path = tmp_path / "glove.txt"
+    path.write_text("\n".join(GLOVE))
+    assert GloveNeighbours(path, k=2, rows=5)(["Film", "zzz"]) == {"Film": ("movie", "plot"), "zzz": ()}
+    method = Augment(p=1.0, n=4, k=1, candidates="glove", glove=str(path))
+    made = make(method, rows=SINGLE, teacher=None, teacher_model=None)
+    assert made["text_a"][1:5] == ["The cut was good."] * 4
+    path.write_text("film 1 0\nmovie 1")
+    with pytest.raises(DataError, match="line 2"):
+        GloveNeighbours(path, k=1)
+
+
+def test_masked_words_are_the_most_probable_ones_at_the_mask(tokenizer, masked_lm):
+    sentence = split_words("The films was good.")
+    source = MaskedWords(masked_lm, tokenizer, k=5, several=lambda words: {word: ("several",) for word in words})
+    found = source([sentence, split_words("a")], lambda word: word != "was")
+    assert found[0][1] == ("several",) and found[0][2] == ()
+    ids, texts = whole_words(tokenizer)
+    with torch.no_grad():
+        logits = masked_lm(**tokenizer("The films was [MASK].", return_tensors="pt")).logits[0]
+    position = tokenizer("The films was [MASK].")["input_ids"].index(tokenizer.mask_token_id)
+    assert found[0][3] == tuple(texts[i] for i in logits[position, ids].topk(5).indices)
+    paired = MaskedWords(masked_lm, tokenizer, k=5, several=dict.fromkeys, with_original=True)
+    with torch.no_grad():
+        logits = masked_lm(**tokenizer("a [MASK]", "a film", return_tensors="pt")).logits[0]
+    assert paired([split_words("a film")], str.isalpha)[0][1] == tuple(texts[i] for i in logits[2, ids].topk(5).indices)
+
+
+def test_batches_of_masked_words_do_not_change_what_is_found(tokenizer, masked_lm, monkeypatch):
+    sentences = [split_words(text) for text in ("The film was good.", "a very dull plot is a bad plot", "play")]
+    source = MaskedWords(masked_lm, tokenizer, k=3, several=dict.fromkeys)
+    together = source(sentences, str.isalpha)
+    monkeypatch.setattr("plmc.methods.augment.masked_lm.TOKENS_PER_BATCH", 1)
+    assert source(sentences, str.isalpha) == together
+
+
+def test_auto_guesses_where_there_is_a_language_model_head(make, masked_lm, tmp_path):
+    masked_lm.save_pretrained(tmp_path / "head")
+    BertModel(config()).save_pretrained(tmp_path / "headless")
+    assert load_masked_lm(tmp_path / "headless") is None
+    by_source = {
+        name: make(Augment(n=8, p=1.0, k=3), rows=SINGLE, mlm_source=str(tmp_path / name))["text_a"]
+        for name in ("head", "headless")
+    }
+    assert by_source["headless"] == make(Augment(n=8, p=1.0, k=3, candidates="embeddings"), rows=SINGLE)["text_a"]
+    assert by_source["head"] != by_source["headless"]
+    alone = make(Augment(n=2, candidates="mlm"), mlm_source=str(tmp_path / "head"), teacher=None, teacher_model=None)
+    assert len(alone["id"]) == 9
+    with pytest.raises(ConfigError, match="candidates=embeddings"):
+        make(Augment(candidates="mlm"), mlm_source=str(tmp_path / "headless"))
+    with pytest.raises(DataError, match="nowhere"):
+        make(Augment(candidates="mlm"), mlm_source=str(tmp_path / "nowhere"))
+
+
+# Cache
+
+
+def test_rows_are_made_once_and_by_everything_they_depend_on(make, tmp_path, monkeypatch):
+    first = make(Augment(n=3), cache=tmp_path)
+    for method, changes in ((Augment(n=4), {}), (Augment(n=3, p=0.5), {}), (Augment(n=3), {"seed": 5})):
+        make(method, cache=tmp_path, **changes)
+    assert len(list(tmp_path.glob("augment-*.arrow"))) == 4 and not list(tmp_path.glob("*.tmp"))
+    monkeypatch.setattr("plmc.methods.augment.word_replace.replace_words", None)
+    assert make(Augment(n=3), cache=tmp_path) == first
+
+
+def test_interrupted_augmentation_leaves_nothing_behind(make, tmp_path, monkeypatch):
+    def fail(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("plmc.methods.augment.word_replace.replace_words", fail)
+    with pytest.raises(KeyboardInterrupt):
+        make(Augment(), cache=tmp_path)
+    assert not list(tmp_path.glob("augment-*"))
+
+
+def test_only_rows_that_training_uses_are_augmented(tokenizer, teacher):
+    raw = datasets.Dataset.from_dict(SINGLE)
+    part = replace(split(raw.select([0, 2])), raw=raw, source=np.array([0, 2]))
+    dims = Dims(1, 16, 2, 16, len(VOCABULARY))
+    setting = Setting(
+        "inter", "classification", 0, dims, dims, text_columns=("text_a",), teacher_model=teacher, tokenizer=tokenizer,
+        encode=lambda rows, *, training: split(rows),
+        progress=lambda iterable, label, total: iterable,
+    )
+    train = Augment(n=1).data(TaskData(part, {}, "custom"), setting).train
+    assert [i for i in train.raw["id"] if i in SINGLE["id"]] == [4, 9] and len(train) == 4
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("fields", [{"p": 1.1}, {"n": 0}, {"k": 0}, {"mode": "both"}, {"candidates": "bert"}])
+def test_nonsense_is_refused(fields):
+    with pytest.raises(ConfigError):
+        Augment(**fields)
+
+
+@pytest.mark.parametrize(
+    "fields, changes, says",
+    [
+        ({}, {"kind": "span"}, "~methods.augment"),
+        ({"candidates": "glove"}, {}, "methods.augment.glove"),
+        ({"glove": "missing.txt"}, {}, "missing.txt"),
+        ({"candidates": "mlm"}, {}, "candidates=embeddings"),
+        ({}, {"teacher": None}, "no teacher"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_any_data(make, fields, changes, says):
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        make(Augment(**fields), **changes)
