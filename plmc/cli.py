@@ -10,8 +10,6 @@ from typing import Annotated, Optional
 
 import typer
 
-from plmc.errors import PlmcError
-
 HYDRA = {"allow_extra_args": True, "ignore_unknown_options": True}
 EPILOG = "Words after a verb are Hydra overrides: key=value, group=option, lists as [a,b]."
 
@@ -184,13 +182,13 @@ def main() -> None:
         os.environ["PLMC_DEBUG"] = "1"
     try:
         app()
-    except PlmcError as error:
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:  # the last stop of every error: one message, and an exit code that says it failed
         from plmc.console import Console
         from plmc.jobs import report
 
         sys.exit(report(error, Console()))
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 if __name__ == "__main__":

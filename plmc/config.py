@@ -92,6 +92,11 @@ class Run:
         return self.output_dir / "cache"
 
     @property
+    def label(self) -> str:
+        """A short name of the arm: the recipe, and the methods that the command line added."""
+        return "+".join([self.recipe.name, *self.config["methods"]])
+
+    @property
     def needs(self) -> frozenset[str]:
         """What all methods of all stages need."""
         return frozenset().union(*(m.required() for stage in self.recipe.stages for m in stage.methods.values()))
@@ -230,8 +235,9 @@ def _precision(run: Run) -> str:
         return asked
     if run.config["device"] != "cpu" and torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-    # Without matrix units for it, bf16 on a CPU is emulated and slower.
-    return "bf16" if torch.cpu._is_amx_tile_supported() else "fp32"
+    # Without instructions for it (AMX, AVX512-BF16), bf16 on a CPU is emulated and slower.
+    can = torch.cpu.get_capabilities()
+    return "bf16" if can.get("amx_bf16") or can.get("avx512_bf16") else "fp32"
 
 
 def teacher_run(run: Run) -> Run:

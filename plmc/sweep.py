@@ -11,7 +11,7 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 
-_FOLDER, _PARENT, _JOBS, _CODE = "PLMC_SWEEP", "PLMC_SWEEP_PARENT", "PLMC_SWEEP_JOBS", "PLMC_SWEEP_CODE"
+_FOLDER, _TRACKED, _JOBS, _CODE = "PLMC_SWEEP", "PLMC_SWEEP_TRACKED", "PLMC_SWEEP_JOBS", "PLMC_SWEEP_CODE"
 # The environment, because a launcher may start jobs in processes of their own.
 
 
@@ -20,8 +20,13 @@ class Context:
     """The sweep a job belongs to: its folder, MLflow parent and number of jobs that run at once."""
 
     folder: Path
-    parent: str | None
+    tracked: bool
     jobs: int
+
+    @property
+    def parent(self) -> Path | None:
+        """What a job's tracker takes as its parent."""
+        return self.folder if self.tracked else None
 
     def announce(self, run: Any, console: Any) -> None:
         """Says which job starts."""
@@ -39,12 +44,12 @@ def current() -> Context | None:
     folder = os.environ.get(_FOLDER)
     if not folder:
         return None
-    return Context(Path(folder), os.environ.get(_PARENT) or None, int(os.environ.get(_JOBS, "1")))
+    return Context(Path(folder), os.environ.get(_TRACKED) == "1", int(os.environ.get(_JOBS, "1")))
 
 
 def forget() -> None:
     """Forgets a sweep of an earlier call in the same process."""
-    for name in (_FOLDER, _PARENT, _JOBS, _CODE):
+    for name in (_FOLDER, _TRACKED, _JOBS, _CODE):
         os.environ.pop(name, None)
 
 
@@ -75,10 +80,10 @@ class SweepCallback(Callback):
 
             words = " ".join(word for word in task if not word.startswith("hydra"))
             tags = {"plmc.role": "sweep", "plmc.command": os.environ.get("PLMC_COMMAND", "")}
-            run_id = parent_run(
+            parent_run(
                 folder, uri=tracking.uri or default_uri(output), experiment=tracking.experiment, name=f"sweep {words}", tags=tags
             )
-            os.environ[_PARENT] = run_id or ""
+            os.environ[_TRACKED] = "1"
 
     def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
         context = current()

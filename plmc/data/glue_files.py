@@ -106,7 +106,7 @@ def _read(path: Path, layout: Layout) -> Table:
 
 
 def _split_corpus(tables: dict[str, Table], folder: Path) -> dict[str, Table]:
-    """MRPC as its authors ship it has no dev file: GLUE takes the pairs that dev_ids.tsv lists from the training file."""
+    """MRPC as its authors ship it has no dev file: GLUE takes the pairs in dev_ids.tsv from the training file."""
     train = tables.get("train")
     if train is None or not train.path.name.startswith(_CORPUS["train"]):
         return tables

@@ -56,7 +56,7 @@ def _way_out(path: str, config: str | None, reason: str) -> str:
     return (
         f"{wanted} is not in the local cache, and the Hub cannot help: {reason}. Three ways out:\n"
         "  data=local data.root=DIR   read the files of the original release from a folder\n"
-        "  data=embedded              the small samples that come with plmc, for trying things out\n"
+        "  data=embedded              made-up rows that come with plmc, for trying things out\n"
         "  HF_HUB_OFFLINE=1           with a filled cache: where there is a network, run\n"
         f'                             python -c "from datasets import load_dataset; load_dataset({arguments})"\n'
         "                             and copy ~/.cache/huggingface here (or point HF_HOME to the copy)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from plmc.report.labels import model_label
 from plmc.report.render import number
 
 PIPELINES = {"classification": "text-classification", "regression": "text-classification", "span": "question-answering"}
@@ -89,9 +90,9 @@ def _made_up(result: Mapping[str, Any]) -> bool:
 
 def _what(result: Mapping[str, Any], base_model: str | None) -> str:
     student = result["student"]
-    start = f"`{base_model or student['name']}`"
-    teacher = (result.get("teacher") or {}).get("name")
-    judged = f" Its figures are set against the teacher `{teacher}`." if teacher else ""
+    start = f"`{base_model or model_label(student['name'])}`"
+    teacher = (result.get("teacher") or {}).get("metrics") and result["teacher"]["name"]
+    judged = f" Its figures are set against the teacher `{model_label(teacher)}`." if teacher else ""
     return (
         f"A compressed encoder for the task **{result['task']}**: {number(student.get('parameters'), 1e-6)} M "
         f"parameters, made from {start} with the recipe `{result['recipe']}` by plmc.{judged}"
@@ -167,7 +168,7 @@ def _use(kind: str) -> str:
 def _limits(result: Mapping[str, Any]) -> str:
     lines = [
         "One run with one seed; fine-tuning varies between seeds, so compare means of several.",
-        "The evaluation rows also chose the best checkpoint: expect slightly less on unseen text.",
+        "Where the best checkpoint was kept, the evaluation rows chose it: expect slightly less on unseen text.",
         "Latency holds for the machine and the row lengths it was measured with.",
         "Biases of base model, teacher and data are inherited; compression can enlarge them for rare cases.",
     ]

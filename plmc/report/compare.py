@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from plmc.errors import PlmcError
+from plmc.report.labels import arm_labels, model_label
 from plmc.report.results import Arm, Run, arms
 from plmc.report.significance import Difference, holm, paired_bootstrap
 
@@ -106,14 +107,14 @@ def _table(key: tuple[str, str], group: Sequence[Arm], base: Arm | None, resampl
                 try:
                     difference = _difference(primary, arm, base, resamples, seed)
                 except PlmcError as error:
-                    notes.append(f"{arm.first.label}: not tested against the baseline. {error}")
+                    notes.append(f"{rows[i].label}: not tested against the baseline. {error}")
                     continue
                 rows[i] = replace(rows[i], difference=difference)
         _star(rows)
     rows.sort(key=lambda row: (not row.is_baseline, -_mean(row.metrics.get(primary), default=-math.inf)))
     if key[1] == "embedded":
         notes.insert(0, "Made-up data (embedded): the figures show that the programme works, not how good a method is.")
-    notes += _footnotes(rows, base, resamples)
+    notes += _footnotes(rows, resamples)
     return Table(*key, primary, (*teachers, *rows), tuple(notes))
 
 
@@ -122,11 +123,12 @@ def figures(group: Sequence[Arm], base: Arm | None = None) -> tuple[list[Row], l
     primary = group[0].first.primary
     teachers = _teachers(group)
     reference = teachers[0].metrics.get(primary) if len(teachers) == 1 else None
-    rows = [_row(arm, reference[0] if reference else None, is_baseline=arm is base) for arm in group]
+    score = reference[0] if reference else None
+    rows = [_row(arm, label, score, arm is base) for arm, label in zip(group, arm_labels(group), strict=True)]
     return teachers, rows
 
 
-def _row(arm: Arm, teacher_score: float | None, *, is_baseline: bool) -> Row:
+def _row(arm: Arm, label: str, teacher_score: float | None, is_baseline: bool) -> Row:
     def share(run: Run) -> float | None:
         # A run's own teacher counts; the table's only teacher stands in for runs that had none.
         reference = teacher_score if run.teacher_score is None else run.teacher_score
@@ -142,7 +144,7 @@ def _row(arm: Arm, teacher_score: float | None, *, is_baseline: bool) -> Row:
 
     metrics = {name: arm.spread(lambda run, name=name: run.result["metrics"].get(name)) for name in _metrics(arm.first)}
     return Row(
-        label=arm.first.label,
+        label=label,
         seeds=len(arm.runs),
         metrics={name: value for name, value in metrics.items() if value},
         is_baseline=is_baseline,
@@ -174,7 +176,7 @@ def _teachers(group: Sequence[Arm]) -> list[Row]:
         }
         rows.append(
             Row(
-                label=f"teacher: {name}",
+                label=f"teacher: {model_label(name)}",
                 seeds=len(distinct),
                 metrics={metric: value for metric, value in metrics.items() if value},
                 is_teacher=True,
@@ -202,12 +204,13 @@ def _star(rows: list[Row]) -> None:
         rows[i] = replace(rows[i], starred=p < LEVEL)
 
 
-def _footnotes(rows: Sequence[Row], base: Arm | None, resamples: int) -> list[str]:
+def _footnotes(rows: Sequence[Row], resamples: int) -> list[str]:
     notes = []
-    if any(row.difference for row in rows):
-        count = sum(row.difference is not None for row in rows)
+    count = sum(row.difference is not None for row in rows)
+    if count:
+        base = next(row.label for row in rows if row.is_baseline)
         notes.append(
-            f"diff: to '{base.first.label}', 95 % interval and p by paired bootstrap over examples "
+            f"diff: to '{base}', 95 % interval and p by paired bootstrap over examples "
             f"({resamples} resamples); * p < {LEVEL} after Holm's correction (comparisons: {count})."
         )
     if any(row.seeds > 1 for row in rows):

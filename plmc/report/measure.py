@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import signature
@@ -66,6 +66,16 @@ def size_bytes(folder: Path) -> int:
     raise PlmcError(f"{folder} holds no weights ({', '.join(WEIGHT_FILES)}). Point to a folder of save_pretrained.")
 
 
+def figures(model: nn.Module, folder: Path) -> dict[str, float]:
+    """Parameters, non-zero parameters, bytes of the weight files in `folder`, and sparsity."""
+    return {
+        "parameters": parameters(model),
+        "nonzero_parameters": nonzero_parameters(model),
+        "size_bytes": size_bytes(folder),
+        "sparsity": sparsity(model),
+    }
+
+
 @dataclass(frozen=True)
 class Timing:
     """Milliseconds for one row: median and quartiles over `calls` calls, with the threads and device they ran on."""
@@ -107,16 +117,17 @@ def latency(
 
     Contenders take turns on every row, and the turn order rotates, so that a busy moment of the machine hits all of
     them alike. The quartiles mix noise with the rows' real lengths. `batches` are batches of one (see `single_rows`).
-    A module runs in eval mode and is given the inputs that its forward names; a plain callable is given the whole
-    batch. One thread by default: more of them wait for each other whenever the machine has other work. Timing stops
-    after `rounds` passes over the rows, or after `budget` seconds once every contender has seen the first pass.
+    A module runs in eval mode on `device`, is given the inputs that its forward names, and is put back afterwards; a
+    plain callable is given the whole batch. One thread by default: more of them wait for each other whenever the
+    machine has other work. Timing stops after `rounds` passes over the rows, or after `budget` seconds once every
+    contender has seen the first pass.
     Raises PlmcError without contenders or rows.
     """
     if not models or not batches:
         raise PlmcError("Latency needs at least one model and one row to run it on.")
     placed = [{name: tensor.to(device) for name, tensor in batch.items()} for batch in batches]
     taken: dict[str, list[float]] = {name: [] for name in models}
-    with _quiet(models.values(), threads), torch.inference_mode():
+    with _quiet(models.values(), threads, device), torch.inference_mode():
         calls = {name: _call(model) for name, model in models.items()}
         for call in calls.values():
             for batch in placed[:warmup]:
@@ -155,20 +166,24 @@ def _timing(values: list[float], threads: int, device: str) -> Timing:
 
 
 @contextmanager
-def _quiet(models: Sequence[Any], threads: int) -> Iterator[None]:
-    """Fixed threads, eval mode and no garbage collection; everything is as before afterwards."""
+def _quiet(models: Iterable[Any], threads: int, device: str) -> Iterator[None]:
+    """Fixed threads, modules on the device in eval mode, no garbage collection; all is as before afterwards."""
     before, collecting = torch.get_num_threads(), gc.isenabled()
-    training = [model for model in models if isinstance(model, nn.Module) and model.training]
+    modules = [model for model in models if isinstance(model, nn.Module)]
+    training = [model for model in modules if model.training]
+    homes = [next((param.device for param in model.parameters()), torch.device("cpu")) for model in modules]
     try:
         torch.set_num_threads(threads)
         gc.disable()
-        for model in training:
-            model.eval()
+        for model in modules:
+            model.eval().to(device)
         yield
     finally:
         torch.set_num_threads(before)
         if collecting:
             gc.enable()
+        for model, home in zip(modules, homes, strict=True):
+            model.to(home)
         for model in training:
             model.train()
 

@@ -14,24 +14,14 @@ from typing import Any
 import numpy as np
 import yaml
 
+from plmc.config import EXCLUDED
 from plmc.errors import DataError, PlmcError
 
 FINISHED = "finished"
+# The C parser is ten times as fast; not every PyYAML is built with it.
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 SEED_KEYS = ("seed", "teacher.seed")
 """The config keys by which the runs of one arm differ."""
-
-NEUTRAL_KEYS = (
-    "hydra",
-    "output_dir",
-    "force",
-    "tracking",
-    "checkpoint",
-    "log_every",
-    "latency_rows",
-    "device",
-    "threads",
-)
-"""Config keys that say where and how a run is executed, not what it is."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +57,17 @@ class Run:
         """The teacher's primary metric, None for a run without a judged teacher."""
         return ((self.result.get("teacher") or {}).get("metrics") or {}).get(self.primary)
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The config without seeds and whatever cannot change a result; equal for runs that are to be averaged."""
+        # A run that never looked at its teacher is the same run whoever was named as teacher.
+        unused = () if self.teacher_score is not None else ("teacher",)
+        return _without(self.config, (*SEED_KEYS, *EXCLUDED, *unused))
+
     @cached_property
     def arm_key(self) -> str:
-        """Hash of the configuration without seeds and neutral keys: equal for runs that are to be averaged."""
-        config = _without(self.config, SEED_KEYS + NEUTRAL_KEYS)
-        return hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()[:16]
+        """Hash of `identity`."""
+        return hashlib.sha256(json.dumps(self.identity, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
     def split(self) -> str:
         """The split that decides: `validation`, or the first stored one that carries labels by its name."""
@@ -131,7 +127,7 @@ def load(folder: Path) -> Run:
         raise DataError(f"{folder} is not finished (no result.json). The command that began it resumes it.")
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
-        config = yaml.safe_load((Path(folder) / "config.yaml").read_text(encoding="utf-8"))
+        config = yaml.load((Path(folder) / "config.yaml").read_text(encoding="utf-8"), LOADER)
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise DataError(
             f"{folder} is damaged: {str(error).splitlines()[0]}. Delete the folder and run again."

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from plmc.report.compare import Row, figures
+from plmc.report.labels import model_label
 from plmc.report.render import number, plus_minus
-from plmc.report.results import Arm, Run
+from plmc.report.results import Arm, Run, find, load
 
 if TYPE_CHECKING:
     import rich.table
@@ -27,20 +29,24 @@ def summary_rows(run: Run, others: Sequence[Run] = ()) -> list[Row]:
     groups = [Arm(tuple(controls))] * bool(controls) + [Arm((run,))]
     teachers, rows = figures(groups)
     # The control may have been judged beside another teacher; this table is about the run's own.
-    name = (run.result.get("teacher") or {}).get("name")
+    name = model_label(str((run.result.get("teacher") or {}).get("name")))
     teachers = [row for row in teachers if row.label == f"teacher: {name}"]
     if controls:
-        rows[0] = replace(rows[0], label=f"{run.result['student']['name']}, fine-tuned without a teacher")
+        rows[0] = replace(rows[0], label="same student, fine-tuned without a teacher")
     return [*teachers, *rows]
 
 
-def summary_table(run: Run, others: Sequence[Run] = ()) -> rich.table.Table:
-    """`summary_rows` for the terminal: quality, share of the teacher kept, parameters, size, latency and speed-up."""
+def summary_table(result: Mapping[str, Any], outputs: Path) -> rich.table.Table:
+    """`summary_rows` for the terminal: quality, share of the teacher kept, parameters, size, latency and speed-up.
+
+    `result`: of the run that has just ended, as in its result.json; `outputs`: where to look for the control.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    rows = summary_rows(run, others)
+    run = load(Path(result["folder"]))
+    rows = summary_rows(run, find(outputs, ["recipe=finetune", f"task={run.result['task']}"]))
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     drawn.add_column("", overflow="fold", min_width=16)
     for head in (run.primary, "kept", "params", "size", "latency", "speed-up"):

@@ -21,6 +21,15 @@ def set_threads(asked: int | None, jobs: int = 1) -> int:
     return threads
 
 
+def own_bars_only() -> None:
+    """Switches the bars of the libraries off: a run shows its own."""
+    import datasets
+    from transformers.utils import logging as hf_logging
+
+    datasets.disable_progress_bars()
+    hf_logging.disable_progress_bar()
+
+
 def make_accelerator(device: str):
     """An accelerator on the asked device; precision and loss scaling are the trainer's own."""
     from accelerate import Accelerator

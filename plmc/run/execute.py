@@ -16,6 +16,7 @@ from plmc.console import Console
 from plmc.errors import ConfigError, PlmcError
 from plmc.run import check, environment, rows, teachers
 from plmc.run.finalize import finalize
+from plmc.run.hand_over import LocalHistory
 from plmc.run.stages import Stages
 from plmc.train.checkpoint import write_json
 
@@ -32,7 +33,7 @@ def finished(run: Run) -> dict[str, Any] | None:
     return result if result.get("status") == "finished" else None
 
 
-def execute(run: Run, console: Console, *, parent: str | None = None, threads: int | None = None) -> dict[str, Any]:
+def execute(run: Run, console: Console, *, parent: Path | None = None, threads: int | None = None) -> dict[str, Any]:
     """Trains `run` unless it is finished, from where it was cut off, and returns its result."""
     if result := finished(run):
         return result
@@ -49,7 +50,7 @@ def execute(run: Run, console: Console, *, parent: str | None = None, threads: i
         lock.release()
 
 
-def _execute(run: Run, console: Console, parent: str | None, threads: int | None) -> dict[str, Any]:
+def _execute(run: Run, console: Console, parent: Path | None, threads: int | None) -> dict[str, Any]:
     import shutil
 
     if run.config["force"]:
@@ -57,6 +58,7 @@ def _execute(run: Run, console: Console, parent: str | None, threads: int | None
             path = run.folder / name
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
     started = time.time()
+    environment.own_bars_only()
     environment.set_threads(run.config["threads"] or threads)
     accelerator = environment.make_accelerator(run.config["device"])
     _describe(run)
@@ -86,29 +88,23 @@ def _execute(run: Run, console: Console, parent: str | None, threads: int | None
     return result
 
 
-def make_tracker(run: Run, parent: str | None):
+def make_tracker(run: Run, parent: Path | None):
     """The tracker that the config asks for."""
-    from plmc.track import NoTracker, Tracker, default_uri
+    from plmc.track import Tracker, default_uri
 
     tracking = run.config["tracking"]
     if not tracking["enabled"]:
-        return NoTracker()
+        return LocalHistory(run.folder)
     tags = {
         "plmc.role": run.role, "plmc.recipe": run.recipe.name, "plmc.task": run.task.name, "plmc.seed": str(run.seed),
         "plmc.data_source": run.source.name, "plmc.signature": run.signature,
         "plmc.made_up_data": str(run.source.name == "embedded").lower(),
     }
-    name = label(run)
     return Tracker(
         run.folder, uri=tracking["uri"] or default_uri(run.output_dir), experiment=tracking["experiment"],
-        run_name=f"{name} {run.task.name} seed {run.seed}", parent=parent, tags=tags, system_metrics=tracking["system_metrics"],
+        run_name=f"{run.label} {run.task.name} seed {run.seed}", parent=parent, tags=tags,
+        system_interval=10.0 if tracking["system_metrics"] else 0.0,
     )
-
-
-def label(run: Run) -> str:
-    """A short name of the arm: the recipe, and what the command line added to it."""
-    added = [m for m in run.config["methods"]]
-    return "+".join([run.recipe.name, *added])
 
 
 def flat(node: Any, prefix: str = "") -> dict[str, Any]:
@@ -168,5 +164,6 @@ def _log_inputs(run: Run, data, tracker) -> None:
         if split is not None:
             tracker.input(
                 name=f"{run.task.name}/{context}", source=str(run.config["data"].get("root") or run.source.name),
-                rows=len(split.raw), digest=split.fingerprint[:16], context=context,
+                rows=len(split.raw), digest=split.fingerprint, context="train" if context == "train" else "evaluation",
+                origin=run.source.name,
             )

@@ -12,10 +12,11 @@ import torch
 from plmc import models
 from plmc.config import Run
 from plmc.console import Console
+from plmc.core.method import Method
 from plmc.data.types import TaskData
 from plmc.errors import TrainingError
 from plmc.report import measure
-from plmc.run import environment
+from plmc.run import environment, hand_over
 from plmc.run.stages import Stages
 from plmc.run.teachers import FinetunedTeacher, reorder
 from plmc.train.checkpoint import replacing, write_json
@@ -52,12 +53,11 @@ def finalize(
             for s in stages.results
         ],
         "metrics": metrics,
-        "teacher": {"name": run.teacher.checkpoint or run.teacher.name, "metrics": teacher.metrics if teacher else None},
-        "student": {
-            "name": run.student.name, "parameters": measure.parameters(model),
-            "nonzero_parameters": measure.nonzero_parameters(model), "size_bytes": measure.size_bytes(folder / "model"),
-            "sparsity": measure.sparsity(model),
+        "teacher": {
+            "name": run.teacher.checkpoint or run.teacher.name, "metrics": teacher.metrics if teacher else None,
+            **(teacher.figures if teacher else {}),
         },
+        "student": {"name": run.student.name, **measure.figures(model, folder / "model")},
         "train": _training(stages, started),
         "latency": _latency(run, reloaded, teacher, data, console),
         "mlflow": {"tracking_uri": tracker.uri, "experiment_id": tracker.experiment_id, "run_id": tracker.run_id},
@@ -65,7 +65,7 @@ def finalize(
         "machine": measure.machine(),
         "primary_metric": run.task.metric,
         "role": run.role,
-        "label": _label(run),
+        "label": run.label,
         "command": run.command,
         "git": environment.git_state(),
         "precision": run.config["precision"],
@@ -73,17 +73,11 @@ def finalize(
         "folder": str(folder),
     }
     # The model card and the plots read the result, and the result is the sign that all of it is there.
-    _pictures(run, result, data)
-    _send(run, result, tracker, data)
+    hand_over.describe(run, result, data)
+    hand_over.send(run, result, tracker, data)
     result["mlflow"] = {"tracking_uri": tracker.uri, "experiment_id": tracker.experiment_id, "run_id": tracker.run_id}
     write_json(folder / "result.json", result)
     return result
-
-
-def _label(run: Run) -> str:
-    from plmc.run.execute import label
-
-    return label(run)
 
 
 def _prove(run: Run, judged, folder: Path):
@@ -102,15 +96,12 @@ def _prove(run: Run, judged, folder: Path):
 def _prove_score(run: Run, stages: Stages, metrics: dict[str, float]) -> None:
     """The score of the saved model must be the one by which the last stage chose its weights."""
     chosen = stages.results[-1].metrics.get(run.task.metric)
-    changed = any(type(m).finish is not _Method.finish for m in run.recipe.stages[-1].methods.values())
+    changed = any(type(m).finish is not Method.finish for m in run.recipe.stages[-1].methods.values())
     if chosen is not None and not changed and run.task.metric in metrics and abs(chosen - metrics[run.task.metric]) > 1e-6:
         raise TrainingError(
             f"the saved model scores {run.task.metric} = {metrics[run.task.metric]:.6f}, but {chosen:.6f} was measured when its "
             f"weights were chosen. This is a fault of plmc or of a method, please report it."
         )
-
-
-from plmc.core.method import Method as _Method  # noqa: E402
 
 
 def _training(stages: Stages, started: float) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from plmc import encoder, models
 from plmc.config import Run
 from plmc.console import Console, StageBar
 from plmc.core.chain import Chain
+from plmc.core.clock import Clock
 from plmc.core.setting import Setting
 from plmc.core.stage import Stage
 from plmc.data.types import Split, TaskData
@@ -102,7 +103,7 @@ class Stages:
         return Setting(
             stage=stage.name, kind=run.task.kind, seed=run.seed, student=encoder.dims(model),
             teacher=encoder.dims(teacher) if teacher is not None else None, methods=stage.methods,
-            text_columns=run.task.text, teacher_model=teacher, mlm_source=run.teacher.name, tokenizer=self.tokenizer,
+            text_columns=run.task.text, teacher_model=teacher, mlm_source=models.locate(run.teacher.name) if run.teacher.name else None, tokenizer=self.tokenizer,
             encode=lambda rows, training: run.task.encode(rows, self.tokenizer, training=training, cache=run.cache),
             cache=run.cache, progress=self.console.each,
         )
@@ -129,7 +130,7 @@ class Stages:
             self._teachers[stage.teacher] = model.eval().requires_grad_(False).to(self.accelerator.device)
         return self._teachers[stage.teacher]
 
-    def _teacher_source(self, stage: Stage, needs: frozenset[str], train: Split):
+    def _teacher_source(self, stage: Stage, needs: frozenset[str], train: Split, clock: Clock):
         wanted = {need for need in needs if need.startswith("teacher.")}
         if not wanted:
             return None
@@ -137,7 +138,9 @@ class Stages:
         model = self._teacher_model(stage)
         own = models.load_tokenizer(self.teacher.folder if self.teacher else run.teacher.name)
         same = models.same_vocabulary(own, self.tokenizer)
-        if wanted == {"teacher.logits"}:
+        # Logits of all rows pay off as soon as every row is visited once; before that the teacher runs along.
+        visits = clock.total * stage.batch_size
+        if wanted == {"teacher.logits"} and (visits >= len(train) or not same):
             split = train
             if not same:
                 if kind == "span":
@@ -177,7 +180,7 @@ class Stages:
         self.model.to(device)
         modules = chain.modules(setting).to(device)
         objective = Objective(
-            self.model, chain, modules, kind=run.task.kind, teacher=self._teacher_source(stage, needs, train),
+            self.model, chain, modules, kind=run.task.kind, teacher=self._teacher_source(stage, needs, train, clock),
             autocast=AUTOCAST[run.config["precision"]],
         )
         if run.config["compile"]:
@@ -198,11 +201,7 @@ class Stages:
                 checkpoint_steps=run.config["checkpoint"]["steps"], precision=run.config["precision"],
                 progress=Progress(self.log, bar.advance, self.console.warn),
             )
-            try:
-                outcome: Outcome = trainer.fit()
-            except KeyboardInterrupt:
-                trainer.save_now()
-                raise
+            outcome: Outcome = trainer.fit()
         self.model.set_attn_implementation(before)
         if run.config["compile"]:
             for block in encoder.layers(self.model):

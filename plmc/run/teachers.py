@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,18 +15,26 @@ from plmc.config import Run, teacher_run
 from plmc.console import Console
 from plmc.data.types import Split, TaskData
 from plmc.errors import ConfigError
+from plmc.report import measure
 from plmc.train.evaluate import evaluate, logits_of
+
+
+FIGURES = ("parameters", "nonzero_parameters", "size_bytes", "sparsity")
 
 
 @dataclass(frozen=True)
 class FinetunedTeacher:
-    """`folder` holds the model; `identity` keys caches of its outputs; `metrics` are its scores; `order` its columns."""
+    """`folder` holds the model; `identity` keys caches of its outputs; `metrics` are its scores; `order` its columns.
+
+    `figures`: parameters, size in bytes and sparsity, as `result.json` has them.
+    """
 
     name: str
     folder: str
     identity: str
     metrics: dict[str, float]
     order: tuple[int, ...] | None = None
+    figures: dict[str, float] = field(default_factory=dict)
 
 
 def find(run: Run) -> FinetunedTeacher | None:
@@ -39,7 +47,9 @@ def find(run: Run) -> FinetunedTeacher | None:
 
 def _stored(run: Run, path: Path) -> FinetunedTeacher:
     result = json.loads(path.read_text(encoding="utf-8"))
-    return FinetunedTeacher(run.teacher.name, str(path.parent / "model"), result["signature"], result["metrics"])
+    figures = {key: result["student"][key] for key in FIGURES}
+    folder = str(path.parent / "model")
+    return FinetunedTeacher(run.teacher.name, folder, result["signature"], result["metrics"], figures=figures)
 
 
 def ensure(run: Run, data: TaskData, console: Console, train) -> FinetunedTeacher:
@@ -90,7 +100,8 @@ def _checkpoint(run: Run, data: TaskData, console: Console) -> FinetunedTeacher:
     digest = hashlib.sha256()
     for key, value in sorted(model.state_dict().items()):
         digest.update(key.encode() + value.numpy().tobytes())
-    return FinetunedTeacher(name, models.locate(name), digest.hexdigest()[:16], metrics, order)
+    figures = measure.figures(model, Path(models.locate(name)))
+    return FinetunedTeacher(name, models.locate(name), digest.hexdigest()[:16], metrics, order, figures)
 
 
 def reorder(model, order: tuple[int, ...] | None) -> None:

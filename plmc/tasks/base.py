@@ -50,9 +50,7 @@ class Task:
         """Where the rows come from if the task brings its files along, whatever `data=` says; None for all others."""
         return None
 
-    def encode(
-        self, rows: datasets.Dataset, tokenizer: Any, *, training: bool, cache: Path | None = None
-    ) -> Split:
+    def encode(self, rows: datasets.Dataset, tokenizer: Any, *, training: bool, cache: Path | None = None) -> Split:
         """Tokenises normalised rows (see `Source.load`).
 
         Stored in the folder `cache` (None: not at all) under the fingerprint of rows, tokenizer and options.

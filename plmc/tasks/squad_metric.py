@@ -71,12 +71,13 @@ def best_threshold(scores: np.ndarray, margins: np.ndarray, answerable: np.ndarr
     The threshold is chosen on the rows it is measured on, so the result is an upper bound.
     """
     order = np.argsort(margins, kind="stable")
+    ordered = margins[order]
     gains = np.where(answerable, scores, scores - 1.0)[order]
     totals = np.concatenate([[0.0], np.cumsum(gains)]) + np.sum(~answerable)
     # A threshold cannot part equal margins.
-    ends = np.flatnonzero(np.append(np.diff(margins[order]) > 0, True)) + 1
+    ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True)) + 1
     counts = np.concatenate([[0], ends])
     best = int(counts[np.argmax(totals[counts])])
     # Below every margin where it is best to drop all answers.
-    threshold = margins[order][best - 1] if best else margins.min() - 1.0
+    threshold = ordered[best - 1] if best else ordered[0] - 1.0
     return float(totals[best] / len(scores)), float(threshold)

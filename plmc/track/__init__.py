@@ -1,9 +1,10 @@
 """Tracking of runs with MLflow, through a spool on disk that outlives an absent server."""
 
+from plmc.track.nothing import NoTracker
 from plmc.track.pending import send_pending
 from plmc.track.store import default_uri, resolve_uri
 from plmc.track.sweep import close_parent, parent_run
-from plmc.track.tracker import NoTracker, Tracker
+from plmc.track.tracker import Tracker
 from plmc.track.ui import compare_url, experiment_url, run_url, serve
 
 __all__ = [

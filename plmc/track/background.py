@@ -36,7 +36,7 @@ class Sender(threading.Thread):
 
     def run(self) -> None:
         while not self._abandoned:
-            if self._spool.pending:
+            if self._spool.pending or not self._contact.is_set():
                 self._try_once()
             with self._state:
                 if self._ending and self._spool.pending == 0:
@@ -67,8 +67,6 @@ class Sender(threading.Thread):
 
     def _try_once(self) -> None:
         try:
-            self._courier.reach(self._uri)
-            self._contact.set()
             self._courier.send(self._uri, self._advance)
         # Whatever goes wrong with tracking, training goes on: the events stay in the spool.
         except Exception as error:
@@ -78,8 +76,10 @@ class Sender(threading.Thread):
             self._failures, self.trouble = 0, ""
         self._contact.set()
 
-    def _advance(self) -> None:
+    def _advance(self, delivered: int) -> None:
         if self._abandoned:
             raise Unreachable("given up")
-        self._failures = 0
+        self._contact.set()
+        if delivered:
+            self._failures = 0
         self._progress = time.monotonic()

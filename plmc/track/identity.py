@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from plmc.track.spool import write_json
 from plmc.track.store import experiment_id
+from plmc.track.values import MAX_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 KEY_TAG = "plmc.key"
-_MAX_TAG = 8000
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,10 @@ def ensure_run(client: MlflowClient, folder: Path) -> tuple[Identity, bool]:
 
 
 def _create(client: MlflowClient, experiment: str, identity: Identity) -> str:
-    tags = {name: value[:_MAX_TAG] for name, value in identity.tags.items()} | {KEY_TAG: identity.key}
+    tags = {name: value[:MAX_TAG] for name, value in identity.tags.items()} | {KEY_TAG: identity.key}
     if identity.parent:
         folder = Path(identity.parent)
-        tags["mlflow.parentRunId"] = (
-            ensure_run(client, folder)[0].run_id if (folder / "run.json").exists() else identity.parent
-        )
+        tags["mlflow.parentRunId"] = ensure_run(client, folder)[0].run_id if (folder / "run.json").exists() else identity.parent
     run = client.create_run(experiment, start_time=identity.start_time, tags=tags, run_name=identity.name)
     return run.info.run_id
 

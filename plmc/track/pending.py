@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 from plmc.track import identity as identities
 from plmc.track.background import Sender
-from plmc.track.spool import Spool, all_sent
+from plmc.track.spool import Spool, all_sent, lock
 from plmc.track.store import is_reachable, load_mlflow
-from plmc.track.tracker import lock
 
 
 def waiting(outputs: Path) -> Iterator[Path]:
@@ -39,7 +39,7 @@ def send_pending(outputs: Path, *, patience: float = 3.0) -> int:
                 answers[uri] = is_reachable(uri)
             if spool.pending and answers[uri]:
                 load_mlflow(uri)
-                sender = Sender(spool, uri, lambda text: None, interval=patience, patience=patience)
+                sender = Sender(spool, uri, logging.getLogger(__name__).warning, interval=patience, patience=patience)
                 sender.start()
                 sender.finish()
             left += spool.pending

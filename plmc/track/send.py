@@ -48,8 +48,8 @@ class Courier:
                 self.spool.rewind()
         return self.identity
 
-    def send(self, uri: str, progress: Callable[[], None] = lambda: None) -> None:
-        """Sends all that waits, values first. `progress()` is called after each request that went through."""
+    def send(self, uri: str, progress: Callable[[int], None] = lambda delivered: None) -> None:
+        """Sends all that waits, values first. `progress(n)` is called at contact with 0, then with n events delivered."""
         try:
             self._send(uri, progress)
         except Exception:
@@ -57,12 +57,13 @@ class Courier:
             self.identity = None
             raise
 
-    def _send(self, uri: str, progress: Callable[[], None]) -> None:
+    def _send(self, uri: str, progress: Callable[[int], None]) -> None:
         self.reach(uri)
+        progress(0)
         for batch in batches(self.spool.unsent("values")):
             self._offer([event for event, _ in batch])
             self.spool.mark("values", batch[-1][1], len(batch))
-            progress()
+            progress(len(batch))
         for event, offset in self.spool.unsent("files"):
             staged = self.spool.folder / event["staged"]
             if staged.exists():
@@ -74,7 +75,7 @@ class Courier:
                 # The weights are in the store now; the links would only keep their blocks from being freed.
                 shutil.rmtree(staged, ignore_errors=True)
                 _ticket(staged, self.identity).unlink(missing_ok=True)
-            progress()
+            progress(1)
 
     def _offer(self, events: list[Event]) -> None:
         from mlflow.exceptions import MlflowException

@@ -95,8 +95,9 @@ class Spool:
         """`count` events of a lane, the last of which ends at `offset`, have been sent."""
         with self._lock:
             self._unsent[lane] -= count
-            # With nothing left the mark moves over the other lane's events too: marks at the end mean all is sent.
-            self.marks[lane] = self._end if self._unsent[lane] == 0 else offset
+            self.marks[lane] = offset
+            # An empty lane's mark moves over the other's events too: marks at the end mean that all is sent.
+            self.marks |= {name: self._end for name in LANES if self._unsent[name] == 0}
             self._write_marks()
 
     def rewind(self) -> None:
@@ -143,3 +144,16 @@ def write_json(path: Path, value: Any) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     draft.write_text(json.dumps(value, indent=2))
     os.replace(draft, path)
+
+
+def lock(home: Path):
+    """Exclusive hold of a tracking folder, or None if another process has it; released with the process at the latest."""
+    from filelock import FileLock, Timeout
+
+    home.mkdir(parents=True, exist_ok=True)
+    held = FileLock(home / "writer.lock")
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        return None
+    return held

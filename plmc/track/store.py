@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import ssl
 import threading
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +28,8 @@ _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
 }
+# Has MLflow's pages show curves and tables of training runs, not chats.
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
 
 
 def default_uri(outputs: Path) -> str:
@@ -38,6 +42,11 @@ def resolve_uri(uri: str) -> str:
     if uri.startswith("sqlite:///") and len(uri) > len("sqlite:///"):
         return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).expanduser().resolve()}"
     if uri.startswith(("http://", "https://")):
+        if "@" in uri.split("/")[2]:
+            raise ConfigError(
+                "tracking.uri holds a password, which would be stored with every run. Leave it out and set "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment."
+            )
         return uri.rstrip("/")
     raise ConfigError(
         f"tracking.uri={uri} is neither a SQLite file nor a server. Write sqlite:////path/mlflow.db, "
@@ -60,7 +69,10 @@ def is_reachable(uri: str, timeout: float = 3.0) -> bool:
     except urllib.error.HTTPError:
         # An answer, if not a kind one: some proxies hide /health.
         return True
-    except (OSError, ValueError):
+    except urllib.error.URLError as error:
+        # Whether to trust its certificate is for MLflow to decide (MLFLOW_TRACKING_SERVER_CERT_PATH and others).
+        return isinstance(error.reason, ssl.SSLError)
+    except (OSError, HTTPException):
         return False
 
 
@@ -109,8 +121,9 @@ def experiment_id(client: MlflowClient, uri: str, name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         file = database(uri)
+        artifacts = (file.parent / "mlartifacts").as_uri() if file else None
         try:
-            return client.create_experiment(name, artifact_location=(file.parent / "mlartifacts").as_uri() if file else None)
+            return client.create_experiment(name, artifact_location=artifacts, tags=_KIND)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise

@@ -8,12 +8,11 @@ from pathlib import Path
 from plmc.track import identity as identities
 from plmc.track.identity import Identity
 from plmc.track.store import connect, is_reachable, resolve_uri
-from plmc.track.tracker import Status, Tracker, metric_name
+from plmc.track.tracker import Status, Tracker
+from plmc.track.values import metric_name
 
 
-def parent_run(
-    folder: Path, *, uri: str, experiment: str, name: str, tags: Mapping[str, str] | None = None
-) -> str | None:
+def parent_run(folder: Path, *, uri: str, experiment: str, name: str, tags: Mapping[str, str] | None = None) -> str | None:
     """Creates the parent run of a sweep, or finds the one that `folder` already has; returns its MLflow id.
 
     None if the store does not answer: the first child that reaches it makes the parent. Children name it by

@@ -42,14 +42,13 @@ def _gpus() -> dict[str, float]:
     values: dict[str, float] = {}
     for line in answer.splitlines():
         index, *fields = (field.strip() for field in line.split(","))
-        try:
-            busy, used, total = (float(field) for field in fields)
-        except ValueError:
-            # "[N/A]": GPU partitions do not report their load.
-            continue
-        values[f"system/gpu_{index}_utilization_percentage"] = busy
-        values[f"system/gpu_{index}_memory_usage_megabytes"] = used
-        values[f"system/gpu_{index}_memory_usage_percentage"] = 100 * used / total
+        # "[N/A]" where there is no such measurement: a partitioned GPU does not report its load.
+        busy, used, total = (float(field) if field[:1].isdigit() else None for field in fields)
+        if busy is not None:
+            values[f"system/gpu_{index}_utilization_percentage"] = busy
+        if used is not None and total:
+            values[f"system/gpu_{index}_memory_usage_megabytes"] = used
+            values[f"system/gpu_{index}_memory_usage_percentage"] = 100 * used / total
     return values
 
 

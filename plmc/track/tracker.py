@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 import shutil
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,12 +12,12 @@ from plmc.errors import TrainingError
 from plmc.track import identity as identities
 from plmc.track.background import Sender
 from plmc.track.identity import Identity
-from plmc.track.spool import Spool
+from plmc.track.spool import Spool, lock
 from plmc.track.store import database, load_mlflow, resolve_uri
 from plmc.track.system import Sampler
+from plmc.track.values import MAX_DIGEST, MAX_TAG, content_digest, flatten, metric_name, now
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
-_MAX_PARAM, _MAX_TAG, _MAX_DIGEST = 6000, 8000, 36
 
 
 class Tracker:
@@ -53,7 +50,7 @@ class Tracker:
         self._home = self.folder / "tracking"
         if isinstance(parent, Path):
             parent = str(parent.resolve() / "tracking")
-        tags = {metric_name(name): str(value)[:_MAX_TAG] for name, value in (tags or {}).items()}
+        tags = {metric_name(name): str(value)[:MAX_TAG] for name, value in (tags or {}).items()}
         self._wanted = Identity(resolve_uri(uri), experiment, run_name, parent, tags)
         self._interval, self._patience, self._system_interval = interval, patience, system_interval
         self._spool: Spool | None = None
@@ -97,7 +94,7 @@ class Tracker:
                 steps.add(step)
                 fresh[name] = float(value)
         if fresh:
-            self._spool.append({"kind": "metrics", "step": int(step), "time": _now(), "values": fresh})
+            self._spool.append({"kind": "metrics", "step": int(step), "time": now(), "values": fresh})
 
     def input(self, *, name: str, source: str, rows: int, digest: str, context: str, origin: str = "local") -> None:
         """A dataset as input of the run. `context`: `train` or `evaluation`. `origin`: `hub`, `local` or another word.
@@ -106,7 +103,7 @@ class Tracker:
         """
         kinds = {"hub": ("hugging_face", {"path": source}), "local": ("local", {"uri": source})}
         kind, described = kinds.get(origin, ("code", {"tags": {"mlflow.source.name": source, "plmc.origin": origin}}))
-        event = {"kind": "input", "name": name, "digest": digest[:_MAX_DIGEST], "context": context}
+        event = {"kind": "input", "name": name, "digest": digest[:MAX_DIGEST], "context": context}
         if self._is_new(event["kind"], name, event["digest"], context):
             self._spool.append(event | {"origin": kind, "source": described, "rows": int(rows)})
 
@@ -116,18 +113,26 @@ class Tracker:
         The same content under the same name is sent once.
         """
         path = Path(path)
+        if not path.exists():
+            self._warn(f"{path} does not exist and was not logged")
+            return
         if path.is_dir():
             folder = f"{folder}/{path.name}" if folder else path.name
-        digest = _digest(path)
+        digest = content_digest(path)
         if self._artifacts.get((folder, path.name)) == digest:
             return
         self._artifacts[folder, path.name] = digest
         staged = Path("artifacts") / digest[:16] / path.name
         target = self._home / staged
         if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copytree(path, target) if path.is_dir() else shutil.copy2(path, target)
-        self._spool.append({"kind": "artifact", "name": path.name, "digest": digest, "staged": str(staged), "folder": folder})
+            # By rename: a crash in mid-copy must not leave half a file that looks whole.
+            draft = target.with_name(f".{target.name}")
+            shutil.rmtree(draft, ignore_errors=True)
+            draft.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copytree(path, draft) if path.is_dir() else shutil.copy2(path, draft)
+            os.replace(draft, target)
+        event = {"kind": "artifact", "name": path.name, "digest": digest, "staged": str(staged)}
+        self._spool.append(event | {"folder": folder})
 
     def model(
         self,
@@ -142,7 +147,7 @@ class Tracker:
         """The Hugging Face model in `path` as an MLflow model of this run; see `build_model` for the arguments."""
         from plmc.track.model import build_model
 
-        digest = _digest(Path(path))
+        digest = content_digest(Path(path))
         if not self._is_new("model", name, digest):
             return
         staged = Path("models") / digest[:16]
@@ -160,7 +165,7 @@ class Tracker:
             return
         if self._sampler:
             self._sampler.stop()
-        self._spool.append({"kind": "status", "status": status, "time": _now()})
+        self._spool.append({"kind": "status", "status": status, "time": now()})
         self._sender.finish()
         self._spool.close()
         self._lock.release()
@@ -239,78 +244,3 @@ class Tracker:
     def _warn(self, text: str) -> None:
         if text not in self.warnings and len(self.warnings) < 50:
             self.warnings.append(text)
-
-
-class NoTracker:
-    """The calls of `Tracker`, doing nothing."""
-
-    uri, run_id, experiment_id, pending = "", None, None, 0
-
-    def __init__(self):
-        self.warnings: list[str] = []
-
-    def start(self, params: Mapping[str, Any] | None = None) -> None: ...
-
-    def log(self, values: Mapping[str, float], step: int) -> None: ...
-
-    def input(self, *, name: str, source: str, rows: int, digest: str, context: str, origin: str = "local") -> None: ...
-
-    def artifact(self, path: Path, folder: str = "") -> None: ...
-
-    def model(
-        self,
-        path: Path,
-        *,
-        task_kind: str,
-        example: str | Mapping[str, str],
-        name: str = "model",
-        max_length: int = 512,
-        step: int = 0,
-    ) -> None: ...
-
-    def finish(self, status: Status = "FINISHED") -> None: ...
-
-
-def lock(home: Path):
-    """Exclusive hold of a tracking folder, or None if another process has it; released with the process at the latest."""
-    from filelock import FileLock, Timeout
-
-    home.mkdir(parents=True, exist_ok=True)
-    held = FileLock(home / "writer.lock")
-    try:
-        held.acquire(timeout=0)
-    except Timeout:
-        return None
-    return held
-
-
-def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested mappings as `outer.inner` names, values as text no longer than MLflow takes."""
-    flat: dict[str, str] = {}
-    for name, value in params.items():
-        name = f"{prefix}{name}"
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{name}.")
-        else:
-            text = ", ".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
-            flat[metric_name(name)] = text if len(text) <= _MAX_PARAM else text[: _MAX_PARAM - 1] + "…"
-    return flat
-
-
-def metric_name(name: str) -> str:
-    """`name` with what MLflow forbids in names replaced by `_`."""
-    return re.sub(r"[^\w./ :-]", "_", name)
-
-
-def _digest(path: Path) -> str:
-    total = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
-        total.update(str(file.relative_to(path.parent)).encode() + b"\0")
-        with file.open("rb") as content:
-            while block := content.read(1 << 20):
-                total.update(block)
-    return total.hexdigest()
-
-
-def _now() -> int:
-    return int(time.time() * 1000)

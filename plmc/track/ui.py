@@ -70,8 +70,9 @@ def running(uri: str, host: str = "127.0.0.1", port: int = 5000, *, patience: fl
     connect(uri)
     port = free_port(host, port)
     base = f"http://{host}:{port}"
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", host, "--port", str(port)]
-    command += ["--workers", "1", "--default-artifact-root", (file.parent / "mlartifacts").as_uri()]
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", host]
+    command += ["--port", str(port), "--workers", "1"]
+    command += ["--default-artifact-root", (file.parent / "mlartifacts").as_uri()]
     with tempfile.TemporaryFile("w+") as log:
         server = subprocess.Popen(
             command, env=os.environ | _ENVIRONMENT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True

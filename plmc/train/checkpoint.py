@@ -18,9 +18,9 @@ from plmc.errors import TrainingError
 @contextmanager
 def replacing(path: Path):
     """Yields a temporary path in the same folder; on success it is flushed to disk and renamed to `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         if temporary.is_dir():
             for file in temporary.rglob("*"):
@@ -31,7 +31,8 @@ def replacing(path: Path):
         os.replace(temporary, path)
         _flush(path.parent)
     except OSError as error:
-        free = shutil.disk_usage(path.parent).free
+        there = next(folder for folder in path.absolute().parents if folder.is_dir())
+        free = shutil.disk_usage(there).free
         raise TrainingError(
             f"{path} could not be written: {error.strerror or error} ({free / 1e6:.0f} MB free). Nothing that was finished is "
             f"lost: make room and give the same command again."
@@ -39,8 +40,8 @@ def replacing(path: Path):
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
+        elif temporary.exists():
+            temporary.unlink()
 
 
 def _flush(path: Path) -> None:

@@ -23,12 +23,12 @@ def judged(model: nn.Module, chain: Chain) -> Iterator[None]:
     """Inside, the model holds the weights that count (averages, masks); afterwards the live ones again, bit for bit."""
     live = {name: param.detach() for name, param in model.named_parameters()}
     changed = {}
-    with torch.no_grad():
-        for name, value in chain.weights(live).items():
-            if value is not live[name]:
-                changed[name] = live[name].clone()
-                live[name].copy_(value)
     try:
+        with torch.no_grad():
+            for name, value in chain.weights(live).items():
+                if value is not live[name]:
+                    changed[name] = live[name].clone()
+                    live[name].copy_(value)
         yield
     finally:
         with torch.no_grad():

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from plmc.core.chain import Chain
 from plmc.core.clock import Clock
 from plmc.core.view import Outputs, View
+from plmc.errors import TrainingError
 from plmc.train.batches import Batch
 
 
@@ -66,5 +67,8 @@ class Objective(nn.Module):
             )
             terms = chain.losses(view, clock)
             weights = chain.terms()
+            if unknown := terms.keys() - weights.keys():
+                name = min(unknown)
+                raise TrainingError(f"loss term {name} has no weight. Its method must list it in terms().")
             loss = sum(weights[name] * term for name, term in terms.items())
         return loss, terms

@@ -39,7 +39,7 @@ def rate_factor(stage: Stage, clock: Clock) -> Callable[[int], float]:
     try:
         schedule = get_scheduler(stage.schedule, carrier, clock.at(stage.warmup), clock.total)
         return schedule.lr_lambdas[0]
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, TypeError) as error:  # unknown; no plain factor; wants arguments of its own
         raise ConfigError(
             f"stage {stage.name}: schedule={stage.schedule!r} does not work here; use linear, cosine, constant, constant_with_warmup "
             f"or polynomial."

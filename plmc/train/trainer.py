@@ -29,10 +29,13 @@ from plmc.core.stage import Stage
 from plmc.data.types import Split
 from plmc.errors import TrainingError
 from plmc.train import checkpoint
+from plmc.train.alarms import Update, idle_terms, read_scalars
 from plmc.train.batches import training_batches
 from plmc.train.evaluate import judged
+from plmc.train.interrupt import deferred
 from plmc.train.objective import Objective
 from plmc.train.optimizer import build_optimizer, rate_factor, set_rate
+from plmc.train.scale import LossScale
 
 
 @dataclass
@@ -94,18 +97,17 @@ class Trainer:
         self.optimizer = build_optimizer(objective, chain, stage)
         self.schedule = rate_factor(stage, clock)
         self.wrapped = accelerator.prepare(objective) if accelerator.num_processes > 1 else objective
-        self.scale = 2.0**16 if precision == "fp16" else 1.0
-        self.scale_fp16 = precision == "fp16"
-        self.good_steps = 0
-        self._pending: list[tuple[int, dict[str, torch.Tensor], list]] = []
+        self.scale = LossScale(precision)
+        self._pending: list[Update] = []
         self._meter = (0, 0.0)  # samples and time since the last log line
         self._saved_at = time.monotonic()
         every, unit = parse_point(stage.eval_every)
         self.eval_every = max(1, clock.at(stage.eval_every) if unit != "step" else int(every))
 
     def fit(self) -> Outcome:
-        """Runs the stage from its checkpoint, if there is one, to its end."""
+        """Runs the stage from its checkpoint, if there is one, to its end. Ctrl-C leaves a checkpoint."""
         self._resume()
+        before = self.student.training
         device = self.accelerator.device
         batches = training_batches(
             self.split, batch_size=self.stage.batch_size, micro_batch=self.stage.micro_batch, pad_id=self.pad_id,
@@ -114,18 +116,22 @@ class Trainer:
         )
         self.objective.train()
         self._meter = (self.at.samples, time.perf_counter())
-        while self.at.step < self.clock.total and not self.at.stopped:
-            started = time.perf_counter()
-            micro = [batch.to(device) for batch in next(batches)]
-            self._update(micro)
-            self.at.seconds += time.perf_counter() - started
-            last = self.at.step == self.clock.total
-            if self.at.step % self.log_every == 0 or last:
-                self._log()
-            if self.evaluate and (self.at.step % self.eval_every == 0 or last):
-                self._judge()
-            if self._checkpoint_due() and not last:
-                self._save()
+        with deferred() as interrupted:
+            while self.at.step < self.clock.total and not self.at.stopped:
+                started = time.perf_counter()
+                micro = [batch.to(device) for batch in next(batches)]
+                self._update(micro)
+                self.at.seconds += time.perf_counter() - started
+                last = self.at.step == self.clock.total
+                if self.at.step % self.log_every == 0 or last:
+                    self._log()
+                if self.evaluate and (self.at.step % self.eval_every == 0 or last):
+                    self._judge()
+                if not last and (interrupted() or self._checkpoint_due()):
+                    self._save()
+                if interrupted():
+                    raise KeyboardInterrupt
+        self.student.train(before)
         return self._end()
 
     # One update.
@@ -149,24 +155,23 @@ class Trainer:
                 with quiet:
                     loss, parts = self.wrapped(batch, clock)
                     if first_pass and self.at.step == 0 and i == 0:
-                        self._check_terms(parts)
-                    (loss * (share * self.scale)).backward()
+                        weights, warn = self.chain.terms(), self.progress.warn
+                        idle_terms(parts, weights, self.params, stage=self.stage.name, warn=warn)
+                    (loss * (share * self.scale.value)).backward()
                 total = loss.detach() * share if total is None else total + loss.detach() * share
                 if first_pass:
                     for name, part in parts.items():
                         value = part.detach() * share
                         terms[name] = terms[name] + value if name in terms else value
             first_pass = False
-            if self.scale != 1.0:
-                grads = [p.grad for p in self.params if p.grad is not None]
-                torch._foreach_mul_(grads, 1.0 / self.scale)
+            self.scale.undo(self.params)
             return total
 
         terms["loss"] = self.chain.gradient(compute, self.params)
         norm = None
-        if self.stage.clip or self.scale_fp16:
+        if self.stage.clip or self.scale.on:
             norm = nn.utils.clip_grad_norm_(self.params, self.stage.clip or math.inf)
-        if not self.scale_fp16 or self._fp16_scale(norm):
+        if self.scale.accepts(norm):
             factor = self.chain.rate(self.schedule(self.at.step), clock)
             set_rate(self.optimizer, factor)
             self.optimizer.step()
@@ -175,54 +180,17 @@ class Trainer:
         self.chain.after_update(self.student, self._now())
         if norm is not None:
             terms["grad_norm"] = norm.detach()
-        self._pending.append((self.at.step, terms, [batch.ids for batch in micro]))
-
-    def _fp16_scale(self, norm: torch.Tensor) -> bool:
-        """Dynamic loss scale: halve and skip on overflow, double after 2,000 good updates. True if the step counts."""
-        if not torch.isfinite(norm):
-            self.scale, self.good_steps = max(self.scale / 2, 1.0), 0
-            return False
-        self.good_steps += 1
-        if self.good_steps % 2000 == 0:
-            self.scale *= 2
-        return True
-
-    def _check_terms(self, parts: Mapping[str, torch.Tensor]) -> None:
-        """Warns of a loss term that trains nothing: a weight of 0, or no gradient at the very first batch."""
-        weights = self.chain.terms()
-        for name, part in parts.items():
-            if name not in weights:
-                raise TrainingError(f"stage {self.stage.name}: loss term {name} has no weight; its method must list it in terms().")
-            if weights[name] == 0:
-                self.progress.warn(f"stage {self.stage.name}: loss term {name} has weight 0 and trains nothing.")
-                continue
-            grads = (
-                torch.autograd.grad(part, self.params, retain_graph=True, allow_unused=True) if part.requires_grad else ()
-            )
-            if not any(g is not None and bool(g.abs().sum() > 0) for g in grads):
-                self.progress.warn(
-                    f"stage {self.stage.name}: loss term {name} = {float(part):.4g} has no gradient at the first batch. "
-                    f"It trains nothing, unless student and teacher start out equal."
-                )
+        self._pending.append(Update(self.at.step, terms, [batch.ids for batch in micro]))
 
     # Telling.
 
     def _log(self) -> None:
-        """Reads the scalars of all updates since the last call at once (one synchronisation) and checks them."""
+        """Reads and checks the scalars of all updates since the last call, and tells those of the last one."""
         if not self._pending:
             return
-        for step, terms, ids in self._pending:
-            for name, value in terms.items():
-                if self.scale_fp16 and name == "grad_norm":
-                    continue  # an overflow under fp16 is handled by the loss scale
-                if not bool(torch.isfinite(value)):
-                    rows = ", ".join(str(int(i)) for part in ids for i in part[:8])
-                    raise TrainingError(
-                        f"stage {self.stage.name}, update {step}: {name} is {float(value)}. Rows of that batch: {rows} … "
-                        f"Usual cures: a smaller lr, clip=1.0, precision=fp32. Checkpoints from before are kept."
-                    )
-        step, terms, _ = self._pending[-1]
-        values = {("loss/" + name if name not in ("loss", "grad_norm") else name): float(v) for name, v in terms.items()}
+        read = read_scalars(self._pending, stage=self.stage.name, overflow_is_handled=self.scale.on)
+        step = self._pending[-1].step
+        values = {name if name in ("loss", "grad_norm") else f"loss/{name}": value for name, value in read.items()}
         values["lr"] = self.optimizer.param_groups[0]["lr"]
         samples, since = self._meter
         now = time.perf_counter()
@@ -240,14 +208,19 @@ class Trainer:
     def _judge(self) -> None:
         self._log()
         with judged(self.student, self.chain):
-            metrics = self.evaluate(self.student)
+            # Plain numbers: a checkpoint holds no other ones.
+            metrics = {name: float(v) for name, v in self.evaluate(self.student).items()}
             value = metrics[self.metric]
             if math.isnan(value):
                 raise TrainingError(f"stage {self.stage.name}, update {self.at.step}: {self.metric} is not a number.")
-            better = value > self.at.best or self.stage.select == "last"
-            if better:
-                self._keep_best(metrics, value)
-        self.at.stale = 0 if better else self.at.stale + 1
+            # A score from before the last mask would be kept without the masks that were to come.
+            settled = self.at.step >= self.chain.settled(self.clock)
+            better = settled and value > self.at.best
+            if better or not settled or self.stage.select == "last":
+                self._keep(metrics)
+        if better:
+            self.at.best = value
+        self.at.stale = 0 if better or not settled else self.at.stale + 1
         self.progress.log({f"eval/{name}": v for name, v in metrics.items()}, self.first_step + self.at.step)
         self.progress.advance(self.at.step, {f"eval/{self.metric}": value})
         stop = self.chain.after_eval(metrics, self._now())
@@ -255,8 +228,8 @@ class Trainer:
             stop = True
         self.at.stopped = self.at.stopped or stop
 
-    def _keep_best(self, metrics: dict[str, float], value: float) -> None:
-        self.at.best, self.at.best_step, self.at.best_metrics = value, self.at.step, dict(metrics)
+    def _keep(self, metrics: dict[str, float]) -> None:
+        self.at.best_step, self.at.best_metrics = self.at.step, metrics
         if self.stage.select == "best" and self.accelerator.is_main_process:
             state = {k: v.detach().cpu() for k, v in self.student.state_dict().items()}
             checkpoint.save(self.folder / "best.pt", state, signature=self.signature)
@@ -290,17 +263,12 @@ class Trainer:
                 "optimizer": self.optimizer.state_dict(),
                 "methods": self.chain.state_dict(),
                 "position": dict(vars(self.at)),
-                "scale": [self.scale, self.good_steps],
+                "scale": self.scale.state_dict(),
                 "random": checkpoint.random_state(),
                 "data": self.split.fingerprint,
             }
             checkpoint.save(self.folder / "checkpoint.pt", state, signature=self.signature)
         self._saved_at = time.monotonic()
-
-    def save_now(self) -> None:
-        """Checkpoint between two updates, e.g. when the user interrupts."""
-        if 0 < self.at.step < self.clock.total:
-            self._save()
 
     def _resume(self) -> None:
         path = self.folder / "checkpoint.pt"
@@ -316,6 +284,6 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.chain.load_state_dict(state["methods"])
         self.at = _Position(**state["position"])
-        self.scale, self.good_steps = state["scale"]
+        self.scale.load_state_dict(state["scale"])
         checkpoint.restore_random(state["random"])
         self.progress.advance(self.at.step, {})

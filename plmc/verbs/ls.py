@@ -57,11 +57,10 @@ def purpose(path: Path) -> str:
 
 
 def _facts(path: Path, group: str) -> tuple[str, str]:
-    import yaml
-
-    content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    content = _load(path)
     methods: list[dict[str, Any]] = [content]
     if group == "recipe":
+        content = _with_bases(path, content.get("recipe", content))
         stages = (content.get("stages") or {}).values()
         methods = [m for stage in stages for m in (stage.get("methods") or {}).values() if m]
     needs = set()
@@ -72,6 +71,25 @@ def _facts(path: Path, group: str) -> tuple[str, str]:
         comments = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# paper:")]
         paper = comments[0].removeprefix("# paper:").strip() if comments else ""
     return paper, ", ".join(sorted(needs)) or "nothing"
+
+
+def _load(path: Path) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+
+
+def _with_bases(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """A recipe laid over the recipe that its defaults list names, if it names one."""
+    from omegaconf import OmegaConf
+
+    defaults = _load(path).get("defaults") or []
+    for base in (entry for entry in defaults if isinstance(entry, str) and entry != "_self_"):
+        below = path.with_name(f"{base}.yaml")
+        lower = _load(below)
+        lower = _with_bases(below, lower.get("recipe", lower))
+        content = OmegaConf.to_container(OmegaConf.merge(lower, content), resolve=False)
+    return content
 
 
 def _needs(method: dict[str, Any]) -> set[str]:

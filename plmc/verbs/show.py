@@ -62,28 +62,32 @@ def show(words: Sequence[str]) -> None:
 
 
 def origins(words: Sequence[str], config: dict[str, Any]) -> list[tuple[str, Any, str]]:
-    """`(key, value, origin)` of every value that the bare command would not have."""
+    """`(key, value, origin)` of every value that the bare command would not have.
+
+    What a chosen file brings is one line for the file; its values stand in the tables above.
+    """
     from plmc.run.execute import flat
 
     default, now = flat(plain(compose([]))), flat(config)
-    groups = [word.lstrip("+~") for word in words if "=" in word and "." not in word.split("=", 1)[0]]
-    single = [word.lstrip("+~") for word in words if "=" in word and "." in word.split("=", 1)[0]]
-    found = []
-    for key, value in now.items():
-        if default.get(key, object()) == value or key.endswith("_target_"):
+    changed = {key: value for key, value in now.items() if default.get(key, object()) != value and not key.endswith("_target_")}
+    chosen = dict(word.lstrip("+~").split("=", 1) for word in words if "=" in word)
+    found = [(key, changed.pop(key), "command line") for key in list(changed) if key in chosen]
+    for group in GROUPS:
+        inside = [key for key in changed if key.split(".")[0] == ("methods" if group == "method" else group)]
+        if not inside:
             continue
-        origin = next((word for word in reversed(single) if key.startswith(word.split("=", 1)[0])), None)
-        if origin is None:
-            top = "method" if key.startswith("methods.") else key.split(".")[0]
-            origin = next((f"conf/{word.replace('=', '/', 1)}.yaml" if top in _GROUPS else word for word in groups if word.split("=", 1)[0] == top), None)
-        if origin is None:
-            preset = next((word for word in groups if word.startswith("preset=")), None)
-            origin = f"conf/{preset.replace('=', '/', 1)}.yaml" if preset else "follows from another value"
-        found.append((key, value, origin))
-    return found
+        names = chosen.get(group, "").strip("[]").split(",") if group in chosen else []
+        origin = ", ".join(f"conf/{group}/{name}.yaml" for name in names) or f"conf/preset/{chosen.get('preset', '?')}.yaml"
+        if "preset" not in chosen and not names:
+            origin = "follows from another choice"
+        found.append((f"{group}.*" if group != "method" else "methods.*", f"{len(inside)} values", origin))
+        for key in inside:
+            changed.pop(key)
+    preset = f"conf/preset/{chosen['preset']}.yaml" if "preset" in chosen else "follows from another choice"
+    return found + [(key, value, preset) for key, value in changed.items()]
 
 
-_GROUPS = ("task", "data", "teacher", "student", "recipe", "method", "tracking", "preset")
+GROUPS = ("task", "data", "teacher", "student", "recipe", "method", "tracking")
 
 
 def _model(spec: Any) -> str:

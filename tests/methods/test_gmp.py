@@ -130,7 +130,7 @@ def test_one_shot_prunes_everything_at_once_and_at_zero_before_the_first_update(
 
 def test_masks_carried_from_an_earlier_stage_only_grow():
     first = start({"gmp": GMP(begin=0, end=0, final=0.5)}).go(until=3)
-    second = start({"gmp": GMP(begin=0, end="50%", initial=0.6, final=0.9)}, model=first.model)
+    second = start({"gmp": GMP(begin=0, end="50%", every=5, initial=0.6, final=0.9)}, model=first.model)
     carried = first.chain["gmp"].state_dict()["masks"]
     second.chain["gmp"].load_state_dict(first.chain["gmp"].state_dict())
     second.go()

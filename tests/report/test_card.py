@@ -101,8 +101,21 @@ def test_unlike_runs_are_no_controls(tmp_path):
 
 
 def test_the_summary_prints(tmp_path):
+    facts = load(make_run(tmp_path, accuracy=0.81, data_source="embedded", label="kd [x]")).result
+    make_run(tmp_path, recipe="finetune", data_source="embedded", teacher=None)
     console = Console(width=100, record=True, file=io.StringIO())
-    console.print(summary_table(load(make_run(tmp_path, accuracy=0.81, data_source="embedded", label="kd [x]"))))
+    console.print(summary_table(facts, tmp_path))
     text = console.export_text()
-    for part in ("teacher: big", "kd [x]", "81.00", "90.0 %", "11.0 M", "44.0 MB", "5.00 ms", "2.00x", "Made-up"):
+    for part in (
+        "teacher: big",
+        "kd [x]",
+        "81.00",
+        "90.0 %",
+        "11.0 M",
+        "44.0 MB",
+        "5.00 ms",
+        "2.00x",
+        "Made-up",
+        "without a teacher",
+    ):
         assert part in text

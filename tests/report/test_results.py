@@ -7,6 +7,7 @@ import pytest
 from run_folders import make_run
 
 from plmc.errors import DataError, PlmcError
+from plmc.report.labels import arm_labels, model_label
 from plmc.report.results import arms, find, load
 
 
@@ -67,7 +68,7 @@ def test_unfinished_and_damaged_runs_are_left_out_with_a_note(tmp_path):
 
 def test_seeds_and_neutral_keys_make_one_arm(tmp_path):
     for seed in (3, 1, 2):
-        make_run(tmp_path, seed=seed, config={"threads": seed, "output_dir": f"out{seed}"})
+        make_run(tmp_path, seed=seed, config={"threads": seed, "log_every": seed})
     make_run(tmp_path, seed=1, config={"train": {"lr": 1e-4}})
     groups = arms(find(tmp_path))
     assert sorted(len(arm.runs) for arm in groups) == [1, 3]
@@ -79,6 +80,32 @@ def test_the_teachers_other_settings_separate_arms(tmp_path):
     make_run(tmp_path, seed=1, config={"teacher": {"name": "big", "seed": 1}})
     make_run(tmp_path, seed=2, config={"teacher": {"name": "bigger", "seed": 2}})
     assert len(arms(find(tmp_path))) == 2
+
+
+def test_a_teacher_that_was_not_looked_at_separates_nothing(tmp_path):
+    for seed, name in ((1, "big"), (2, "bigger")):
+        make_run(tmp_path, recipe="finetune", seed=seed, teacher=None, config={"teacher": {"name": name}})
+    assert len(arms(find(tmp_path))) == 1
+
+
+def test_equal_labels_are_told_apart_by_what_differs(tmp_path):
+    for final, lr in ((0.5, 1e-5), (0.8, 1e-5), (0.8, 2e-5)):
+        deep = {"stages": {"a": {"methods": {"gmp": {"final": final}}}}}
+        make_run(tmp_path, label="kd+gmp", config={"methods": {"gmp": {"final": final}}, "train": {"lr": lr}} | deep)
+    make_run(tmp_path, recipe="finetune", label="finetune")
+    labels = arm_labels(arms(find(tmp_path)))
+    assert sorted(labels) == [
+        "finetune",
+        "kd+gmp (train.lr=1e-05, methods.gmp.final=0.5)",
+        "kd+gmp (train.lr=1e-05, methods.gmp.final=0.8)",
+        "kd+gmp (train.lr=2e-05, methods.gmp.final=0.8)",
+    ]
+
+
+def test_model_labels_drop_folders_and_keep_hub_ids():
+    assert model_label("google-bert/bert-base-uncased") == "google-bert/bert-base-uncased"
+    assert model_label("/data/models/mine") == "mine"
+    assert model_label("../mine") == "mine"
 
 
 def test_a_copied_folder_counts_once(tmp_path):

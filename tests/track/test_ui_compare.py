@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import pytest
 from track_tools import make
 
-from plmc.track import close_parent, compare_url, default_uri, parent_run, run_url
+from plmc.track import close_parent, compare_url, default_uri, experiment_url, parent_run, run_url
 from plmc.track.identity import read
 from plmc.track.ui import free_port, running
 
@@ -24,9 +24,7 @@ def sweep(tmp_path_factory):
     runs = []
     for number, method in enumerate(("kd", "gmp", "swa")):
         for seed in (1, 2):
-            tracker = make(
-                outputs / f"{method}-{seed}", uri, experiment="sst2", parent=outputs / "sweep", interval=5.0
-            )
+            tracker = make(outputs / f"{method}-{seed}", uri, experiment="sst2", parent=outputs / "sweep", interval=5.0)
             tracker.start({"method": method, "seed": seed})
             for step in range(0, 50, 10):
                 tracker.log({"loss": 1 / (step + 1), f"{method}/strength": step / 50}, step)
@@ -40,9 +38,7 @@ def sweep(tmp_path_factory):
 
 def test_compare_address_quotes_its_lists():
     address = compare_url("http://127.0.0.1:5000/", ["1"], ["ab", "cd"])
-    assert address == (
-        "http://127.0.0.1:5000/#/compare-runs?runs=%5B%22ab%22%2C%22cd%22%5D&experiments=%5B%221%22%5D"
-    )
+    assert address == ("http://127.0.0.1:5000/#/compare-runs?runs=%5B%22ab%22%2C%22cd%22%5D&experiments=%5B%221%22%5D")
 
 
 def test_a_taken_port_is_not_used():
@@ -78,9 +74,10 @@ def test_compare_page_shows_runs_and_metrics(sweep, tmp_path):
         page.get_by_text("seeds and methods").first.wait_for(timeout=60_000)
         page.get_by_text("best/accuracy").first.wait_for(timeout=60_000)
         page.screenshot(path=str(tmp_path / "parent.png"))
+        page.goto(experiment_url(base, experiment))
+        page.get_by_text("seeds and methods").first.wait_for(timeout=60_000)
+        page.screenshot(path=str(tmp_path / "experiment.png"))
         browser.close()
-    print("screenshots:", tmp_path)
-    print(shown)
     for run in runs:
         assert run.folder.name in shown
     for metric in ("loss", "validation/accuracy", "kd/strength", "gmp/strength", "swa/strength"):

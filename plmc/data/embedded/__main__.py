@@ -17,13 +17,16 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=10, help="rows to print (default: 10)")
     parser.add_argument("--split", default="train", help="split to print from (default: train)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the world (default: 0)")
-    parser.add_argument(
-        "--bag-of-words", action="store_true", help="also train a unigram classifier and print its accuracy"
-    )
+    parser.add_argument("--bag-of-words", action="store_true", help="also train a unigram classifier and print its accuracy")
     words = parser.parse_args()
+    if words.bag_of_words and words.task in ("stsb", "squad", "squad_v2", "corpus"):
+        parser.error(f"--bag-of-words is for classification; {words.task} has no classes.")
     try:
         source = Embedded(seed=words.seed)
-        splits = {"train": source.corpus(words.rows)} if words.task == "corpus" else source.load(Task(name=words.task))
+        if words.task == "corpus":
+            print("\n".join(source.corpus(words.rows)))
+            return
+        splits = source.load(Task(name=words.task))
     except PlmcError as error:
         parser.error(str(error))
     if words.split not in splits:
@@ -32,8 +35,6 @@ def main() -> None:
     for row in shown.select(range(min(words.rows, len(shown)))):
         print("  ".join(str(row[name]) for name in ("label", "answers", "text_a", "text_b") if name in row))
     if words.bag_of_words:
-        if words.task in ("stsb", "squad", "squad_v2", "corpus"):
-            parser.error(f"--bag-of-words is for classification; {words.task} has no classes.")
         for name in [name for name in splits if name.startswith("validation")]:
             print(f"bag of words, {name}: {bag_of_words(splits['train'], splits[name]):.3f}")
 

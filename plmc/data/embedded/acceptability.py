@@ -39,9 +39,7 @@ def _agreement(event: Event, rng: Random) -> Pair:
     many = rng.random() < 0.5
     subject = f"the {plural(head) if many else head}"
     attractor = f"the {attractor if many else plural(attractor)}"
-    link = rng.choice(
-        (f"near {attractor}", f"who thanked {attractor}", f"in front of {attractor}", f"that {attractor} know")
-    )
+    link = rng.choice((f"near {attractor}", f"who thanked {attractor}", f"in front of {attractor}", f"that {attractor} know"))
     if link.startswith("that") and many:
         link += "s"
     singular, several = rng.choice((("is", "are"), ("was", "were"), ("has been", "have been")))
@@ -70,7 +68,7 @@ def _arguments(event: Event, rng: Random) -> Pair:
     verb, lone = rng.choice(_TRANSITIVE), rng.choice(_INTRANSITIVE)
     if rng.random() < 0.5:
         return f"{agent} {verb} {patient}{rest}", f"{agent} {verb}{rest}"
-    return f"{agent} {lone} with {patient}{rest}", f"{agent} {lone} {patient}{rest}"
+    return f"{agent} {lone} beside {patient}{rest}", f"{agent} {lone} {patient}{rest}"
 
 
 def _determiner(event: Event, rng: Random) -> Pair:
@@ -176,4 +174,6 @@ def cola(rng: Random, label: int) -> Row:
     event = TOWN.event(rng, personal=True, adjuncts=0.4)
     text = phenomenon(event, rng)[1 - label]
     finished = sentence(text, "") if text.endswith("?") else sentence(text)
-    return Row(key=event.key, columns={"text_a": finished, "label": label})
+    nouns = (event.agent.noun, event.patient.noun)
+    key = "|".join(sorted(str(noun) for noun in nouns if any(form in text for form in noun.forms)))
+    return Row(key=key, columns={"text_a": finished, "label": label})

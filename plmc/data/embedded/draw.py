@@ -18,7 +18,10 @@ _PATIENCE = 400
 
 @dataclass(frozen=True)
 class Row:
-    """One generated row; `key` names the combination of contents that decides its split."""
+    """One generated row; `key` names the combination of contents that decides its split.
+
+    The texts determine the key: a key of anything they do not mention would let one text into two splits.
+    """
 
     key: str
     columns: dict[str, Any]

@@ -54,9 +54,11 @@ def _quantified(genre: Genre, rng: Random, label: int) -> Problem:
     who, whom = person.say(rng), indefinite(thing.say(rng))
     kind, thing_kind = person.kind, indefinite(thing.kind)
     stranger = rng.choice([p for p in genre.people if p.kind != kind]).say(rng)
-    premise, hypotheses = rng.choice(
+    subject, object_, premise, hypotheses = rng.choice(
         (
             (
+                kind,
+                thing,
                 f"every {kind} {verb.past} {whom} {place}",
                 (
                     (f"every {who} {again.past} {whom} {place}", f"every {who} {again.past} {thing_kind}"),
@@ -68,6 +70,8 @@ def _quantified(genre: Genre, rng: Random, label: int) -> Problem:
                 ),
             ),
             (
+                person,
+                thing,
                 f"some {who} {verb.past} {whom} {place}",
                 (
                     (f"some {kind} {again.past} {whom} {place}", f"some {kind} {again.past} {thing_kind}"),
@@ -76,6 +80,8 @@ def _quantified(genre: Genre, rng: Random, label: int) -> Problem:
                 ),
             ),
             (
+                kind,
+                thing.kind,
                 f"no {kind} {verb.past} {thing_kind} {place}",
                 (
                     (f"no {who} {again.past} {thing_kind} {place}", f"no {who} {again.past} {whom} {place}"),
@@ -84,6 +90,8 @@ def _quantified(genre: Genre, rng: Random, label: int) -> Problem:
                 ),
             ),
             (
+                person,
+                thing,
                 f"no {who} {verb.past} {whom} {place}",
                 (
                     (
@@ -96,7 +104,7 @@ def _quantified(genre: Genre, rng: Random, label: int) -> Problem:
             ),
         )
     )
-    return Problem(sentence(premise), sentence(rng.choice(hypotheses[label])), f"{person}|{action}|{thing}")
+    return Problem(sentence(premise), sentence(rng.choice(hypotheses[label])), f"{subject}|{action}|{object_}")
 
 
 def _general(entity: Entity, rng: Random) -> str:
@@ -114,9 +122,7 @@ def _told(genre: Genre, rng: Random, label: int) -> Problem:
         target = replace(event if event.negated else plain, negated=not event.negated)
         hypothesis = statement(target, rng)
     elif event.negated:
-        added = replace(
-            event, time=event.time or rng.choice(genre.times), place=event.place or rng.choice(genre.places)
-        )
+        added = replace(event, time=event.time or rng.choice(genre.times), place=event.place or rng.choice(genre.places))
         changed = change(event, rng.choice(("agent", "patient", "action")), genre, rng)
         hypothesis = statement(added if label == ENTAILMENT else changed, rng)
     elif label == ENTAILMENT:
@@ -168,9 +174,7 @@ def _compared(genre: Genre, rng: Random, label: int) -> Problem:
     (more, less), (a, b, c) = rng.choice(_DEGREES), (f"the {person.say(rng)}" for person in (one, two, three))
     if rng.random() < 0.5:
         more, less = less, more
-    chain = rng.choice(
-        (f"{a} is {more} than {b}, who is {more} than {c}", f"{b} is {more} than {c} but {less} than {a}")
-    )
+    chain = rng.choice((f"{a} is {more} than {b}, who is {more} than {c}", f"{b} is {more} than {c} but {less} than {a}"))
     if label == NEUTRAL:
         chain = rng.choice((f"{a} is {more} than {b}, and so is {c}", f"both {a} and {c} are {more} than {b}"))
     right, wrong = (
@@ -178,7 +182,7 @@ def _compared(genre: Genre, rng: Random, label: int) -> Problem:
         (f"{c} is {more} than {a}", f"{a} is {less} than {c}"),
     )
     options = (right, right + wrong, wrong)[label]
-    return Problem(sentence(chain), sentence(rng.choice(options)), f"{one}|{two}|{three}")
+    return Problem(sentence(chain), sentence(rng.choice(options)), "|".join(sorted(map(str, (one, two, three)))))
 
 
 def _implied(genre: Genre, rng: Random, label: int) -> Problem:
@@ -186,8 +190,8 @@ def _implied(genre: Genre, rng: Random, label: int) -> Problem:
     happened = rng.random() < 0.5
     signature = label if label == NEUTRAL else label if happened else CONTRADICTION - label
     verb, agent = event.action.say(rng), noun_phrase(event.agent, rng)
-    premise = f"{agent} {rng.choice(_IMPLICATIVES[signature])} {verb.base} {noun_phrase(event.patient, rng)}{adjuncts(event, rng)}"
-    # Dropping an adjunct is safe for what happened only.
+    patient, rest = noun_phrase(event.patient, rng), adjuncts(event, rng)
+    premise = f"{agent} {rng.choice(_IMPLICATIVES[signature])} {verb.base} {patient}{rest}"
     hypothesis = replace(event, negated=not happened)
     return Problem(sentence(premise), statement(hypothesis, rng), event.key)
 

@@ -64,7 +64,8 @@ TOWN = Genre(
     deeds=_actions(
         "thank, help/assist, phone/call, praise/commend, scold/reprimand, follow/trail, hire/employ, "
         "notice/spot:spotted, dismiss/fire, rescue/save, mock/ridicule, convince/persuade, warn/alert, "
-        "greet/welcome, deceive/fool, hug:hugged/embrace, visit, insult/offend, teach:taught/instruct, defeat/beat:beat:beaten"
+        "greet/welcome, deceive/fool, hug:hugged/embrace, visit, insult/offend, teach:taught/instruct, "
+        "defeat/beat:beat:beaten"
     ),
     works=_actions(
         "buy:bought/purchase, sell:sold, repair/fix, carry, steal:stole:stolen, break:broke:broken/smash, "
@@ -104,8 +105,8 @@ HARBOUR = Genre(
         }
     ),
     deeds=_actions(
-        "thank, help/assist, rescue/save, warn/alert, hire/employ, pay:paid, chase/pursue, arrest/detain, question/interrogate, "
-        "blame/accuse, trust, recognise/identify, envy, obey, bribe, shelter/protect"
+        "thank, help/assist, rescue/save, warn/alert, hire/employ, pay:paid, chase/pursue, arrest/detain, "
+        "question/interrogate, blame/accuse, trust, recognise/identify, envy, obey, bribe, shelter/protect"
     ),
     works=_actions(
         "buy:bought/purchase, sell:sold, repair/fix, inspect/examine, load, lift/raise, weigh, seize/confiscate, "
@@ -116,8 +117,6 @@ HARBOUR = Genre(
         "near the crane, in the dry dock, outside the tavern/outside the inn, beyond the breakwater"
     ),
     times=_TIMES,
-    person_traits=_concepts(
-        "brave/courageous, lazy/idle, strong, cheerful/merry, foreign, greedy, stubborn, friendly/kind"
-    ),
+    person_traits=_concepts("brave/courageous, lazy/idle, strong, cheerful/merry, foreign, greedy, stubborn, friendly/kind"),
     thing_traits=_concepts("wet/soaked, rusty, grey, long, light, damaged, valuable/precious, empty"),
 )

@@ -1,8 +1,8 @@
 """Pairs of sentences: paraphrase of statements (MRPC) and of questions (QQP), graded similarity (STS-B).
 
 Phenomena: synonyms, active and passive, fronted adjuncts, `before` against `after`, direct and indirect questions,
-converse comparisons. Near misses alter one fact, often without a new word: swapped roles, swapped traits, reversed order
-of events or of a comparison.
+converse comparisons. Near misses alter one fact, often without a new word: swapped roles, swapped traits, reversed
+order of events or of a comparison.
 """
 
 from __future__ import annotations
@@ -59,9 +59,7 @@ def mrpc(rng: Random, label: int) -> Row:
     if not label:
         facts = changeable(event, TOWN)
         # Swaps keep the words, so they get more than their share.
-        fact = rng.choice(
-            facts + ["roles"] * (2 * ("roles" in facts)) + ["order"] * 3 * (len(told) > 1) + ["negation"] * 2
-        )
+        fact = rng.choice(facts + ["roles"] * (2 * ("roles" in facts)) + ["order"] * 3 * (len(told) > 1) + ["negation"] * 2)
         if fact == "order":
             altered = told[::-1]
         else:
@@ -74,32 +72,36 @@ def mrpc(rng: Random, label: int) -> Row:
     first = tell(told)
     while (second := tell(altered)) == first:
         pass
-    pair = (first, second) if rng.random() < 0.5 else (second, first)
-    return Row(key=event.key, columns={"text_a": pair[0], "text_b": pair[1], "label": label})
+    sides = [(first, told), (second, altered)]
+    rng.shuffle(sides)
+    return Row(key=sides[0][1][0].key, columns={"text_a": sides[0][0], "text_b": sides[1][0], "label": label})
 
 
-def _advice(rng: Random, label: int) -> tuple[str, str, str]:
+Ask = tuple[str, str]
+"""A question and the key of what it is about."""
+
+
+def _advice(rng: Random, label: int) -> tuple[Ask, Ask]:
     action, thing, intent = rng.choice(TOWN.works), rng.choice(TOWN.things), rng.choice(_INTENTS)
     trait = rng.choice(TOWN.thing_traits) if rng.random() < 0.4 else None
-    key = f"{action}|{thing}"
 
-    def ask(form: str, limit: str) -> str:
+    def ask(form: str, limit: str) -> Ask:
         noun = indefinite(f"{trait.say(rng)} {thing.say(rng)}" if trait else thing.say(rng))
-        return sentence(form.format(v=action.say(rng).base, n=noun) + limit, "?")
+        return sentence(form.format(v=action.say(rng).base, n=noun) + limit, "?"), f"{action}|{thing}"
 
     form, again = rng.sample(intent, 2)
     limit = rng.choice(_LIMITS) if label and rng.random() < 0.05 else ""
     first = ask(form, limit)
     if not label:
-        changed = rng.choice(("intent", "action", "thing", "limit"))
+        changed = rng.choice(("intent", "action", "thing", "limit", "limit"))
         limit = rng.choice(_LIMITS) if changed == "limit" else ""
         again = rng.choice(other(rng, _INTENTS, intent)) if changed == "intent" else again
         action = other(rng, TOWN.works, action) if changed == "action" else action
         thing = other(rng, TOWN.things, thing) if changed == "thing" else thing
-    return first, ask(again, limit), key
+    return first, ask(again, limit)
 
 
-def _compared(rng: Random, label: int) -> tuple[str, str, str]:
+def _compared(rng: Random, label: int) -> tuple[Ask, Ask]:
     one, two = rng.sample(TOWN.things, 2)
     more, less = rng.choice(_COMPARISONS)
     one_, two_ = indefinite(one.say(rng)), indefinite(two.say(rng))
@@ -107,17 +109,22 @@ def _compared(rng: Random, label: int) -> tuple[str, str, str]:
     verb = " is" if opening.startswith("would") else ""
     same = f"{opening} {two_}{verb} {less} than {one_}"
     differs = rng.choice((f"{opening} {one_}{verb} {less} than {two_}", f"{opening} {two_}{verb} {more} than {one_}"))
-    return sentence(f"is {one_} {more} than {two_}", "?"), sentence(same if label else differs, "?"), f"{one}|{two}"
+    key = "|".join(sorted((str(one), str(two))))
+    return (sentence(f"is {one_} {more} than {two_}", "?"), key), (sentence(same if label else differs, "?"), key)
 
 
-def _who(rng: Random, label: int) -> tuple[str, str, str]:
+def _topic(event: Event, asked: str) -> str:
+    """The key of an event without the part that is asked for."""
+    parts = {"agent": event.agent.noun, "action": event.action, "patient": event.patient.noun}
+    return "|".join(str(part) for name, part in parts.items() if name != asked)
+
+
+def _who(rng: Random, label: int) -> tuple[Ask, Ask]:
     event, altered = TOWN.event(rng), None
     kinds = ["agent", "patient", "reason", "manner"] + ["place"] * bool(event.place) + ["time"] * bool(event.time)
     asked = again = rng.choice(kinds)
     if not label:
-        facts = [
-            f for f in changeable(event, TOWN) if f != asked and (f != "roles" or asked not in ("agent", "patient"))
-        ]
+        facts = [f for f in changeable(event, TOWN) if f != asked and (f != "roles" or asked not in ("agent", "patient"))]
         facts = [f for f in facts if f not in ("count", "traits") or asked not in ("agent", "patient")]
         if rng.random() < 0.25:
             again = other(rng, ("agent", "patient", "reason", "manner"), asked)
@@ -130,15 +137,14 @@ def _who(rng: Random, label: int) -> tuple[str, str, str]:
     first, form = question(event, asked, rng, person=person), altered or event
     while (second := question(form, again, rng, person=person)) == first:
         pass
-    return first, second, event.key
+    return (first, _topic(event, asked)), (second, _topic(form, again))
 
 
 def qqp(rng: Random, label: int) -> Row:
     """Two questions; 0 not duplicate, 1 duplicate."""
-    first, second, key = rng.choice((_advice, _advice, _who, _who, _compared))(rng, label)
-    if rng.random() < 0.5:
-        first, second = second, first
-    return Row(key=key, columns={"text_a": first, "text_b": second, "label": label})
+    sides = list(rng.choice((_advice, _advice, _who, _who, _compared))(rng, label))
+    rng.shuffle(sides)
+    return Row(key=sides[0][1], columns={"text_a": sides[0][0], "text_b": sides[1][0], "label": label})
 
 
 def _alike(one: Entity, two: Entity) -> float:
@@ -168,4 +174,5 @@ def stsb(rng: Random, label: int) -> Row:
         altered = replace(altered, agent=replace(altered.agent, trait=rng.choice(TOWN.person_traits)))
     sides = (event, altered) if rng.random() < 0.5 else (altered, event)
     texts = [statement(side, rng) for side in sides]
-    return Row(key=event.key, columns={"text_a": texts[0], "text_b": texts[1], "label": similarity(event, altered)})
+    columns = {"text_a": texts[0], "text_b": texts[1], "label": similarity(event, altered)}
+    return Row(key=sides[0].key, columns=columns)

@@ -1,7 +1,7 @@
 """Pronoun resolution (WNLI): a sentence with a pronoun, and the same claim about one of the two it may stand for.
 
-Every schema has a special word and its alternate; the alternate moves the pronoun to the other referent ("because it was
-too large" / "too small"). Claims that hold of the second noun are more often true than false (65 to 35): the small
+Every schema has a special word and its alternate; the alternate moves the pronoun to the other referent ("because it
+was too large" / "too small"). Claims that hold of the second noun are more often true than false (65 to 35): the small
 regularity of the words alone that real collections have, too.
 """
 
@@ -15,14 +15,12 @@ from plmc.data.embedded.lexicon import TOWN
 
 _HOLDERS = tuple("suitcase,drawer,box,cupboard,basket,trunk,backpack,safe,cabinet,locker".split(","))
 _HELD = tuple(
-    "trophy,violin,vase,statue,painting,helmet,telescope,pillow,lamp,teapot,keyboard,globe,birdcage,kite,easel,drum".split(
-        ","
-    )
+    "trophy,violin,vase,statue,painting,helmet,telescope,pillow,lamp,teapot,keyboard,globe,birdcage,kite,drum".split(",")
 )
 _HARD = tuple("hammer,stone,brick,cannonball,anvil,crowbar,wrench,marble,paperweight,padlock".split(","))
 _FRAGILE = tuple("vase,mirror,window,bottle,plate,cup,lantern,screen,jar,bowl,egg,lens".split(","))
 
-# Statement with {a}, {b} and the pronoun {p}; then claims about {r} that hold of a, and of b.
+# Statement with a pronoun {p} and a claim {c}; then the claims that make it a, and those that make it b.
 _PEOPLE = (
     (
         "{a} thanked {b} because {p} had {c}",

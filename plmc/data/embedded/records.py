@@ -1,7 +1,7 @@
-"""Encyclopaedia records of invented towns, firms, people and ships: the facts, how they are stated, how one asks for them.
+"""Encyclopaedia records of invented towns, firms, people and ships: facts, their statements, questions for them.
 
-In a statement `{it}` and `{its}` are the subject of the record (its name or a pronoun), all other braces are slots. A slot
-is named `kind` or `kind_n`; its kind says what may fill it. In a question `{name}` is the subject.
+In a statement `{it}` and `{its}` are the subject of the record (its name or a pronoun), all other braces are slots. A
+slot is named `kind` or `kind_n`; its kind says what may fill it. In a question `{name}` is the subject.
 """
 
 from __future__ import annotations
@@ -50,9 +50,7 @@ def invent(kind: str, rng: Random) -> str:
     if kind == "ship":
         return f"{rng.choice(_COLOURS)} {rng.choice(_BEARERS)}"
     if kind == "book":
-        return (
-            f"On {rng.choice(('the Nature of', 'the Origin of', 'the Use of'))} {rng.choice(_FILLERS['goods']).title()}"
-        )
+        return f"On {rng.choice(('the Nature of', 'the Origin of', 'the Use of'))} {rng.choice(_FILLERS['goods']).title()}"
     return rng.choice(_FILLERS[kind])
 
 
@@ -97,13 +95,13 @@ _TOWNS = Topic("town", ("it", "its"), (
     Fact(("{it} was founded in {year} by {person}", "in {year}, {person} founded {it}"), {
         "year": ("When was {name} founded?", "In which year did {person} found {name}?"),
         "person": ("Who founded {name}?", "By whom was {name} founded?")}),
-    Fact(("a {disaster} destroyed {its} {building} in {year}", "{its} {building} was destroyed by a {disaster} in {year}"), {
+    Fact(("a {disaster} destroyed {its} {building} in {year}", "{its} {building} fell to a {disaster} in {year}"), {
         "year": ("When was the {building} of {name} destroyed?", "In what year did {name} lose its {building}?"),
         "disaster": ("What destroyed the {building} of {name}?", "What kind of disaster hit {name} in {year}?"),
         "building": ("What did the {disaster} destroy in {name}?", "Which building did {name} lose in {year}?")}),
     Fact(("{its} {building} was rebuilt by {person} in {year}", "in {year}, {person} rebuilt {its} {building}"), {
         "person": ("Who rebuilt the {building} of {name}?", "Which architect restored the {building} of {name}?"),
-        "year": ("When was the {building} of {name} rebuilt?", "In which year did {person} restore a building in {name}?")}),
+        "year": ("When was the {building} of {name} rebuilt?", "When did {name} get its {building} back?")}),
     Fact(("{it} has {number} inhabitants", "{number} people live in {it}"), {
         "number": ("How many people live in {name}?", "What is the population of {name}?")}),
     Fact(("{its} people sell {goods} and buy {goods_2}", "{its} people buy {goods_2} and sell {goods}"), {
@@ -111,8 +109,8 @@ _TOWNS = Topic("town", ("it", "its"), (
         "goods_2": ("What do the people of {name} buy?", "Which goods does {name} import?")}),
     Fact(("{its} first mayor was {person}, a {trade}", "{person}, a {trade}, was {its} first mayor"), {
         "person": ("Who was the first mayor of {name}?", "Who was the first to govern {name}?"),
-        "trade": ("What was the profession of the first mayor of {name}?", "What did the first mayor of {name} do for a living?")}),
-    Fact(("{it} lies on the {river}, {dozens} miles from the coast", "{dozens} miles inland, {it} lies on the {river}"), {
+        "trade": ("What had the first mayor of {name} been?", "What was the trade of the first mayor of {name}?")}),
+    Fact(("{it} lies on the {river}, {dozens} miles from the coast", "{it} lies {dozens} miles up the {river}"), {
         "river": ("On which river does {name} lie?", "What river flows through {name}?"),
         "dozens": ("How far is {name} from the coast?", "How many miles inland is {name}?")}),
 ))  # fmt: skip
@@ -150,7 +148,7 @@ _PEOPLE = Topic("person", None, (
         "field": ("Which subject did {name} teach?", "What did {person} learn from {name}?")}),
     Fact(("{its} book {book} came out in {year}", "{it} published {book} in {year}"), {
         "book": ("What is the title of the book by {name}?", "What did {name} publish?"),
-        "year": ("When was the book by {name} published?", "In which year did {book} appear?")}),
+        "year": ("When was the book by {name} published?", "In what year did {name} publish {book}?")}),
     Fact(("{it} left {town} for {town_2} in {year}", "in {year}, {it} moved to {town_2} from {town}"), {
         "town": ("Where did {name} live before {year}?", "Which town did {name} leave?"),
         "town_2": ("Where did {name} move?", "Which town did {name} move to?")}),
@@ -170,7 +168,7 @@ _SHIPS = Topic("ship", ("it", "its"), (
     Fact(("{it} sank in {year} after {cause}", "after {cause}, {it} sank in {year}"), {
         "year": ("When did {name} sink?", "In which year was {name} lost?"),
         "cause": ("What made {name} sink?", "Why was {name} lost?")}),
-    Fact(("{its} captain was {person}, {its} cook {person_2}", "{person_2} was {its} cook and {person} {its} captain"), {
+    Fact(("{its} captain was {person}, {its} cook {person_2}", "{person_2} was {its} cook, {person} {its} captain"), {
         "person": ("Who commanded {name}?", "Who was the captain of {name}?"),
         "person_2": ("Who cooked on {name}?", "Who was the cook of {name}?")}),
     Fact(("{it} had a crew of {dozens}", "{dozens} sailors served on {it}"), {

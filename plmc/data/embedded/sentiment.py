@@ -14,12 +14,12 @@ from plmc.data.embedded.draw import Row
 from plmc.data.embedded.grammar import sentence
 
 _ADJECTIVES = (
-    "dull clumsy tedious shallow predictable lifeless bland muddled pompous tiresome stale sloppy cynical dreary hollow "
-    "contrived forgettable grating incoherent lazy witless pretentious plodding trite cold laboured soulless crude "
-    "dated monotonous".split(),
-    "moving clever charming gripping witty tender inventive graceful vivid honest thrilling funny warm elegant fresh "
-    "subtle absorbing touching delightful brilliant luminous exhilarating poignant engaging refreshing heartfelt "
-    "memorable compelling stirring sincere".split(),
+    "dull clumsy tedious shallow predictable lifeless bland muddled pompous tiresome stale sloppy cynical "
+    "dreary hollow contrived forgettable grating incoherent lazy witless pretentious plodding trite cold "
+    "laboured soulless crude dated monotonous".split(),
+    "moving clever charming gripping witty tender inventive graceful vivid honest thrilling funny warm "
+    "elegant fresh subtle absorbing touching delightful brilliant luminous exhilarating poignant engaging "
+    "refreshing heartfelt memorable compelling stirring sincere".split(),
 )
 _QUALITIES = (
     "noise,padding,confusion,self-pity,clumsiness,cliche,vanity,boredom,sentimentality,bluster".split(","),
@@ -27,8 +27,8 @@ _QUALITIES = (
 )
 _TARGETS = (
     "the film,this comedy,the plot,the ending,the first act,the script,the dialogue,the lead performance,the score,"
-    "this thriller,the camera work,the final scene,the direction,this portrait of a family,the documentary,the love story,"
-    "the remake,the humour,the staging,the courtroom drama"
+    "this thriller,the camera work,the final scene,the direction,this portrait of a family,the documentary,"
+    "the love story,the remake,the humour,the staging,the courtroom drama"
 ).split(",")
 _DEGREES = (
     "",
@@ -71,29 +71,34 @@ _THIS = ("this one", "this film", "the new version", "what we see here")
 
 
 class _Review:
-    """One opinion under construction. It has one adjective and one quality of each polarity, 0 negative, 1 positive."""
+    """One opinion under construction, with one adjective of each polarity: 0 negative, 1 positive."""
 
     def __init__(self, rng: Random):
         self.rng = rng
+        self.used: list[str] = []
+        """What the opinion is about and in what words."""
         self.adjectives = rng.choice(_ADJECTIVES[0]), rng.choice(_ADJECTIVES[1])
 
     def word(self, polarity: int) -> str:
-        return self.adjectives[polarity]
+        return self._use(self.adjectives[polarity])
+
+    def _use(self, word: str) -> str:
+        self.used.append(word)
+        return word
 
     def more(self, polarity: int) -> str:
-        return self.rng.choice([word for word in _ADJECTIVES[polarity] if word != self.word(polarity)])
+        return self._use(self.rng.choice([w for w in _ADJECTIVES[polarity] if w != self.adjectives[polarity]]))
 
     def noun(self, polarity: int) -> str:
-        return self.rng.choice(_QUALITIES[polarity])
+        return self._use(self.rng.choice(_QUALITIES[polarity]))
 
     def clause(self, p: int, target: str, *, deep: bool = True) -> str:
         """A finite clause whose verdict on `target` is `p`; `o` below is the opposite."""
         rng, o, word, noun = self.rng, 1 - p, self.word, self.noun
+        self._use(target)
         if deep and rng.random() < 0.06:
             inner = self.clause(o, target, deep=False)
-            return rng.choice(
-                ("it is not true that {}", "nobody could claim that {}", "I do not agree that {}")
-            ).format(inner)
+            return rng.choice(("it is not true that {}", "nobody could claim that {}", "I do not agree that {}")).format(inner)
         plain = (
             lambda: f"{target} is {rng.choice(_DEGREES)}{word(p)}",
             lambda: f"{target} is {word(p)} and {self.more(p)}",
@@ -124,39 +129,47 @@ class _Review:
 
     def ellipsis(self, p: int) -> str:
         """The decisive clause names no quality of its own."""
-        rng, old, new = self.rng, self.rng.choice(_OTHERS), self.rng.choice(_THIS)
+        rng, old, new = self.rng, self._use(self.rng.choice(_OTHERS)), self.rng.choice(_THIS)
         if rng.random() < 0.5:
-            return f"{old} was {self.word(1 - p)}, and {new} is {rng.choice(('not', 'the exact opposite', 'anything but that'))}"
-        return f"{old} was {self.word(p)}, and {rng.choice((f'so is {new}', f'{new} is no different', f'{new} is just that'))}"
+            ending = rng.choice((f"{new} is not", f"{new} is the exact opposite", f"{new} is anything but that"))
+            return f"{old} was {self.word(1 - p)}, and {ending}"
+        ending = rng.choice((f"so is {new}", f"{new} is no different", f"{new} is just that"))
+        return f"{old} was {self.word(p)}, and {ending}"
 
     def verdict(self, p: int, target: str, contrary: _Review) -> str:
-        """The whole review: a clause that decides, beside one that mostly says the contrary."""
+        """The whole review: a clause that decides, beside one that says the same or the contrary."""
         rng = self.rng
-        q = p if rng.random() < 0.4 else 1 - p
+        q = p if rng.random() < 0.5 else 1 - p
         second = rng.choice([t for t in _TARGETS if t != target])
-        main, side = self.clause(p, target), contrary.clause(q, second)
+
+        def main() -> str:
+            return self.clause(p, target)
+
+        def side() -> str:
+            return contrary.clause(q, second)
+
         alone = (
-            lambda: f"{main}, {rng.choice(_TAILS)}",
-            lambda: f"{rng.choice(_HEADS)} {main}",
+            lambda: f"{main()}, {rng.choice(_TAILS)}",
+            lambda: f"{rng.choice(_HEADS)} {main()}",
             lambda: self.ellipsis(p),
         )
         lighter = (
-            lambda: f"despite all the {contrary.noun(q)} in {second}, {main}",
-            lambda: f"{main}, for all the {contrary.noun(q)} in {second}",
-            lambda: f"unlike the {contrary.word(q)} {rng.choice(('original', 'sequel', 'novel'))}, {main}",
-            lambda: f"after one {contrary.word(q)} hour, {main}",
+            lambda: f"despite all the {contrary.noun(q)} in {second}, {main()}",
+            lambda: f"{main()}, for all the {contrary.noun(q)} in {second}",
+            lambda: f"unlike the {contrary.word(q)} {rng.choice(('original', 'sequel', 'novel'))}, {main()}",
+            lambda: f"after one {contrary.word(q)} hour, {main()}",
         )
         clauses = (
-            lambda: f"{side}, but {main}",
-            lambda: f"{side}, yet in the end {main}",
-            lambda: f"although {side}, {main}",
-            lambda: f"{main}, even though {side}",
+            lambda: f"{side()}, but {main()}",
+            lambda: f"{side()}, yet in the end {main()}",
+            lambda: f"although {side()}, {main()}",
+            lambda: f"{main()}, even though {side()}",
         )
         return rng.choice(rng.choices((alone, lighter, clauses), weights=(4, 3, 3))[0])()
 
 
 def sst2(rng: Random, label: int) -> Row:
-    """A review of 7 to 25 words; 0 negative, 1 positive. Pairs of decisive adjectives are held out."""
+    """A review of 5 to 25 words; 0 negative, 1 positive. Held out: what the verdict is about, with its words."""
     review = _Review(rng)
     text = review.verdict(label, rng.choice(_TARGETS), _Review(rng))
-    return Row(key="|".join(review.adjectives), columns={"text_a": sentence(text), "label": label})
+    return Row(key="|".join(review.used), columns={"text_a": sentence(text), "label": label})

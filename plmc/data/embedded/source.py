@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from plmc.data.embedded.draw import draw
-from plmc.data.embedded.makers import CORPUS, KINDS, MISMATCHED
+from plmc.data.embedded.makers import KINDS, MISMATCHED, PLAIN_SORTS, plain
 from plmc.errors import ConfigError
 from plmc.tasks.base import Source, Task
 
@@ -20,8 +20,9 @@ class Embedded(Source):
 
     For trying things out and for tests: a score on it says nothing about the data set of the same name. `seed` decides
     all rows and is independent of the run's seed; `train_rows`, `validation_rows`, `test_rows` are the sizes (None: the
-    task's own; a shorter split is a prefix of a longer one). Combinations of content are held out: no validation or test
-    text is a training text. Raises ConfigError for a task that the world does not know, and for more rows than it holds.
+    task's own; a shorter split is a prefix of a longer one). Combinations of content are held out: no validation or
+    test text is a training text. Raises ConfigError for a task that the world does not know, and for more rows than it
+    holds.
     """
 
     name: str = "embedded"
@@ -34,16 +35,14 @@ class Embedded(Source):
         for field in ("train_rows", "validation_rows", "test_rows"):
             rows = getattr(self, field)
             if rows is not None and rows < 1:
-                raise ConfigError(
-                    f"data.{field}={rows}: a split has at least one row. Leave it out for the default (null)."
-                )
+                raise ConfigError(f"data.{field}={rows}: a split has at least one row. Leave it out for the default (null).")
 
     def load(self, task: Task) -> dict[str, datasets.Dataset]:
         """Splits `train`, `validation` and `test`; MNLI also `validation_mismatched`, from another vocabulary."""
         if task.name not in KINDS:
             raise ConfigError(
-                f"data=embedded knows no task '{task.name}'. It makes up rows for {', '.join(KINDS)}; for any other task "
-                f"use data=hub or data=local."
+                f"data=embedded knows no task '{task.name}'. It makes up rows for {', '.join(KINDS)}; for any other "
+                f"task use data=hub or data=local."
             )
         kind = KINDS[task.name]
         plan = [
@@ -56,22 +55,18 @@ class Embedded(Source):
         splits = {}
         for split, role, how, count in plan:
             stream = f"{task.name}/{split}"
-            splits[split] = _dataset(
-                draw(how.make, classes=how.classes, count=count, seed=self.seed, stream=stream, role=role)
-            )
+            splits[split] = _dataset(draw(how.make, classes=how.classes, count=count, seed=self.seed, stream=stream, role=role))
         return splits
 
-    def corpus(self, n_sentences: int) -> datasets.Dataset:
-        """Unlabelled text for language modelling or general distillation: columns `id` and `text_a`.
+    def corpus(self, n_sentences: int) -> list[str]:
+        """Unlabelled text for language modelling or general distillation, one or two sentences an entry.
 
-        It shares its content combinations with the training rows, never with validation or test.
+        Each sort of text is drawn from the contents that its task trains on.
         """
         if n_sentences < 1:
             raise ConfigError(f"corpus of {n_sentences} sentences: ask for at least one.")
-        columns = draw(
-            CORPUS.make, classes=CORPUS.classes, count=n_sentences, seed=self.seed, stream="corpus", role="train"
-        )
-        return _dataset(columns)
+        rows = draw(plain, classes=PLAIN_SORTS, count=n_sentences, seed=self.seed, stream="corpus", role="train")
+        return rows["text_a"]
 
 
 def _dataset(columns: dict[str, list[Any]]) -> datasets.Dataset:

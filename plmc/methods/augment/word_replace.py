@@ -37,7 +37,8 @@ class Augment(Method):
 
     Each word is replaced with probability `p` by one of `k` candidates, drawn evenly; `n` variants per row follow the
     original. Labels are copied, ids are new. The paper uses p = 0.4, n = 20, k = 15. `max_rows`: fewer variants, so
-    that not more than so many rows result. Rows are cached by input, fields and seed, and depend on nothing else.
+    that not more than so many rows result. `kinds`: on tasks of another kind the method does nothing (the paper trains the
+    last step of STS-B and SQuAD on the original rows). Rows are cached by input, fields and seed, and depend on nothing else.
 
     `candidates`: `mlm`: the most probable words where the word is masked, for words of one piece; `embeddings`:
     nearest words in the teacher's input embeddings; `glove`: nearest words in the file `glove`; `auto`: `mlm` where
@@ -65,6 +66,7 @@ class Augment(Method):
     glove: str | None = None
     mode: str = "paper"
     max_rows: int | None = None
+    kinds: Sequence[str] = ("classification", "regression")
 
     def __post_init__(self) -> None:
         for key, allowed in (("mode", MODES), ("candidates", CANDIDATES)):
@@ -78,6 +80,8 @@ class Augment(Method):
                 raise ConfigError(f"augment: {key}={getattr(self, key)} must be 1 or more.")
 
     def check(self, setting: Setting) -> None:
+        if setting.kind not in self.kinds:
+            return
         if setting.kind == "span":
             raise ConfigError(
                 f"{self.name}: replaced words would move the answers of a span task. "
@@ -101,6 +105,8 @@ class Augment(Method):
             )
 
     def data(self, data: TaskData, setting: Setting) -> TaskData:
+        if setting.kind not in self.kinds:
+            return data
         if data.train is None:
             raise DataError(f"{self.name}: the task has no training rows to augment. Remove it: ~methods.{self.name}")
         raw = _trained_rows(data.train)

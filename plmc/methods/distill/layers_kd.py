@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
@@ -49,9 +49,8 @@ class LayersKD(Method):
     mode: str = "paper"
     projection: str = "auto"
 
-    _projections: nn.ModuleDict = field(default_factory=nn.ModuleDict, init=False, repr=False, compare=False)
-
     def __post_init__(self) -> None:
+        self._projections = nn.ModuleDict()
         for key, allowed in (("mode", MODES), ("projection", PROJECTIONS)):
             if getattr(self, key) not in allowed:
                 raise ConfigError(

@@ -23,7 +23,7 @@ class LayerDrop(Method):
     H_0 = Emb(x), H_j = Layer_{kept(j)}(H_{j-1}) (Sajjad et al. 2023, arXiv 2004.03844). Not the structured dropout of
     the same name (Fan et al. 2020, arXiv 1909.11556).
 
-    - Give one of: `strategy` with `k` (how many to drop, or `half`); `drop` or `keep`, lists of indices **counted from 0**.
+    - Give one of: `strategy` with `k` (how many to drop, or `half`); `drop` or `keep`, indices **counted from 0**.
     - `strategy`: `top`, `bottom`, `even_alternate`, `odd_alternate`, `symmetric`, or `contribution`: the layers whose
       input and output are most alike at [CLS] on `rows` development rows; the `k` highest, or all above `threshold`.
 

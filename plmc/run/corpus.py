@@ -1,0 +1,64 @@
+"""Unlabelled text as training rows: a file, the embedded world, or a Hub data set."""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+
+from plmc.config import Run
+from plmc.core.stage import Stage
+from plmc.data.types import Split
+from plmc.errors import ConfigError, DataError
+from plmc.tasks.text import TextTask
+
+DEFAULT_EMBEDDED_ROWS = 5_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlainText(TextTask):
+    """Lines of text without labels: only there to be tokenised."""
+
+    name: str = "corpus"
+    text = ("text_a",)
+    metrics = ()
+
+
+def corpus(run: Run, stage: Stage, tokenizer: Any) -> Split:
+    """One row a line of text, cut at 128 tokens, without labels.
+
+    `stage.corpus`: a text file (plain or .gz), `embedded`, or a Hub data set as `id`, `id:config` or `id:config:column`.
+    """
+    lines = _lines(stage.corpus, stage.corpus_rows)
+    if stage.corpus_rows:
+        lines = lines[: stage.corpus_rows]
+    if not lines:
+        raise DataError(f"stage {stage.name}: corpus {stage.corpus} holds no text.")
+    rows = datasets.Dataset.from_dict({"id": np.arange(len(lines)), "text_a": lines})
+    return PlainText().encode(rows, tokenizer, training=True, cache=run.cache)
+
+
+def _lines(name: str, count: int | None) -> list[str]:
+    if name == "embedded":
+        from plmc.data.embedded import Embedded
+
+        return Embedded(name="embedded").corpus(count or DEFAULT_EMBEDDED_ROWS)
+    path = Path(name).expanduser()
+    if path.is_file():
+        opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
+        with opened as handle:
+            return [line.strip() for line in handle if line.strip()]
+    if name.startswith((".", "/", "~")) or path.suffix in (".txt", ".gz"):
+        raise ConfigError(f"corpus {name}: no such file.")
+    from plmc.data.reach import hub_reachable
+    from plmc.errors import HubUnreachable
+
+    if reason := hub_reachable():
+        raise HubUnreachable(f"corpus {name} lies on the Hub, which does not answer ({reason}). Use a text file, or corpus=embedded.")
+    parts = [*name.split(":"), None, None]
+    found = datasets.load_dataset(parts[0], parts[1], split="train" if not count else f"train[:{count}]")
+    return [line for line in found[parts[2] or "text"] if line.strip()]

@@ -1,0 +1,85 @@
+"""What a finished run leaves for people: curves, a picture of its errors, a model card; and all of it in MLflow."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from plmc.config import Run
+from plmc.data.types import TaskData
+from plmc.report import measure
+from plmc.report.card import model_card
+from plmc.report.plots import history, plot_predictions, plot_training
+
+
+def describe(run: Run, result: dict[str, Any], data: TaskData) -> None:
+    """Writes `plots/*.png` and the model card into the run's folder."""
+    folder = run.folder
+    events = folder / "tracking" / "events.jsonl"
+    plot_training(history(events), folder / "plots" / "training.png", result["stages"])
+    for name in data.evaluation:
+        records = [json.loads(line) for line in (folder / "predictions" / f"{name}.jsonl").open(encoding="utf-8")]
+        plot_predictions(records, folder / "plots" / f"{name}.png", run.task.labels)
+    papers = {run.recipe.name: run.recipe.paper} if run.recipe.paper else {}
+    hub_id = run.student.name if "/" in run.student.name and not Path(run.student.name).exists() else None
+    card = model_card(result, kind=run.task.kind, base_model=hub_id, papers=papers, machine=measure.machine())
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    (folder / "model" / "README.md").write_text(card, encoding="utf-8")
+
+
+def send(run: Run, result: dict[str, Any], tracker: Any, data: TaskData) -> None:
+    """Everything of the finished run that MLflow is to have beside the curves."""
+    folder, last = run.folder, sum(stage["steps"] for stage in result["stages"])
+    figures = {
+        "size/parameters": result["student"]["parameters"], "size/nonzero_parameters": result["student"]["nonzero_parameters"],
+        "size/bytes": result["student"]["size_bytes"], "size/sparsity": result["student"]["sparsity"],
+        "train/seconds": result["train"]["seconds"], "train/samples_per_second": result["train"]["samples_per_second"],
+        "latency/batch_1_ms": result["latency"]["batch_1_ms"], "latency/teacher_batch_1_ms": result["latency"]["teacher_batch_1_ms"],
+    }
+    for name, value in (result["teacher"]["metrics"] or {}).items():
+        figures[f"teacher/{name}"] = value
+    tracker.log({name: value for name, value in figures.items() if value is not None}, last)
+    for path in (folder / "config.yaml", folder / "about.json", folder / "README.md"):
+        tracker.artifact(path)
+    for part in ("plots", "predictions"):
+        tracker.artifact(folder / part)
+    if run.config["tracking"]["model"]:
+        first = next(iter(data.evaluation.values()))
+        row = first.raw[0]
+        example: Any = row["text_a"]
+        if run.task.kind == "span":
+            example = {"question": row["text_a"], "context": row["text_b"]}
+        elif len(run.task.text) == 2:
+            example = {"text": row["text_a"], "text_pair": row["text_b"]}
+        tracker.model(folder / "model", task_kind=run.task.kind, example=example, max_length=run.task.max_length, step=last)
+
+
+class LocalHistory:
+    """Takes the place of a tracker when tracking is off: the curves still reach the run's folder."""
+
+    uri = experiment_id = run_id = None
+
+    def __init__(self, folder: Path):
+        self._path = folder / "tracking" / "events.jsonl"
+
+    def start(self, params: dict[str, Any]) -> None:
+        """Opens the file."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+
+    def log(self, values: dict[str, float], step: int) -> None:
+        """One line per call; a later line of the same update counts."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"kind": "metrics", "step": step, "values": dict(values)}) + "\n")
+
+    def input(self, **facts: Any) -> None:
+        """Nothing to send."""
+
+    def artifact(self, path: Path, folder: str = "") -> None:
+        """Nothing to send."""
+
+    def model(self, path: Path, **facts: Any) -> None:
+        """Nothing to send."""
+
+    def finish(self, status: str = "FINISHED") -> None:
+        """Nothing to wait for."""

@@ -1,0 +1,66 @@
+"""What the loop refuses or warns of: losses that are not finite, terms that train nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from plmc.errors import TrainingError
+
+# Rows that an error names; more would only scroll the cure away.
+NAMED_ROWS = 16
+
+
+@dataclass(frozen=True)
+class Update:
+    """Scalars of one optimizer update, still on the device, and the ids of its rows."""
+
+    step: int
+    terms: Mapping[str, Tensor]
+    ids: Sequence[np.ndarray]
+
+
+def read_scalars(updates: Sequence[Update], *, stage: str, overflow_is_handled: bool) -> dict[str, float]:
+    """The scalars of the last update, all updates checked; the device is waited for once.
+
+    `overflow_is_handled`: a loss scale deals with gradient norms that are not finite; they are then left out. Raises
+    TrainingError for the first update with another value that is not finite, naming its rows.
+    """
+    values = torch.stack([value.detach().float() for update in updates for value in update.terms.values()]).tolist()
+    left = iter(values)
+    for update in updates:
+        read = {name: next(left) for name in update.terms}
+        broken = [name for name, value in read.items() if not np.isfinite(value)]
+        if overflow_is_handled and broken == ["grad_norm"]:
+            del read["grad_norm"]
+        elif broken:
+            # A term is a better lead than the total that it spoils.
+            name = min(broken, key=("grad_norm", "loss").__contains__)
+            ids = np.concatenate(update.ids).tolist()
+            rows = ", ".join(map(str, ids[:NAMED_ROWS])) + (" …" if len(ids) > NAMED_ROWS else "")
+            raise TrainingError(
+                f"stage {stage}, update {update.step}: {name} is {read[name]}. Ids of the rows in that batch: {rows}. "
+                f"Usual cures: a smaller lr, clip=1.0, precision=fp32. Checkpoints from before are kept."
+            )
+    return read
+
+
+def idle_terms(
+    terms: Mapping[str, Tensor], weights: Mapping[str, float], params: Sequence[nn.Parameter], *, stage: str,
+    warn: Callable[[str], None],
+) -> None:
+    """Warns of each loss term that trains nothing: a weight of 0, or no gradient at this batch."""
+    for name, term in terms.items():
+        if weights[name] == 0:
+            warn(f"stage {stage}: loss term {name} has weight 0 and trains nothing.")
+            continue
+        grads = torch.autograd.grad(term, params, retain_graph=True, allow_unused=True) if term.requires_grad else ()
+        if not any(grad is not None and bool(grad.abs().sum() != 0) for grad in grads):
+            warn(
+                f"stage {stage}: loss term {name} = {float(term.detach()):.4g} has no gradient at the first batch. "
+                f"It trains nothing, unless student and teacher start out equal."
+            )

@@ -1,0 +1,48 @@
+"""`plmc evaluate`: score a model on a split."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from plmc.errors import DataError
+
+
+def evaluate(name: str, words: Sequence[str], split: str, outputs: Path) -> None:
+    """Prints the metrics as a table and writes the records beside the run."""
+    from rich.table import Table
+
+    from plmc import models
+    from plmc.config import build
+    from plmc.console import Console
+    from plmc.run import environment
+    from plmc.train.evaluate import evaluate as score
+    from plmc.verbs.pick import pick, settings
+
+    console = Console()
+    picked = pick(name, outputs)
+    config = settings(picked, words)
+    task = build(config["task"], "task")
+    source = task.own_source or build(config["data"], "data")
+    environment.set_threads(config.get("threads"))
+    tokenizer = models.load_tokenizer(str(picked.model))
+    model = models.load_finetuned(str(picked.model), task)
+    raw = source.load(task)
+    if split not in raw:
+        raise DataError(f"--split {split}: {task.name} from {source.name} has {', '.join(raw)}.")
+    rows = task.encode(raw[split], tokenizer, training=False, cache=outputs / "cache")
+    if rows.labels is None and "answers" not in raw[split].column_names:
+        raise DataError(f"the {split} rows of {task.name} carry no labels here. `plmc predict {name} --glue-submission DIR` answers them.")
+    metrics, records = score(model, rows, task, pad_id=tokenizer.pad_token_id, progress=console.each)
+    table = Table(title=f"{name} on {task.name}/{split}, {len(raw[split])} rows", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table.add_column("metric")
+    table.add_column("score", justify="right")
+    for metric, value in metrics.items():
+        table.add_row(metric, f"{value:.4f}")
+    console.rich.print(table)
+    if picked.folder:
+        path = picked.folder / "predictions" / f"{split}.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records), encoding="utf-8")
+        console.say(str(path))

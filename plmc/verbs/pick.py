@@ -1,0 +1,57 @@
+"""A finished run or a model folder by what the user typed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from plmc.errors import ConfigError
+from plmc.names import did_you_mean
+
+
+@dataclass(frozen=True)
+class Picked:
+    """`model`: folder with the model. `run`: the run it belongs to with its config, None for a plain model folder."""
+
+    model: Path
+    folder: Path | None
+    config: dict[str, Any] | None
+
+
+def pick(name: str, outputs: Path) -> Picked:
+    """The model that `name` means: a folder, a signature, or its beginning (the newest such run)."""
+    import yaml
+
+    path = Path(name).expanduser()
+    if not path.is_dir():
+        finished = [result.parent for root in (outputs, outputs / "teachers") for result in root.glob("*/result.json")]
+        matches = sorted((f for f in finished if f.name.startswith(name)), key=lambda f: (f / "result.json").stat().st_mtime)
+        if not matches:
+            names = [f.name for f in finished]
+            hint = did_you_mean(name, names) if names else f" {outputs} holds no finished run."
+            raise ConfigError(f"{name}: no such folder or run.{hint}")
+        path = matches[-1]
+    model = path if (path / "config.json").is_file() else path / "model"
+    if not (model / "config.json").is_file():
+        raise ConfigError(f"{path} holds no model. Is the run finished? The command that began it goes on with it.")
+    folder = next((f for f in (path, path.parent) if (f / "config.yaml").is_file()), None)
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")) if folder else None
+    return Picked(model, folder, config)
+
+
+def settings(picked: Picked, words: Sequence[str]) -> dict[str, Any]:
+    """The config of the run with the words laid over it, or of the words alone for a plain model folder."""
+    from plmc.compose import compose, plain
+
+    if picked.config is None:
+        if not any(word.startswith("task=") for word in words):
+            raise ConfigError(f"{picked.model} is no plmc run, so the task must be named: task=sst2 (plmc ls tasks)")
+        return plain(compose(words))
+    if not words:
+        return picked.config
+    composed = plain(compose(words))
+    named = {word.split("=", 1)[0].split(".")[0].lstrip("+") for word in words}
+    # Groups that the words do not name keep the run's own settings.
+    return {key: composed[key] if key in named or key not in picked.config else picked.config[key] for key in composed}

@@ -1,0 +1,153 @@
+"""`plmc predict`: answers for texts, files, and the GLUE leaderboard."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from plmc.errors import ConfigError, DataError
+
+BATCH = 32
+
+
+def predict(
+    name: str, texts: Sequence[str], file: Path | None, out: Path | None, submission: Path | None, outputs: Path
+) -> None:
+    """Writes one JSON object per text: label and score, score, or answer."""
+    if submission is not None:
+        return _submission(name.split(","), submission, outputs)
+    if bool(texts) == (file is not None):
+        raise ConfigError('give either a text (plmc predict RUN "a moving film") or --file FILE.')
+    from plmc.verbs.pick import pick
+
+    answer = answerer(pick(name, outputs).model)
+    rows = [tuple(texts)] if texts else list(_read(file))
+    target = out.open("w", encoding="utf-8") if out else sys.stdout
+    try:
+        for start in range(0, len(rows), BATCH):
+            for found in answer(rows[start : start + BATCH]):
+                target.write(json.dumps(found, ensure_ascii=False) + "\n")
+    finally:
+        if out:
+            target.close()
+            print(out)
+    return None
+
+
+def answerer(folder: Path):
+    """A function from rows (one or two texts each) to dicts, for the model in `folder`."""
+    import torch
+    from transformers import AutoConfig, AutoModelForQuestionAnswering, AutoModelForSequenceClassification
+
+    from plmc.models import load_tokenizer
+
+    config = AutoConfig.from_pretrained(folder)
+    tokenizer = load_tokenizer(str(folder))
+    if any("QuestionAnswering" in kind for kind in config.architectures or ()):
+        from plmc.track.reader import Reader
+
+        model = AutoModelForQuestionAnswering.from_pretrained(folder, use_safetensors=True).eval()
+        reader = Reader(model, tokenizer)
+
+        def read(rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
+            if any(len(row) != 2 for row in rows):
+                raise ConfigError("this model reads: give a question and a text that answers it.")
+            return [{"texts": list(row), **reader.answer(*row)} for row in rows]
+
+        return read
+    model = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True).eval()
+    # The model's own length: what it was trained with lies at most there.
+    longest = min(getattr(config, "max_position_embeddings", 512) - (2 if config.model_type == "roberta" else 0), 512)
+
+    def classify(rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
+        pairs = {len(row) for row in rows}
+        if pairs - {1, 2} or len(pairs) != 1:
+            raise ConfigError("every row must have one text, or every row two.")
+        inputs = tokenizer(*zip(*rows, strict=True), truncation=True, max_length=longest, padding=True, return_tensors="pt") if pairs == {2} else tokenizer(
+            [row[0] for row in rows], truncation=True, max_length=longest, padding=True, return_tensors="pt"
+        )
+        with torch.inference_mode():
+            logits = model(**inputs).logits
+        if config.num_labels == 1:
+            return [{"texts": list(row), "score": float(z[0])} for row, z in zip(rows, logits, strict=True)]
+        chances = logits.softmax(-1)
+        return [
+            {
+                "texts": list(row), "label": config.id2label[int(p.argmax())], "score": float(p.max()),
+                "scores": {config.id2label[i]: float(v) for i, v in enumerate(p)},
+            }
+            for row, p in zip(rows, chances, strict=True)
+        ]
+
+    return classify
+
+
+def _read(path: Path) -> Iterator[tuple[str, ...]]:
+    """Rows of a text, CSV, TSV or JSONL file: one or two texts each."""
+    if not path.is_file():
+        raise DataError(f"--file {path}: no such file.")
+    kind = path.suffix.lower()
+    with path.open(encoding="utf-8", newline="") as handle:
+        if kind in (".csv", ".tsv"):
+            reader = csv.DictReader(handle, delimiter="," if kind == ".csv" else "\t")
+            for number, row in enumerate(reader, 2):
+                yield _texts(row, f"{path}, line {number}")
+        elif kind in (".jsonl", ".json"):
+            for number, line in enumerate(handle, 1):
+                if line.strip():
+                    try:
+                        yield _texts(json.loads(line), f"{path}, line {number}")
+                    except json.JSONDecodeError as error:
+                        raise DataError(f"{path}, line {number}: no JSON ({error.msg}).") from error
+        else:
+            for line in handle:
+                if line.strip():
+                    yield (line.rstrip("\r\n"),)
+
+
+_PAIRS = (
+    ("text_a", "text_b"), ("sentence1", "sentence2"), ("premise", "hypothesis"), ("question1", "question2"),
+    ("question", "sentence"), ("question", "context"),
+)
+
+
+def _texts(row: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    for first, second in _PAIRS:
+        if row.get(first) is not None and row.get(second) is not None:
+            return str(row[first]), str(row[second])
+    for name in ("text_a", "text", "sentence"):
+        if row.get(name) is not None:
+            return (str(row[name]),)
+    raise DataError(f"{where}: no text found among the columns {list(row)}. Name them text, or text_a and text_b.")
+
+
+def _submission(names: Sequence[str], folder: Path, outputs: Path) -> None:
+    from plmc import models
+    from plmc.config import build
+    from plmc.console import Console
+    from plmc.tasks.submission import write_submission
+    from plmc.train.evaluate import logits_of
+    from plmc.verbs.pick import pick
+
+    console, predictions = Console(), {}
+    for name in names:
+        picked = pick(name, outputs)
+        if picked.config is None:
+            raise ConfigError(f"{name} is no plmc run, so its task is unknown. Give runs.")
+        task = build(picked.config["task"], "task")
+        raw = (task.own_source or build(picked.config["data"], "data")).load(task)
+        tests = {split: rows for split, rows in raw.items() if split.startswith("test")}
+        if not tests:
+            raise DataError(f"{name}: the source {picked.config['data']['name']} has no test rows of {task.name}.")
+        tokenizer = models.load_tokenizer(str(picked.model))
+        model = models.load_finetuned(str(picked.model), task)
+        for split, rows in tests.items():
+            encoded = task.encode(rows, tokenizer, training=False, cache=outputs / "cache")
+            logits = logits_of(model, encoded, kind=task.kind, pad_id=tokenizer.pad_token_id, progress=console.each)
+            key = task.name + split.removeprefix("test").removesuffix("_matched")
+            predictions[key] = task.predict(logits, encoded)
+    console.say(str(write_submission(predictions, folder)))

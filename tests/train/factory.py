@@ -1,0 +1,165 @@
+"""Tiny models, rows and trainers: one stage from end to end, as a run does it, in a tenth of a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import datasets
+import numpy as np
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from torch import nn
+from transformers import BertConfig, BertForQuestionAnswering, BertForSequenceClassification
+
+from plmc.core.chain import Chain
+from plmc.core.method import Method
+from plmc.core.setting import Setting
+from plmc.core.stage import Stage
+from plmc.data.types import Ragged, Split, TaskData
+from plmc.encoder import dims
+from plmc.scores import use_scores
+from plmc.train import teacher as teachers
+from plmc.train.evaluate import logits_of
+from plmc.train.objective import Objective
+from plmc.train.trainer import Outcome, Progress, Trainer
+
+VOCABULARY, CLASSES, PAD = 60, 3, 0
+STAGE = {"steps": 8, "batch_size": 4, "lr": 1e-3, "warmup": "25%", "eval_every": 3, "select": "best"}
+# Threads cost more than they bring at this size, above all where several test processes share a machine.
+torch.set_num_threads(1)
+AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def bert(seed: int = 0, *, layers: int = 2, dropout: float = 0.1, kind: str = "classification") -> nn.Module:
+    """A random BERT of width 32 with a head for `kind`."""
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=layers, num_attention_heads=4, intermediate_size=48,
+        max_position_embeddings=24, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout,
+        num_labels=CLASSES if kind == "classification" else 2,
+    )
+    return (BertForQuestionAnswering if kind == "span" else BertForSequenceClassification)(config)
+
+
+def rows(count: int = 22, *, seed: int = 0, kind: str = "classification", shortest: int = 3, longest: int = 9) -> Split:
+    """Random rows of different lengths; ids are 100, 101, …"""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(shortest, longest + 1, count)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    values = rng.integers(1, VOCABULARY, offsets[-1])
+    ids, kinds = Ragged(values, offsets), Ragged(values % 2, offsets)
+    if kind == "span":
+        labels = np.stack([rng.integers(0, lengths), rng.integers(0, lengths)], axis=1)
+    else:
+        labels = values[offsets[:-1]] % CLASSES
+    number = np.arange(count)
+    raw = datasets.Dataset.from_dict({"id": number})
+    columns = {"input_ids": ids, "token_type_ids": kinds}
+    return Split(columns, labels.astype(np.int64), number + 100, raw, number, f"rows-{count}-{seed}-{kind}")
+
+
+def score(model: nn.Module, split: Split) -> dict[str, float]:
+    """Accuracy, and the mean log-probability of the gold class, which moves with every weight."""
+    logits = torch.from_numpy(logits_of(model, split, kind="classification", pad_id=PAD)[0])
+    gold = torch.from_numpy(split.labels)
+    right = (logits.argmax(-1) == gold).double().mean()
+    return {"likelihood": -float(F.cross_entropy(logits, gold)), "accuracy": float(right)}
+
+
+@dataclass
+class Rig:
+    """One stage, ready to `fit`; `logs` collects every value by step, `warnings` every warning."""
+
+    model: nn.Module
+    chain: Chain
+    setting: Setting
+    trainer: Trainer
+    teacher: nn.Module | None
+    logs: dict[int, dict[str, float]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    stop_after: int | None = None
+    outcome: Outcome | None = None
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        told = {name: value for name, value in values.items() if name != "samples_per_s"}
+        self.logs.setdefault(step, {}).update(told)
+        if self.stop_after is not None and step > self.stop_after:
+            raise Interrupted(step)
+
+    def fit(self) -> Rig:
+        before = self.model.config._attn_implementation
+        needs = self.chain.required()
+        if "scores" in needs:
+            use_scores(self.model)
+        self.outcome = self.trainer.fit()
+        self.model.set_attn_implementation(before)
+        self.model = self.chain.finish(self.model, self.setting)
+        return self
+
+    @property
+    def weights(self) -> dict[str, torch.Tensor]:
+        return {name: value.clone() for name, value in self.trainer.objective.state_dict().items()}
+
+
+class Interrupted(Exception):
+    """The end of a process in the middle of a stage."""
+
+
+def rig(
+    methods: Mapping[str, Method], folder: Path, *, model: nn.Module | None = None, teacher: nn.Module | None = None,
+    split: Split | None = None, kind: str = "classification", precision: str = "fp32", seed: int = 1,
+    evaluate: Callable | None | str = "score", source: Callable | None = None, stop_after: int | None = None,
+    checkpoint_steps: int | None = None, log_every: int = 1, prepared: bool = False, signature: str = "this-run",
+    **stage_options,
+) -> Rig:
+    """A stage over `methods`, checked and prepared. `source` replaces the live teacher; `stop_after` ends the process
+    in the update after that one; `prepared` skips the hooks before training, for trainers that share a model."""
+    model = bert() if model is None else model
+    split = rows(kind=kind) if split is None else split
+    stage = Stage(name="main", methods=methods, **{**STAGE, **stage_options})
+    chain = Chain(stage.methods)
+    evaluation = rows(9, seed=5)
+    clock = stage.clock(len(split))
+    torch.manual_seed(seed)
+    setting = Setting(
+        stage=stage.name, kind=kind, seed=seed, student=dims(model), teacher=dims(teacher) if teacher is not None else None,
+        clock=clock, methods=stage.methods, teacher_model=teacher,
+        data=TaskData(train=split, evaluation={"validation": evaluation}, source="custom"),
+    )
+    if not prepared:
+        chain.check(setting)
+        model = chain.prepare(model, setting)
+    setting = Setting(**{**vars(setting), "student": dims(model)})
+    needs = chain.required()
+    if source is None and any(need.startswith("teacher.") for need in needs):
+        if "teacher.scores" in needs:
+            use_scores(teacher)
+        source = teachers.live(teacher, needs, kind, AUTOCAST[precision])
+    objective = Objective(
+        model, chain, chain.modules(setting), kind=kind, teacher=source, autocast=AUTOCAST[precision],
+    )
+    made: list[Rig] = []
+    progress = Progress(
+        log=lambda values, step: made[0].log(values, step), warn=lambda text: made[0].warnings.append(text)
+    )
+    judge = (lambda m: score(m, evaluation)) if evaluate == "score" else evaluate
+    trainer = Trainer(
+        objective, chain, stage, split, clock=clock, index=0, seed=seed, pad_id=PAD, accelerator=Accelerator(cpu=True),
+        evaluate=judge, metric="likelihood" if judge else None, folder=folder, signature=signature,
+        log_every=log_every, checkpoint_seconds=0, checkpoint_steps=checkpoint_steps, precision=precision,
+        progress=progress,
+    )
+    made.append(Rig(model, chain, setting, trainer, teacher, stop_after=stop_after))
+    return made[0]
+
+
+def equal(one: Mapping[str, torch.Tensor], two: Mapping[str, torch.Tensor]) -> bool:
+    """Bit for bit."""
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def copy(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in weights.items()}
