@@ -75,6 +75,7 @@ class Run:
     seed: int
     role: str = "student"
     command: str = ""
+    precision: str = "auto"
 
     @property
     def output_dir(self) -> Path:
@@ -198,7 +199,7 @@ def resolve(config: Mapping[str, Any], *, role: str = "student", command: str = 
     budget = Budget(**config["budget"])
     run = Run(
         config=config, signature="", task=task, source=source, teacher=teacher, student=student, recipe=recipe,
-        budget=budget, seed=config["seed"], role=role, command=command,
+        budget=budget, seed=config["seed"], role=role, command=command, precision=config["precision"],
     )
     config["precision"] = _precision(run)
     if not run.learns_from_teacher:
@@ -247,7 +248,8 @@ def teacher_run(run: Run) -> Run:
     config = {
         **{key: run.config[key] for key in run.config},
         "seed": spec.seed,
-        "precision": run.config["precision"] if run.config["precision"] != "fp16" else "fp32",
+        # What was asked for, not what the student's methods forced: all arms share one teacher.
+        "precision": run.precision,
         "teacher": {"_target_": given["_target_"], "name": None},
         "student": {
             "_target_": "plmc.models.ModelSpec",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from plmc.core.clock import Clock
-    from plmc.core.setting import Setting
+    from plmc.core.setting import Dims, Setting
     from plmc.core.view import View
 
 
@@ -56,7 +57,13 @@ class Chain(Method):
     def terms(self) -> dict[str, float]:
         return {f"{m.name}/{k}": w for m in self for k, w in m.terms().items()}
 
+    def dims_after(self, before: Dims) -> Dims:
+        # Where only data can tell, the shape before is the best guess.
+        return reduce(lambda dims, m: m.dims_after(dims) or dims, self, before)
+
     def check(self, setting: Setting) -> None:
+        # Hidden states and blocks are those of the prepared student, wherever the method that cuts it is listed.
+        setting = replace(setting, student=self.dims_after(setting.student))
         holders: dict[str, str] = {}
         for method in self:
             for role in sorted(method.exclusive):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from plmc.core.clock import Clock
-    from plmc.core.setting import Setting
+    from plmc.core.setting import Dims, Setting
     from plmc.core.view import View
     from plmc.data.types import TaskData
 
@@ -50,7 +50,13 @@ class Method:
         return {}
 
     def check(self, setting: Setting) -> None:
-        """Raises ConfigError if the method cannot work here; runs before any download, on shapes alone."""
+        """Raises ConfigError if the method cannot work here; runs before any download, on shapes alone. The student's is
+        the one after all methods' `prepare`."""
+
+    def dims_after(self, before: Dims) -> Dims | None:
+        """Law: fold. The student's shape after `prepare`; None where only data can tell. Raises ConfigError if a student
+        of that shape cannot be changed so."""
+        return before
 
     def settled(self, clock: Clock) -> int:
         """The update from which the method no longer changes the support of the weights; averages begin after it."""

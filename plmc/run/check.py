@@ -38,10 +38,7 @@ def check(run: Run) -> None:
                 methods=stage.methods, text_columns=run.task.text,
             )
         )
-        for method in stage.methods.values():
-            if hasattr(method, "dims_after"):
-                # None: only data can tell (layers chosen by a threshold).
-                student = method.dims_after(student) or student
+        student = chain.dims_after(student)
     if run.task.metric not in run.task.metrics:
         raise ConfigError(f"task.metric={run.task.metric}: {run.task.name} has {', '.join(run.task.metrics)}.")
 

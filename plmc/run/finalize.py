@@ -126,7 +126,7 @@ def _latency(run: Run, model, teacher: FinetunedTeacher | None, data: TaskData, 
         reorder(contenders["teacher"], teacher.order)
     split = next(iter(data.evaluation.values()))
     device = "cuda" if run.config["device"] != "cpu" and torch.cuda.is_available() else "cpu"
-    times = measure.latency(contenders, measure.single_rows(split, count), device=device)
+    times = measure.latency(contenders, measure.single_rows(split, count), rounds=3, device=device)
     model.to("cpu")
     spread = {
         f"{name}_quartiles_ms": [round(time.lower_ms, 4), round(time.upper_ms, 4)] for name, time in times.items()

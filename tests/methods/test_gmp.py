@@ -221,9 +221,8 @@ def test_weights_is_pure():
 def test_lock_keeps_the_pattern_bit_for_bit():
     sparse = start({"gmp": GMP(begin=0, end=0, final=0.7)}).go(until=2).model
     before = supports(dict(sparse.named_parameters()))
-    run = start({"lock": PatternLock()}, model=sparse)
+    run = start({"lock": PatternLock()}, model=sparse).go()
     assert run.chain.metrics()["lock/sparsity"] == pytest.approx(0.7, abs=1e-3)
-    run.go()
     assert all(equal(before, supports(snapshot)) for snapshot in run.history)
     assert not torch.equal(run.history[0]["classifier.weight"], run.history[-1]["classifier.weight"])
 
@@ -232,12 +231,22 @@ def test_lock_on_a_dense_model_is_plain_training():
     assert equal(start().go().history[-1], start({"lock": PatternLock()}).go().history[-1])
 
 
-def test_layers_may_go_after_pruning_was_prepared_but_not_after_a_lock():
+def test_layers_may_go_after_pruning_was_prepared():
     run = start({"gmp": GMP(), "layer_drop": LayerDrop(strategy="bottom", k=2)}).go()
     count, n = zeros(run.model)
     assert count == round(0.9 * n) and n == 2 * (4 * 32 * 32 + 2 * 32 * 64)
-    with pytest.raises(ConfigError, match=r"method=\[layer_drop,lock\]"):
-        start({"lock": PatternLock(), "layer_drop": LayerDrop(strategy="top", k=2)}).go()
+    sparse = start({"gmp": GMP(begin=0, end=0, final=0.7)}).go(until=2).model
+    run = start({"lock": PatternLock(), "layer_drop": LayerDrop(strategy="top", k=2)}, model=sparse).go()
+    assert len(run.chain["lock"].state_dict()["masks"]) == 2 * 6
+    assert zeros(run.model)[0] == sum(int((~mask).sum()) for mask in run.chain["lock"].state_dict()["masks"].values())
+
+
+def test_masks_of_another_shape_are_refused():
+    state = start({"gmp": GMP(begin=0, end=0)}).go(until=1).chain.state_dict()
+    run = start({"gmp": GMP(begin=0, end=0)}, model=tiny(num_hidden_layers=2))
+    run.chain.load_state_dict(state)
+    with pytest.raises(ConfigError, match="the mask of .* fits no weight"):
+        run.go()
 
 
 def test_only_the_six_matrices_of_each_block_are_touched():

@@ -317,7 +317,7 @@ def test_nonsense_is_refused(fields):
 )
 def test_layers_the_student_lacks_are_refused_before_training(fields, says):
     with pytest.raises(ConfigError, match=says):
-        LayerDrop(**fields).check(setting())
+        LayerDrop(**fields).dims_after(setting().student)
 
 
 def test_contribution_without_data_says_so():

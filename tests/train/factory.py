@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import datasets
@@ -112,27 +112,28 @@ def rig(
     methods: Mapping[str, Method], folder: Path, *, model: nn.Module | None = None, teacher: nn.Module | None = None,
     split: Split | None = None, kind: str = "classification", precision: str = "fp32", seed: int = 1,
     evaluate: Callable | None | str = "score", source: Callable | None = None, stop_after: int | None = None,
-    checkpoint_steps: int | None = None, log_every: int = 1, prepared: bool = False, signature: str = "this-run",
+    checkpoint_steps: int | None = None, log_every: int = 1, signature: str = "this-run",
     **stage_options,
 ) -> Rig:
     """A stage over `methods`, checked and prepared. `source` replaces the live teacher; `stop_after` ends the process
-    in the update after that one; `prepared` skips the hooks before training, for trainers that share a model."""
+    in the update after that one."""
     model = bert() if model is None else model
     split = rows(kind=kind) if split is None else split
     stage = Stage(name="main", methods=methods, **{**STAGE, **stage_options})
     chain = Chain(stage.methods)
     evaluation = rows(9, seed=5)
-    clock = stage.clock(len(split))
+    data = TaskData(train=split, evaluation={"validation": evaluation}, source="custom")
     torch.manual_seed(seed)
     setting = Setting(
         stage=stage.name, kind=kind, seed=seed, student=dims(model), teacher=dims(teacher) if teacher is not None else None,
-        clock=clock, methods=stage.methods, teacher_model=teacher,
-        data=TaskData(train=split, evaluation={"validation": evaluation}, source="custom"),
+        methods=stage.methods, teacher_model=teacher, data=data,
     )
-    if not prepared:
-        chain.check(setting)
-        model = chain.prepare(model, setting)
-    setting = Setting(**{**vars(setting), "student": dims(model)})
+    data = chain.data(data, setting)
+    split, clock = data.train, stage.clock(len(data.train))
+    setting = replace(setting, data=data, clock=clock)
+    chain.check(setting)
+    model = chain.prepare(model, setting)
+    setting = replace(setting, student=dims(model))
     needs = chain.required()
     if source is None and any(need.startswith("teacher.") for need in needs):
         if "teacher.scores" in needs:

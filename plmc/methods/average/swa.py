@@ -82,6 +82,10 @@ class SWA(Method):
                     f"List {self.name} after it: method=[{name},{self.name}]"
                 )
 
+    def prepare(self, model: nn.Module, setting: Setting) -> nn.Module:
+        self._count, self._mean, self._alias = 0, {}, {}
+        return model
+
     @property
     def _factor(self) -> float:
         return 1.0 if self.lr is None else float(self.lr)

@@ -66,9 +66,6 @@ class LayerDrop(Method):
         self._dropped: list[int] | None = None
         self._kept = 0
 
-    def check(self, setting: Setting) -> None:
-        self.dims_after(setting.student)
-
     def dims_after(self, before: Dims) -> Dims | None:
         """The student's shape after the cut; None where only data can tell (`contribution` with a threshold).
 

@@ -69,7 +69,7 @@ class GMP(Masked):
             self._window(setting.clock)
 
     def prepare(self, model: nn.Module, setting: Setting) -> nn.Module:
-        self._opened = False
+        self._opened, self._copy = False, {}
         return super().prepare(model, setting)
 
     def settled(self, clock: Clock) -> int:

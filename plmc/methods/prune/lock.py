@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from plmc.core.setting import Setting
 from plmc.encoder import pruned_linears
 from plmc.methods.prune.masked import Masked
 
@@ -20,7 +19,7 @@ class PatternLock(Masked):
     Composes with every method but another one that prunes.
     """
 
-    def prepare(self, model: nn.Module, setting: Setting) -> nn.Module:
-        model = super().prepare(model, setting)
-        self._set({f"{name}.weight": linear.weight.detach() != 0 for name, linear in pruned_linears(model).items()})
-        return model
+    def _bind(self, model: nn.Module) -> None:
+        if not self._masks:
+            self._set({f"{name}.weight": linear.weight.detach() != 0 for name, linear in pruned_linears(model).items()})
+        super()._bind(model)

@@ -33,6 +33,7 @@ class Masked(Method):
 
     def prepare(self, model: nn.Module, setting: Setting) -> nn.Module:
         self._targets = None
+        self._set({})
         return model
 
     def scope(self, model: nn.Module, clock: Clock) -> AbstractContextManager[None]:

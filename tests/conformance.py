@@ -1,0 +1,55 @@
+"""Every method, one row each: what the suite in `test_conformance.py` needs to know of it, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from plmc.core.method import Method
+from plmc.methods.average.swa import SWA
+from plmc.methods.distill.layers_kd import LayersKD
+from plmc.methods.distill.logit_kd import LogitKD
+from plmc.methods.distill.prediction_kd import PredictionKD
+from plmc.methods.distill.task_loss import TaskLoss
+from plmc.methods.layers.layer_drop import LayerDrop
+from plmc.methods.perturb.hype import HyPe
+from plmc.methods.prune.gmp import GMP
+from plmc.methods.prune.lock import PatternLock
+from plmc.methods.sharpness.sam import SAM
+
+STEPS = 8
+"""Updates of a stage in the suite; the model has 4 layers, and so has the teacher."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """`make`: the method, set up so that it acts within `STEPS` updates. `off`: the same method switched off, with which
+    training is bit for bit what it is without it (null: it cannot be switched off). Everything else (whether it needs
+    a loss beside it, a teacher, full precision; what it excludes) the suite reads from the method."""
+
+    name: str
+    make: Callable[[], Method]
+    off: Callable[[], Method] | None = None
+
+
+ROWS = (
+    Row("task_loss", TaskLoss),
+    Row("kd", LogitKD),
+    Row("layers_kd", lambda: LayersKD(projection="always"), off=lambda: LayersKD(attention=0, hidden=0, embedding=0)),
+    Row("layers_kd_code", lambda: LayersKD(mode="official_code"), off=lambda: LayersKD(attention=0, hidden=0, embedding=0)),
+    Row("prediction_kd", PredictionKD),
+    Row("gmp", lambda: GMP(every=1), off=lambda: GMP(initial=0, final=0)),
+    Row("gmp_cycle", lambda: GMP(every=1, cycle="25%", reintroduction=True), off=lambda: GMP(initial=0, final=0)),
+    Row("one_shot", lambda: GMP(begin="50%", end="50%"), off=lambda: GMP(begin="50%", end="50%", initial=0, final=0)),
+    Row("lock", PatternLock, off=PatternLock),
+    Row("swa", SWA, off=lambda: SWA(begin=STEPS - 1)),
+    Row("sam", SAM, off=lambda: SAM(rho=0)),
+    Row("asam", lambda: SAM(rho=0.5, adaptive=True), off=lambda: SAM(rho=0, adaptive=True)),
+    Row("hype", lambda: HyPe(sigma=1e-2), off=lambda: HyPe(sigma=0, hidden_dropout=None)),
+    Row("hype_control", lambda: HyPe(sigma=0), off=lambda: HyPe(sigma=0, hidden_dropout=None)),
+    Row("layer_drop", lambda: LayerDrop(strategy="top", k="half"), off=lambda: LayerDrop(strategy="top", k=0)),
+    Row("layer_drop_by_contribution", lambda: LayerDrop(strategy="contribution", k=1), off=lambda: LayerDrop(drop=[])),
+)
+
+PARTNERS = ("gmp", "swa", "hype", "layer_drop")
+"""Rows that every other one is trained with for a whole stage: pruning, averaging, noise, fewer layers."""

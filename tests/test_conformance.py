@@ -1,0 +1,233 @@
+"""What every method of the table in `conformance.py` must do, whatever it is."""
+
+import copy
+import itertools
+import math
+import re
+
+import pytest
+import torch
+from conformance import PARTNERS, ROWS, STEPS, Row
+from torch import nn
+from train.factory import Interrupted, bert, equal, rig, rows
+
+from plmc.errors import ConfigError
+from plmc.methods.distill.task_loss import TaskLoss
+from plmc.train.evaluate import logits_of
+
+BY_NAME = {row.name: row for row in ROWS}
+every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+every_switch = pytest.mark.parametrize("row", [row for row in ROWS if row.off], ids=lambda row: row.name)
+partners = [(row, BY_NAME[name]) for row in ROWS for name in PARTNERS if row.name != name]
+# What a refusal must offer.
+CURE = re.compile(r"\b(Set|Remove|Use|Name|List|Write|Take|Raise|Leave)\b|=")
+
+
+def listed(*chosen: Row, off: bool = False) -> dict:
+    """The methods of these rows, beside a task loss unless they bring a loss."""
+    methods = {row.name: row.off() if off else row.make() for row in chosen}
+    return methods if any(method.terms() for method in methods.values()) else {"task": TaskLoss(), **methods}
+
+
+def stage(folder, methods, **options):
+    return rig(methods, folder, **{"model": bert(layers=4), "teacher": bert(7, layers=4), "steps": STEPS, **options})
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Each row trained once without interruption."""
+    trained = {}
+
+    def run(row):
+        if row.name not in trained:
+            trained[row.name] = stage(tmp_path_factory.mktemp(row.name), listed(row)).fit()
+        return trained[row.name]
+
+    return run
+
+
+def finite(made) -> bool:
+    told = [value for values in made.logs.values() for value in values.values()]
+    return all(math.isfinite(value) for value in told) and all(bool(v.isfinite().all()) for v in made.weights.values())
+
+
+def same(one, two) -> bool:
+    """Equality of nested plain values and tensors."""
+    if isinstance(one, torch.Tensor):
+        return isinstance(two, torch.Tensor) and one.dtype == two.dtype and torch.equal(one, two)
+    if isinstance(one, dict):
+        return isinstance(two, dict) and one.keys() == two.keys() and all(same(one[key], two[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(two) and all(same(a, b) for a, b in zip(one, two, strict=True))
+    return one == two
+
+
+@every_row
+def test_trains(whole, row):
+    made = whole(row)
+    assert made.outcome.steps == STEPS and len(made.logs) == STEPS
+    assert all("loss" in values for values in made.logs.values())
+    assert finite(made)
+    assert not equal(made.model.state_dict(), bert(layers=4).state_dict())
+
+
+@every_row
+@pytest.mark.parametrize("at", [2, 5, 7])
+def test_resumes_bit_for_bit(tmp_path, whole, row, at):
+    with pytest.raises(Interrupted):
+        stage(tmp_path, listed(row), checkpoint_steps=at, stop_after=at).fit()
+    second = stage(tmp_path, listed(row))
+    torch.manual_seed(999)
+    second.fit()
+    first = whole(row)
+    assert equal(second.weights, first.weights)
+    assert equal(second.model.state_dict(), first.model.state_dict())
+    assert second.outcome.metrics == first.outcome.metrics
+    assert same(second.chain.state_dict(), first.chain.state_dict())
+    assert all(values == first.logs[step] for step, values in second.logs.items())
+
+
+def train_or_refuse(folder, *chosen, **options):
+    """The trained stage, or the error of a refusal; anything that fails later, or without a cure, fails the test."""
+    try:
+        made = stage(folder, listed(*chosen), **options)
+    except ConfigError as error:
+        assert CURE.search(str(error)), f"no cure in: {error}"
+        return error
+    return made.fit()
+
+
+@pytest.mark.parametrize("row, partner", partners, ids=lambda row: row.name)
+def test_composes_or_is_refused_with_a_cure(tmp_path, whole, row, partner):
+    result = train_or_refuse(tmp_path, row, partner)
+    if isinstance(result, ConfigError):
+        assert row.name in str(result) or partner.name in str(result)
+        return
+    assert finite(result) and result.outcome.steps == STEPS
+    # What the partner reports alone (sparsity, averaged updates, layers) it reaches in company, too.
+    alone = {key: value for key, value in whole(partner).logs[STEPS].items() if key.startswith(f"{partner.name}/")}
+    assert {key: result.logs[STEPS][key] for key in alone} == pytest.approx(alone, abs=1e-2)
+
+
+@pytest.mark.parametrize("one, two", itertools.permutations(ROWS, 2), ids=lambda row: row.name)
+def test_every_pair_trains_or_is_refused_with_a_cure(tmp_path, one, two):
+    result = train_or_refuse(tmp_path, one, two, steps=4, evaluate=None)
+    assert isinstance(result, ConfigError) or finite(result)
+
+
+@every_row
+def test_a_second_holder_of_a_role_is_refused(tmp_path, row):
+    twice = {"first": row.make(), "second": row.make()}
+    if row.make().exclusive:
+        with pytest.raises(ConfigError, match=r"first and second both want the role .*~methods\.second"):
+            stage(tmp_path, {"task": TaskLoss(), **twice})
+
+
+@every_row
+def test_a_teacher_is_asked_for_only_where_it_is_needed(tmp_path, row):
+    if any(need.startswith("teacher.") for need in row.make().required()):
+        with pytest.raises(ConfigError, match=f"{row.name} learns from a teacher"):
+            stage(tmp_path, listed(row), teacher=None)
+    else:
+        assert stage(tmp_path, listed(row), teacher=None).fit().outcome.steps == STEPS
+
+
+def traces(model: nn.Module) -> dict[int, tuple]:
+    """What a method could leave behind in the modules that were there before."""
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks",
+             "_state_dict_pre_hooks", "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks")
+    return {
+        id(module): (
+            *(len(getattr(module, hook)) for hook in hooks), module.training, getattr(module, "p", None), type(module),
+            *(len(p._backward_hooks or ()) for p in module.parameters(recurse=False)),
+            *(len(p._post_accumulate_grad_hooks or ()) for p in module.parameters(recurse=False)),
+            *(p.requires_grad for p in module.parameters(recurse=False)), vars(module).get("forward"),
+        )
+        for module in model.modules()
+    }
+
+
+@every_row
+@pytest.mark.parametrize("training", [True, False])
+def test_leaves_nothing_behind(tmp_path, row, training):
+    model = bert(layers=4).train(training)
+    # The library installs hooks of its own on the first forward that asks for hidden states or attention maps.
+    ids = torch.ones(1, 3, dtype=torch.long)
+    model.set_attn_implementation("eager")
+    model(input_ids=ids, output_hidden_states=True, output_attentions=True)
+    model.set_attn_implementation("sdpa")
+    before, everything = traces(model), list(model.modules())  # a list, or ids of removed modules are used again
+    made = stage(tmp_path, listed(row), model=model).fit()
+    after = traces(made.model)
+    assert len(everything) == len(before)
+    for module in made.model.modules():
+        if id(module) in before:
+            assert after[id(module)] == before[id(module)], type(module).__name__
+    assert made.model.config._attn_implementation == "sdpa"
+
+
+@every_switch
+def test_switched_off_it_is_not_there(tmp_path, row):
+    # A constant rate: averaging, which wants one, may set it and still change nothing.
+    options = {"schedule": "constant", "warmup": 0}
+    without = stage(tmp_path / "without", {"task": TaskLoss()}, **options).fit()
+    switched_off = {"task": TaskLoss(), row.name: row.off()}
+    with_it = stage(tmp_path / "with", switched_off, teacher=None, **options).fit()
+    assert equal(with_it.weights, without.weights)
+    assert equal(with_it.model.state_dict(), without.model.state_dict())
+    assert with_it.outcome.metrics == without.outcome.metrics
+    losses = [{step: values["loss"] for step, values in made.logs.items()} for made in (with_it, without)]
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.off not in (None, row.make)], ids=lambda row: row.name)
+def test_switched_on_it_is_there(tmp_path, whole, row):
+    plain = stage(tmp_path, {"task": TaskLoss()}).fit()
+    assert not equal(plain.model.state_dict(), whole(row).model.state_dict())
+
+
+@every_row
+def test_state_survives_the_disk(tmp_path, whole, row):
+    state = copy.deepcopy(whole(row).chain.state_dict())
+    torch.save(state, tmp_path / "state.pt")
+    fresh = stage(tmp_path, listed(row)).chain
+    fresh.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert same(fresh.state_dict(), state)
+    assert fresh.metrics() == whole(row).chain.metrics()
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if "fp32" not in row.make().required()], ids=lambda row: row.name)
+def test_runs_in_bf16(tmp_path, row):
+    made = stage(tmp_path, listed(row), precision="bf16").fit()
+    assert finite(made)
+    assert all(value.dtype == torch.float32 for value in made.weights.values() if value.is_floating_point())
+
+
+@every_row
+def test_the_exported_model_is_the_model(tmp_path, whole, row):
+    model = whole(row).model
+    model.save_pretrained(tmp_path / "model")
+    again = type(model).from_pretrained(tmp_path / "model")
+    one, two = (logits_of(m, rows(), kind="classification", pad_id=0)[0] for m in (model, again))
+    assert (one == two).all()
+    assert equal(model.state_dict(), again.state_dict())
+
+
+@every_row
+def test_what_was_judged_is_what_is_exported(whole, row):
+    from train.factory import score
+
+    made = whole(row)
+    assert score(made.model, rows(9, seed=5)) == made.outcome.metrics
+
+
+@every_row
+def test_the_teacher_stays_as_it_was(whole, row):
+    assert equal(whole(row).teacher.state_dict(), bert(7, layers=4).state_dict())
+
+
+@every_row
+def test_a_method_object_can_be_used_for_a_second_run(tmp_path, whole, row):
+    methods = listed(row)
+    stage(tmp_path / "first", methods, seed=4).fit()
+    assert equal(stage(tmp_path / "second", methods).fit().weights, whole(row).weights)
