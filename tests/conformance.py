@@ -18,7 +18,7 @@ from plmc.methods.prune.lock import PatternLock
 from plmc.methods.sharpness.sam import SAM
 
 STEPS = 8
-"""Updates of a stage in the suite; the model has 4 layers, and so has the teacher."""
+"""Updates of a stage in the suite; student and teacher have 4 layers, the student comes with some zeros."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ ROWS = (
     Row("gmp", lambda: GMP(every=1), off=lambda: GMP(initial=0, final=0)),
     Row("gmp_cycle", lambda: GMP(every=1, cycle="25%", reintroduction=True), off=lambda: GMP(initial=0, final=0)),
     Row("one_shot", lambda: GMP(begin="50%", end="50%"), off=lambda: GMP(begin="50%", end="50%", initial=0, final=0)),
-    Row("lock", PatternLock, off=PatternLock),
+    Row("lock", PatternLock),
     Row("swa", SWA, off=lambda: SWA(begin=STEPS - 1)),
     Row("sam", SAM, off=lambda: SAM(rho=0)),
     Row("asam", lambda: SAM(rho=0.5, adaptive=True), off=lambda: SAM(rho=0, adaptive=True)),

@@ -1,0 +1,75 @@
+"""Four families of tiny random encoders on disk, with tokenizers that know the embedded world's words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertTokenizerFast,
+    DistilBertConfig,
+    DistilBertForMaskedLM,
+    ElectraConfig,
+    ElectraForPreTraining,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaForMaskedLM,
+    RobertaTokenizerFast,
+)
+
+from plmc.data.embedded import Embedded
+
+FAMILIES = ("bert", "roberta", "distilbert", "electra")
+LAYERS, WIDTH, HEADS, INTERMEDIATE = 4, 32, 4, 48
+
+
+def word_pieces(size: int = 400, seed: int = 0) -> PreTrainedTokenizerFast:
+    """A BERT tokenizer trained on the embedded world's plain text."""
+    from tokenizers import BertWordPieceTokenizer
+
+    trained = BertWordPieceTokenizer(lowercase=True)
+    trained.train_from_iterator(Embedded(seed=seed).corpus(300), vocab_size=size, min_frequency=1, show_progress=False)
+    return BertTokenizerFast(vocab=trained.get_vocab(), do_lower_case=True, model_max_length=512)
+
+
+def byte_pairs(size: int = 500) -> PreTrainedTokenizerFast:
+    """A RoBERTa tokenizer trained on the same text."""
+    import json
+
+    from tokenizers import ByteLevelBPETokenizer
+
+    trained = ByteLevelBPETokenizer()
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    trained.train_from_iterator(Embedded().corpus(300), vocab_size=size, special_tokens=special, show_progress=False)
+    model = json.loads(trained.to_str())["model"]
+    merges = [tuple(pair) for pair in model["merges"]]
+    return RobertaTokenizerFast(vocab=model["vocab"], merges=merges, model_max_length=512)
+
+
+def save(folder: Path, family: str, *, layers: int = LAYERS, seed: int = 0, tokenizer=None) -> Path:
+    """Saves a random model of `family` with its tokenizer; returns the folder."""
+    tokenizer = tokenizer or (byte_pairs() if family == "roberta" else word_pieces())
+    shape = {
+        "vocab_size": len(tokenizer), "hidden_size": WIDTH, "num_hidden_layers": layers, "num_attention_heads": HEADS,
+        "intermediate_size": INTERMEDIATE, "max_position_embeddings": 512, "pad_token_id": tokenizer.pad_token_id,
+    }
+    torch.manual_seed(seed)
+    if family == "bert":
+        model = BertForMaskedLM(BertConfig(**shape))
+    elif family == "electra":
+        model = ElectraForPreTraining(ElectraConfig(**shape, embedding_size=16))
+    elif family == "roberta":
+        ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+        model = RobertaForMaskedLM(RobertaConfig(**shape | ends | {"max_position_embeddings": 514, "type_vocab_size": 1}))
+    else:
+        model = DistilBertForMaskedLM(
+            DistilBertConfig(
+                vocab_size=len(tokenizer), dim=WIDTH, n_layers=layers, n_heads=HEADS, hidden_dim=INTERMEDIATE,
+                max_position_embeddings=512, pad_token_id=tokenizer.pad_token_id,
+            )
+        )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
