@@ -11,7 +11,7 @@ from typing import Annotated, Optional
 import typer
 
 HYDRA = {"allow_extra_args": True, "ignore_unknown_options": True}
-EPILOG = "Words after a verb are Hydra overrides: key=value, group=option, lists as [a,b]."
+EPILOG = "Words after a verb are Hydra overrides: key=value, group=option, lists as \\[a,b]."
 
 app = typer.Typer(
     name="plmc", no_args_is_help=True, add_completion=True, rich_markup_mode="rich", pretty_exceptions_enable=False,
@@ -48,7 +48,7 @@ def _root(
 
 @app.command(context_settings=HYDRA, epilog=EPILOG)
 def train(words: Words = None) -> None:
-    """Train a recipe on a task; the same command again goes on where it was cut off.
+    r"""Train a recipe on a task; the same command again goes on where it was cut off.
 
     [bold]plmc train recipe=tinybert task=sst2[/]                 Hub models, Hub data
 
@@ -56,7 +56,7 @@ def train(words: Words = None) -> None:
 
     [bold]plmc train recipe=kd task=rte data=local data.root=DIR[/]   GLUE files of yours
 
-    [bold]plmc train recipe=tinybert method=[gmp,swa] methods.gmp.final=0.8[/]   recipes and methods compose
+    [bold]plmc train recipe=tinybert method=\[gmp,swa] methods.gmp.final=0.8[/]   recipes and methods compose
 
     [bold]plmc train -m recipe=finetune,kd seed=1,2,3[/]          a sweep; started again it skips what is finished
 
@@ -69,7 +69,12 @@ def train(words: Words = None) -> None:
 
 @app.command(context_settings=HYDRA, epilog=EPILOG)
 def validate(words: Words = None) -> None:
-    """Check a command without training: keys, values, conflicts, layer maps, models. Downloads no weights, no data."""
+    r"""Check a command without training: keys, values, conflicts, layer maps, models. Downloads no weights, no data.
+
+    [bold]plmc validate recipe=tinybert method=\[gmp,swa] task=rte[/]    prints ok and the run's signature
+
+    [bold]plmc validate recipe=kd,tinybert seed=1,2[/]                  every job of a sweep
+    """
     from plmc.verbs.show import validate as run
 
     run(words or [])
@@ -77,7 +82,12 @@ def validate(words: Words = None) -> None:
 
 @app.command(context_settings=HYDRA, epilog=EPILOG)
 def show(words: Words = None) -> None:
-    """Show what a command would do: stages, the loss as a formula, settings and where each non-default came from."""
+    r"""Show what a command would do: stages, the loss as a formula, settings and where each non-default came from.
+
+    [bold]plmc show recipe=tinybert method=\[gmp,swa] task=rte[/]
+
+    [bold]plmc train --cfg job recipe=tinybert[/]                       the whole config as YAML
+    """
     from plmc.verbs.show import show as run
 
     run(words or [])
@@ -85,13 +95,19 @@ def show(words: Words = None) -> None:
 
 @app.command("ls")
 def ls(
-    what: Annotated[str, typer.Argument(help="recipes, methods, tasks, models, presets, data, or all")] = "all",
+    what: Annotated[str, typer.Argument(help="recipes, methods, tasks, models, presets, data, runs, or all but runs")] = "all",
     config_dir: Annotated[Optional[Path], typer.Option("--config-dir", help="Your own config folder, listed along.")] = None,
+    outputs: Annotated[Path, typer.Option(help="Where runs lie.")] = Path("outputs"),
 ) -> None:
-    """List what there is: recipes, methods, tasks, models, presets."""
+    """List what there is: recipes, methods, tasks, models, presets; or your runs.
+
+    [bold]plmc ls methods[/]                                      names, papers, what each needs
+
+    [bold]plmc ls runs[/]                                         what was trained here, and how well
+    """
     from plmc.verbs.ls import ls as run
 
-    run(what, config_dir)
+    run(what, config_dir, outputs)
 
 
 @app.command(context_settings=HYDRA)
@@ -145,7 +161,14 @@ def compare(
     csv: Annotated[Optional[Path], typer.Option("--csv", help="Write the tables as CSV.")] = None,
     outputs: Annotated[Path, typer.Option(help="Where runs lie.")] = Path("outputs"),
 ) -> None:
-    """One table per task: mean ± std over seeds, share of the teacher kept, size, latency, significance."""
+    """One table per task: mean ± std over seeds, share of the teacher kept, size, latency, significance.
+
+    [bold]plmc compare[/]                                         all finished runs in outputs
+
+    [bold]plmc compare task=rte recipe=kd,tinybert --plot rte.png --markdown rte.md[/]
+
+    [bold]plmc compare kd-rte tinybert-rte --baseline kd[/]
+    """
     from plmc.verbs.compare import compare as run
 
     run(runs or [], baseline, plot, markdown, csv, outputs)
@@ -185,10 +208,9 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:  # the last stop of every error: one message, and an exit code that says it failed
-        from plmc.console import Console
         from plmc.jobs import report
 
-        sys.exit(report(error, Console()))
+        sys.exit(report(error))
 
 
 if __name__ == "__main__":

@@ -59,9 +59,7 @@ def compose(words: Sequence[str]) -> Any:
     from omegaconf.errors import OmegaConfBaseException
 
     overrides, extra = split_words(words)
-    flags = [word for word in overrides if word.startswith("-")]
-    if flags:
-        raise ConfigError(f"{flags[0]} is not understood here; overrides look like key=value.")
+    _no_flags(overrides)
     if extra is not None:
         overrides = [*overrides, f"hydra.searchpath=[file://{extra.resolve()}]"]
     GlobalHydra.instance().clear()
@@ -70,6 +68,16 @@ def compose(words: Sequence[str]) -> Any:
             return hydra_compose(ROOT, overrides=overrides, return_hydra_config=False)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explain(error, overrides, extra)) from error
+    except ValueError as error:
+        # Hydra's own answer to a group without an option, such as task=null.
+        empty = next((word for word in overrides if re.fullmatch(r"\w+=(null|true|false)?", word)), "")
+        raise ConfigError(f"{empty}: name an option, such as task=sst2 (plmc ls). Hydra says: {error}") from error
+
+
+def _no_flags(overrides: Sequence[str]) -> None:
+    flags = [word for word in overrides if word.startswith("-")]
+    if flags:
+        raise ConfigError(f"{flags[0]} is not understood here; settings are written key=value.")
 
 
 def plain(config: Any) -> dict[str, Any]:
@@ -96,8 +104,9 @@ def single_runs(words: Sequence[str]) -> list[list[str]]:
 
     overrides, extra = split_words(words)
     tail = ["--config-dir", str(extra)] if extra else []
+    _no_flags(overrides)
     try:
-        parsed = OverridesParser.create().parse_overrides([w for w in overrides if not w.startswith("-")])
+        parsed = OverridesParser.create().parse_overrides(overrides)
     except HydraException as error:
         raise ConfigError(explain(error, overrides, extra)) from error
     choices = []
@@ -120,8 +129,15 @@ def single_runs(words: Sequence[str]) -> list[list[str]]:
 
 def explain(error: Exception, overrides: Sequence[str], extra: Path | None = None) -> str:
     """One clear message for what Hydra refused, with the nearest right name."""
+    from hydra.errors import OverrideParseException
+
     text = str(error)
     cause = error.__cause__
+    if isinstance(error, OverrideParseException):
+        return (
+            f"'{error.override}' cannot be read. Settings are written key=value, lists key=[a,b]; a value with blanks or brackets "
+            f"needs quotes inside quotes: 'key=\"a b\"'."
+        )
     if missing := re.search(r"Could not (?:find|load) '(?P<group>[\w/]+)/(?P<name>[^']+)'", text):
         group, name = missing["group"], missing["name"]
         return f"{group}={name}: there is no such {group}.{did_you_mean(name, options(group, extra))}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,11 +11,17 @@ from typing import Any
 
 from plmc.core.method import Method
 from plmc.core.stage import Recipe, Stage
-from plmc.errors import ConfigError
+from plmc.errors import ConfigError, PlmcError
 from plmc.models import ModelSpec
 from plmc.names import did_you_mean
+from plmc.paths import place
 from plmc.tasks.base import Source, Task
 
+# All there is at the top; Hydra itself would take any other key behind a +.
+_KEYS = (
+    "task", "data", "teacher", "student", "recipe", "method", "methods", "tracking", "preset", "seed", "precision", "compile",
+    "device", "threads", "train", "budget", "checkpoint", "log_every", "output_dir", "force", "latency_rows", "files", "hydra",
+)
 # What does not change the result, hence not the identity, of a run.
 EXCLUDED = (
     "tracking", "output_dir", "threads", "device", "checkpoint", "log_every", "force", "latency_rows", "preset", "hydra",
@@ -125,18 +130,29 @@ def build(node: Any, where: str) -> Any:
         cls = get_class(node["_target_"])
     except Exception as error:  # a wrong import path raises whatever the import raises
         raise ConfigError(f"{where}._target_={node['_target_']} cannot be imported: {error}") from error
-    names = {f.name for f in fields(cls) if f.init}
-    for key in node:
-        if key not in names and not key.startswith("_"):
-            raise ConfigError(f"{where}.{key}: {cls.__name__} has no such field.{did_you_mean(key, names)}")
+    _numbers(cls, node, where)
     try:
         return instantiate(dict(node), _convert_="all")
     except InstantiationException as error:
         cause = error.__cause__
-        if isinstance(cause, ConfigError):
-            raise ConfigError(f"{where}: {cause}") from error
+        if isinstance(cause, PlmcError):
+            # Whatever the object refuses keeps its kind: a task that reads its files may raise a DataError.
+            raise type(cause)(f"{where}: {cause}") from error
         text = str(cause or error).splitlines()[0]
         raise ConfigError(f"{where}: {text}") from error
+
+
+_NUMBERS = {"int": "a whole number", "float": "a number"}
+
+
+def _numbers(cls: type, values: Mapping[str, Any], where: str) -> None:
+    """Refuses fields the class does not have, and words where the class wants nothing but a number."""
+    types = {f.name: str(f.type).removesuffix(" | None") for f in fields(cls) if f.init}
+    for key, value in values.items():
+        if key not in types and not key.startswith("_"):
+            raise ConfigError(f"{where}.{key}: {cls.__name__} has no such field.{did_you_mean(key, types)}")
+        if types.get(key) in _NUMBERS and not isinstance(value, (int, float, type(None))):
+            raise ConfigError(f"{where}.{key}={value} must be {_NUMBERS[types[key]]}.")
 
 
 def _stages(config: Mapping[str, Any]) -> tuple[Stage, ...]:
@@ -153,23 +169,18 @@ def _stages(config: Mapping[str, Any]) -> tuple[Stage, ...]:
             # The recipe has the method already: the command line's fields win.
             node = {**methods[target][key], **node}
         methods[target][key] = node
-    allowed = {f.name for f in fields(Stage)} - {"name"}
     stages = []
     for name in names:
         values = {key: value for key, value in described[name].items() if key != "methods"}
-        for key in values:
-            if key not in allowed:
-                raise ConfigError(f"recipe.stages.{name}.{key}: a stage has no such field.{did_you_mean(key, allowed)}")
+        _numbers(Stage, config["train"], "train")
+        _numbers(Stage, values, f"recipe.stages.{name}")
         values = {**config["train"], **{k: v for k, v in values.items() if v is not None}}
         built = {}
         for key, node in methods[name].items():
             if node is not None:
                 built[key] = build(node, f"recipe.stages.{name}.methods.{key}")
                 built[key].name = key
-        try:
-            stages.append(Stage(name=name, methods=built, **values))
-        except TypeError as error:
-            raise ConfigError(f"recipe.stages.{name}: {error}") from error
+        stages.append(Stage(**values | {"name": name, "methods": built}))
     return tuple(stages)
 
 
@@ -183,9 +194,7 @@ def signature_of(config: Mapping[str, Any]) -> str:
 def resolve(config: Mapping[str, Any], *, role: str = "student", command: str = "") -> Run:
     """A `Run` from the composed config as plain containers. Raises ConfigError for whatever cannot work."""
     config = json.loads(json.dumps(config))  # plain, ours, and proof that it can be stored
-    config["output_dir"] = os.path.abspath(os.path.expanduser(config["output_dir"]))
-    if config["data"].get("root"):
-        config["data"]["root"] = os.path.abspath(os.path.expanduser(config["data"]["root"]))
+    place(config)
     task = build(config["task"], "task")
     source = task.own_source or build(config["data"], "data")
     teacher = build(config["teacher"], "teacher")
@@ -196,6 +205,7 @@ def resolve(config: Mapping[str, Any], *, role: str = "student", command: str = 
     stages = _stages(config)
     described = {k: v for k, v in config["recipe"].items() if k in ("name", "title", "paper", "requires", "notes")}
     recipe = Recipe(stages=stages, **described)
+    _numbers(Budget, config["budget"], "budget")
     budget = Budget(**config["budget"])
     run = Run(
         config=config, signature="", task=task, source=source, teacher=teacher, student=student, recipe=recipe,
@@ -218,7 +228,10 @@ def _check_values(config: Mapping[str, Any]) -> None:
         raise ConfigError(f"device={config['device']}; use auto, cpu or cuda.")
     if not isinstance(config["seed"], int) or config["seed"] < 0:
         raise ConfigError(f"seed={config['seed']} must be a whole number, 0 or more.")
-    if config["log_every"] < 1:
+    unknown = set(config) - set(_KEYS)
+    if unknown:
+        raise ConfigError(f"{min(unknown)}: there is no such key.{did_you_mean(min(unknown), _KEYS)}")
+    if not isinstance(config["log_every"], int) or config["log_every"] < 1:
         raise ConfigError(f"log_every={config['log_every']} must be at least 1.")
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any
 
-from plmc.compose import compose, conf_dir, plain, single_runs, split_words
-from plmc.errors import ConfigError, PlmcError
+from plmc.compose import compose, conf_dir, plain, single_runs
+from plmc.errors import ConfigError, PlmcError, TrainingError
+from plmc.names import did_you_mean
 
 DEBUG = "PLMC_DEBUG"
 
@@ -28,20 +31,48 @@ def launch(words: Sequence[str], command: str) -> int:
 
     from plmc import sweep
 
-    special = [word for word in words if word.startswith("-") and word not in ("-m", "--multirun")]
-    special = [word for word in special if not word.startswith(("--config-dir", "-cd"))]
-    if not special:
-        split_words(words)
-        precheck([word for word in words if word not in ("-m", "--multirun")])
-        sweeping = [word for word in single_runs([w for w in words if w not in ("-m", "--multirun")])]
-        if len(sweeping) > 1 and not {"-m", "--multirun"} & set(words):
+    overrides, flags = split_flags(words)
+    sweeping = bool(_MULTIRUN & set(flags))
+    if set(flags) <= _MULTIRUN:
+        if len(single_runs(overrides)) > 1 and not sweeping:
             raise ConfigError(f"several values make a sweep, which needs -m:\n  {command.replace(' train', ' train -m', 1)}")
+        precheck(overrides)
+    elif not sweeping:
+        # Hydra will only print, but its own words about a wrong name help nobody.
+        compose(overrides)
     os.environ["PLMC_COMMAND"] = command
     sweep.forget()
     sys.argv = ["plmc train", *words]
     entry = hydra.main(version_base="1.3", config_path=str(conf_dir().resolve()), config_name="train")(job)
     entry()
     return sweep.exit_code()
+
+
+_MULTIRUN = {"-m", "--multirun"}
+_WITH_VALUE = {"--cfg", "-c", "--package", "-p", "--info", "-i"}
+_FLAGS = _MULTIRUN | _WITH_VALUE | {"--resolve", "--hydra-help", "--run", "-r"}
+
+
+def split_flags(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Overrides (with `--config-dir`), and the flags that are Hydra's. Raises ConfigError for any other flag."""
+    overrides, flags, words = [], [], list(words)
+    while words:
+        word = words.pop(0)
+        name = word.split("=", 1)[0]
+        if name in ("--config-dir", "-cd"):
+            overrides += [word] if "=" in word else [word, *words[:1]]
+            words = words if "=" in word else words[1:]
+        elif name in _FLAGS:
+            flags.append(name)
+            if name in _WITH_VALUE and "=" not in word and words and "=" not in words[0]:
+                words.pop(0)
+        elif word.startswith("-"):
+            known = [*_FLAGS, "--config-dir", "--debug"]
+            close = did_you_mean(name, known) if get_close_matches(name, known) else ""
+            raise ConfigError(f"train has no option {name}.{close} Settings are written key=value, such as budget.epochs=1 seed=2.")
+        else:
+            overrides.append(word)
+    return overrides, flags
 
 
 def job(config: Any) -> float:
@@ -63,18 +94,30 @@ def job(config: Any) -> float:
             console.say(f"[green]finished before[/], nothing to train (force=true trains it again)  {run.signature}")
         result = known or execute(run, console, parent=context.parent if context else None, threads=threads(context))
         show(run, result, console)
+        score = result["metrics"][result["primary_metric"]]
         if context:
-            context.note(run.signature, "finished", result["metrics"][result["primary_metric"]])
-        return result["metrics"][result["primary_metric"]]
+            context.note(run.signature, "finished", score)
+        else:
+            send_waiting(run)
+        return score
     except KeyboardInterrupt:
         console.say("\n[yellow]interrupted[/]; the same command goes on from here")
         raise SystemExit(130) from None
     except Exception as error:
+        code = report(error)
         if not context:
-            raise SystemExit(report(error, console)) from None
-        report(error, console)
-        context.note(run.signature if run else "unresolved", "failed", str(error).splitlines()[0] if str(error) else type(error).__name__)
+            raise SystemExit(code) from None
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        context.note(run.signature if run else f"job {sweep.number()}", "failed", reason)
         return float("nan")
+
+
+def send_waiting(run: Any) -> None:
+    """Sends what earlier runs of the same folder could not; nothing without tracking."""
+    if run.config["tracking"]["enabled"]:
+        from plmc.track import send_pending
+
+        send_pending(run.output_dir, patience=1.0)
 
 
 def threads(context: Any) -> int | None:
@@ -85,22 +128,27 @@ def threads(context: Any) -> int | None:
     return max(1, cores // context.jobs)
 
 
-def report(error: Exception, console: Any) -> int:
-    """Prints an error for a person; returns the exit code. A traceback only under `--debug` or for our own faults."""
+def report(error: Exception) -> int:
+    """Prints an error for a person, on standard error; returns the exit code. A traceback only under `--debug`."""
+    from rich.console import Console
     from rich.markup import escape
 
+    console, code = Console(stderr=True, highlight=False, soft_wrap=True), getattr(error, "exit_code", 1)
     if isinstance(error, PlmcError):
-        console.rich.print(f"[red]error[/] {escape(str(error))}")
-    elif isinstance(error, OSError) and error.errno == 28:
-        console.rich.print("[red]error[/] the disk is full. What was finished is safe: make room and give the same command again.")
+        console.print(f"[red]error[/] {escape(str(error))}")
+    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        console.print("[red]error[/] the disk is full. What was finished is safe: make room and give the same command again.")
+        code = TrainingError.exit_code
+    elif isinstance(error, OSError) and error.filename:
+        console.print(f"[red]error[/] {escape(str(error.filename))}: {error.strerror or type(error).__name__}.")
     else:
-        console.rich.print(
+        console.print(
             f"[red]error[/] {type(error).__name__}: {escape(str(error)[:1000])}\nThis looks like a fault of plmc, not yours. "
             f"Repeat with --debug for the traceback and report it."
         )
     if os.environ.get(DEBUG):
         traceback.print_exception(error, file=sys.stderr)
-    return getattr(error, "exit_code", 1)
+    return code
 
 
 def show(run: Any, result: dict[str, Any], console: Any) -> None:

@@ -118,15 +118,24 @@ def locate(name: str) -> str:
     return name
 
 
+@contextmanager
+def _readable(name: str):
+    """Turns what the libraries raise for missing or damaged files into one message."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ConfigError(f"model {name} cannot be read: {str(error).splitlines()[0]}") from error
+
+
 def load_config(name: str) -> PretrainedConfig:
     """The config of a model; a few kB where it lies on the Hub."""
     from transformers import AutoConfig
 
     where = locate(name)
-    try:
+    with _readable(name):
         return AutoConfig.from_pretrained(where, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"model {name} cannot be read: {str(error).splitlines()[0]}") from error
 
 
 def dims_of(spec: ModelSpec) -> Dims:
@@ -147,9 +156,16 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """The fast tokenizer of a model."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(locate(name), trust_remote_code=False)
+    with _readable(name):
+        tokenizer = AutoTokenizer.from_pretrained(locate(name), trust_remote_code=False)
     if not tokenizer.is_fast:
         raise ConfigError(f"model {name} has no fast tokenizer, which plmc needs for offsets and speed. Convert it with transformers first.")
+    # Where the files are missing, transformers makes up a tokenizer that reads every word as unknown.
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        raise ConfigError(f"model {name} has no tokenizer files. Copy those of the model it was made from into its folder.")
+    size = load_config(name).vocab_size
+    if max(tokenizer.get_vocab().values()) >= size:
+        raise ConfigError(f"model {name}: its tokenizer has more tokens than the model's vocabulary of {size}. They do not belong together.")
     return tokenizer
 
 
@@ -201,10 +217,11 @@ def build(spec: ModelSpec, task: Task, *, seed: int) -> PreTrainedModel:
             encoder.reshape(config, spec.shape)
             model = _auto_class(task).from_config(config)
         else:
-            model = _auto_class(task).from_pretrained(
-                where, config=config, dtype=torch.float32, use_safetensors=True, ignore_mismatched_sizes=True,
-                trust_remote_code=False,
-            )
+            with _readable(spec.name):
+                model = _auto_class(task).from_pretrained(
+                    where, config=config, dtype=torch.float32, use_safetensors=True, ignore_mismatched_sizes=True,
+                    trust_remote_code=False,
+                )
     kept = spec.kept(encoder.dims(config).layers) if not spec.shape else None
     if kept is not None:
         encoder.set_layers(model, kept)
@@ -213,22 +230,28 @@ def build(spec: ModelSpec, task: Task, *, seed: int) -> PreTrainedModel:
 
 def load_finetuned(folder: str, task: Task) -> PreTrainedModel:
     """A model whose task head is trained: the head must be in the file. In evaluation mode."""
+    model = load_whole(_auto_class(task), folder)
+    if task.kind != "span" and model.config.num_labels != task.outputs:
+        raise ConfigError(
+            f"{folder} answers with {model.config.num_labels} classes, task {task.name} has {task.outputs} "
+            f"({', '.join(task.labels) or 'a score'})."
+        )
+    return model
+
+
+def load_whole(kind: Any, folder: str) -> PreTrainedModel:
+    """A model of the auto class `kind`, in evaluation mode. Raises ConfigError if its file lacks weights, as of a head."""
     import torch
 
-    with _quiet():
-        model, report = _auto_class(task).from_pretrained(
+    with _quiet(), _readable(folder):
+        model, report = kind.from_pretrained(
             locate(folder), dtype=torch.float32, use_safetensors=True, output_loading_info=True, trust_remote_code=False
         )
     missing = sorted(key for key in report["missing_keys"] if "position_ids" not in key)
     if missing:
         raise ConfigError(
             f"{folder} is not fine-tuned for this task: its file lacks {', '.join(missing[:3])}. "
-            f"Drop teacher.checkpoint and plmc fine-tunes the teacher itself."
-        )
-    if task.kind != "span" and model.config.num_labels != task.outputs:
-        raise ConfigError(
-            f"{folder} answers with {model.config.num_labels} classes, task {task.name} has {task.outputs} "
-            f"({', '.join(task.labels) or 'a score'})."
+            f"Name one that is; without teacher.checkpoint plmc fine-tunes the teacher itself."
         )
     return model.eval()
 

@@ -29,8 +29,12 @@ class Context:
         return self.folder if self.tracked else None
 
     def announce(self, run: Any, console: Any) -> None:
-        """Says which job starts."""
+        """Says which job starts; a run that was tracked before, on its own, moves under the sweep's parent."""
         console.say(f"\n[bold cyan]job[/] {run.signature}")
+        if self.parent:
+            from plmc.track import adopt
+
+            adopt(run.folder, self.parent)
 
     def note(self, signature: str, status: str, value: Any) -> None:
         """Leaves one small file per job, so that jobs in other processes need no lock."""
@@ -51,6 +55,13 @@ def forget() -> None:
     """Forgets a sweep of an earlier call in the same process."""
     for name in (_FOLDER, _TRACKED, _JOBS, _CODE):
         os.environ.pop(name, None)
+
+
+def number() -> int:
+    """Which job of the sweep this is, from 0."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return HydraConfig.get().job.num
 
 
 def exit_code() -> int:
@@ -92,13 +103,14 @@ class SweepCallback(Callback):
         os.environ[_CODE] = "1" if failed or not notes else "0"
         _table(notes, context)
         if context.parent:
-            from plmc.track import close_parent
+            from plmc.track import close_parent, send_pending
 
             summary = {"jobs": len(notes), "jobs_failed": len(failed)}
             scores = [note["value"] for note in notes if note["status"] == "finished"]
             if scores:
                 summary["best"] = max(scores)
             close_parent(context.folder, summary, "FAILED" if failed else "FINISHED")
+            send_pending(context.folder.parents[1], patience=1.0)
 
 
 def _parallel(launcher: Any) -> int:

@@ -28,13 +28,19 @@ class Hub(Source):
     name: str = "hub"
 
     def load(self, task: Task) -> dict[str, datasets.Dataset]:
-        if task.name in GLUE:
-            loaded = fetch("nyu-mll/glue", task.name)
-            return {_SPLITS.get(split, split): _glue_rows(rows, task) for split, rows in loaded.items()}
+        path = dataset_of(task)
         if task.kind == "span":
-            loaded = fetch("rajpurkar/squad" if task.version == "1.1" else "rajpurkar/squad_v2")
-            return {split: _squad_rows(rows) for split, rows in loaded.items()}
-        raise ConfigError(f"data=hub knows GLUE and SQuAD, not {task.name!r}. For files of your own: task=custom.")
+            return {split: _squad_rows(rows) for split, rows in fetch(path).items()}
+        return {_SPLITS.get(split, split): _glue_rows(rows, task) for split, rows in fetch(path, task.name).items()}
+
+
+def dataset_of(task: Task) -> str:
+    """The Hub's name of the data set that `task` is on. Raises ConfigError for a task that is not there."""
+    if task.name in GLUE:
+        return "nyu-mll/glue"
+    if task.kind == "span":
+        return "rajpurkar/squad" if task.version == "1.1" else "rajpurkar/squad_v2"
+    raise ConfigError(f"data=hub knows GLUE and SQuAD, not {task.name!r}. For files of your own: task=custom.")
 
 
 def fetch(path: str, config: str | None = None) -> Mapping[str, datasets.Dataset]:

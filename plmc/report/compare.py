@@ -10,7 +10,7 @@ from typing import Any
 from plmc.errors import PlmcError
 from plmc.report.labels import arm_labels, model_label
 from plmc.report.results import Arm, Run, arms
-from plmc.report.significance import Difference, holm, paired_bootstrap
+from plmc.report.significance import MCNEMAR, Difference, holm, mcnemar, paired_bootstrap
 
 Spread = tuple[float, float]
 """Mean and standard deviation over seeds (nan for one seed)."""
@@ -194,8 +194,12 @@ def _teachers(group: Sequence[Arm]) -> list[Row]:
 
 def _difference(primary: str, arm: Arm, base: Arm, resamples: int, seed: int) -> Difference:
     split = base.first.split()
-    predictions = ([run.predictions(split) for run in side.runs] for side in (arm, base))
-    return paired_bootstrap(primary, *predictions, resamples=resamples, seed=seed)
+    ours, theirs = ([run.predictions(split) for run in side.runs] for side in (arm, base))
+    difference = paired_bootstrap(primary, ours, theirs, resamples=resamples, seed=seed)
+    if primary == "accuracy" and len(ours) == len(theirs) == 1:
+        # Two classifiers on the same rows: the exact test needs no resampling. It knows no seeds.
+        return replace(difference, p=mcnemar(ours[0], theirs[0]), test=MCNEMAR)
+    return difference
 
 
 def _star(rows: list[Row]) -> None:
@@ -209,9 +213,10 @@ def _footnotes(rows: Sequence[Row], resamples: int) -> list[str]:
     count = sum(row.difference is not None for row in rows)
     if count:
         base = next(row.label for row in rows if row.is_baseline)
+        tests = " or ".join(sorted({row.difference.test for row in rows if row.difference}))
         notes.append(
-            f"diff: to '{base}', 95 % interval and p by paired bootstrap over examples "
-            f"({resamples} resamples); * p < {LEVEL} after Holm's correction (comparisons: {count})."
+            f"diff: to '{base}', 95 % interval by paired bootstrap over examples ({resamples} resamples), p by {tests}; "
+            f"* p < {LEVEL} after Holm's correction (comparisons: {count})."
         )
     if any(row.seeds > 1 for row in rows):
         notes.append("±: standard deviation over seeds.")

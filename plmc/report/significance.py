@@ -17,15 +17,19 @@ CHUNK = 4_000_000
 """Resampled rows held in memory at once."""
 
 
+BOOTSTRAP, MCNEMAR = "the same bootstrap", "McNemar's exact test"
+
+
 @dataclass(frozen=True)
 class Difference:
-    """Arm minus baseline in units of the metric, with its confidence interval and two-sided p-value."""
+    """Arm minus baseline in units of the metric, with its confidence interval and the two-sided p-value of `test`."""
 
     value: float
     low: float
     high: float
     p: float
     confidence: float = 0.95
+    test: str = BOOTSTRAP
 
 
 def paired_bootstrap(

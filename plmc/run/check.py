@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from plmc import models
 from plmc.config import Run
 from plmc.core.chain import Chain
 from plmc.core.setting import Setting
 from plmc.errors import ConfigError
+from plmc.train.optimizer import rate_factor
 
 # Rows of a data set nobody has looked at yet; moments given in % or epochs do not depend on it.
 NOMINAL_ROWS = 32_000
@@ -32,6 +35,7 @@ def check(run: Run) -> None:
         if missing:
             raise ConfigError(f"stage {stage.name}: carry={list(stage.carry)}, but the stage has no method {missing[0]}.")
         clock = None if _counts_updates(stage) else stage.clock(NOMINAL_ROWS)
+        rate_factor(stage, clock or stage.clock(NOMINAL_ROWS))
         chain.check(
             Setting(
                 stage=stage.name, kind=run.task.kind, seed=run.seed, student=student, teacher=teacher, clock=clock,
@@ -41,6 +45,21 @@ def check(run: Run) -> None:
         student = chain.dims_after(student)
     if run.task.metric not in run.task.metrics:
         raise ConfigError(f"task.metric={run.task.metric}: {run.task.name} has {', '.join(run.task.metrics)}.")
+
+
+def vocabularies(run: Run, tokenizer: Any) -> None:
+    """Raises ConfigError if a stage compares teacher and student token by token and they split text differently."""
+    source = run.teacher.checkpoint or run.teacher.name
+    if source in (None, run.student.name):
+        return
+    inner = {need for need in run.needs if need.startswith("teacher.")} - {"teacher.logits"}
+    by_token = inner or (run.task.kind == "span" and run.learns_from_teacher)
+    if by_token and not models.same_vocabulary(models.load_tokenizer(source), tokenizer):
+        what = "hidden states or attention maps" if inner else "answer positions"
+        raise ConfigError(
+            f"recipe {run.recipe.name} compares {what} of teacher and student, but {source} and {run.student.name} split text into "
+            f"different tokens. Use a teacher of the student's vocabulary, or on a classification task a recipe on logits such as kd."
+        )
 
 
 def _counts_updates(stage) -> bool:

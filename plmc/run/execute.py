@@ -18,7 +18,7 @@ from plmc.run import check, environment, rows, teachers
 from plmc.run.finalize import finalize
 from plmc.run.hand_over import LocalHistory
 from plmc.run.stages import Stages
-from plmc.train.checkpoint import write_json
+from plmc.train.checkpoint import remove_drafts, replacing, write_json, write_text
 
 
 def finished(run: Run) -> dict[str, Any] | None:
@@ -57,6 +57,8 @@ def _execute(run: Run, console: Console, parent: Path | None, threads: int | Non
         for name in ("stages", "result.json", "tracking"):
             path = run.folder / name
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    for folder in (run.folder, *run.folder.glob("*/"), *run.folder.glob("stages/*/")):
+        remove_drafts(folder)
     started = time.time()
     environment.own_bars_only()
     environment.set_threads(run.config["threads"] or threads)
@@ -66,12 +68,14 @@ def _execute(run: Run, console: Console, parent: Path | None, threads: int | Non
     tracker.start(flat(run.config))
     try:
         tokenizer = models.load_tokenizer(run.student.name)
+        check.vocabularies(run, tokenizer)
         data = rows.load(run, tokenizer)
         _guard_rows(run, data, console)
         _log_inputs(run, data, tracker)
         teacher = None
         if run.learns_from_teacher:
-            teacher = teachers.ensure(run, data, console, lambda own: execute(own, console, parent=None, threads=threads))
+            # Its warnings belong into its own result, or they would be in ours only if we are the first to need it.
+            teacher = teachers.ensure(run, data, console, lambda own: execute(own, Console(), parent=None, threads=threads))
         else:
             teacher = teachers.find(run)
         model = models.build(run.student, run.task, seed=run.seed)
@@ -85,6 +89,9 @@ def _execute(run: Run, console: Console, parent: Path | None, threads: int | Non
         tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
     tracker.finish("FINISHED")
+    result["mlflow"] = {"tracking_uri": tracker.uri, "experiment_id": tracker.experiment_id, "run_id": tracker.run_id}
+    # The sign that all is there comes last: a run killed before it is taken up again and ends its MLflow run, too.
+    write_json(run.folder / "result.json", result)
     return result
 
 
@@ -121,7 +128,7 @@ def _describe(run: Run) -> None:
     """What is needed to understand and to repeat the run, written before it starts."""
     import yaml
 
-    (run.folder / "config.yaml").write_text(yaml.safe_dump(dict(run.config), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    write_text(run.folder / "config.yaml", yaml.safe_dump(dict(run.config), sort_keys=False, allow_unicode=True))
     about = {"command": run.command, "git": environment.git_state(), "versions": environment.versions()}
     write_json(run.folder / "about.json", about)
 
@@ -137,7 +144,8 @@ def _guard_rows(run: Run, data, console: Console) -> None:
         both = len(np.intersect1d(seen, held_out))
         if both:
             console.warn(f"{both} of {len(held_out)} {first_name} rows stand in the training rows, too: scores on them flatter.")
-        np.save(run.folder / "seen.npy", seen)
+        with replacing(run.folder / "seen.npy") as temporary, temporary.open("wb") as file:
+            np.save(file, seen)
     for who, spec in (("student", run.student.name), ("teacher", run.teacher.checkpoint)):
         origin = _origin(spec)
         if origin is not None:
@@ -163,7 +171,18 @@ def _log_inputs(run: Run, data, tracker) -> None:
     for context, split in (("train", data.train), *data.evaluation.items()):
         if split is not None:
             tracker.input(
-                name=f"{run.task.name}/{context}", source=str(run.config["data"].get("root") or run.source.name),
-                rows=len(split.raw), digest=split.fingerprint, context="train" if context == "train" else "evaluation",
-                origin=run.source.name,
+                name=f"{run.task.name}/{context}", source=_place(run, context), rows=len(split.raw),
+                digest=split.fingerprint, context="train" if context == "train" else "evaluation",
+                origin="local" if run.source.name == "custom" else run.source.name,
             )
+
+
+def _place(run: Run, split: str) -> str:
+    """Where a split's rows come from: a Hub name, a folder, a file, or the name of what makes them up."""
+    if run.source.name == "hub":
+        from plmc.data.hub import dataset_of
+
+        return dataset_of(run.task)
+    if run.source.name == "custom":
+        return run.config["task"][split]
+    return run.config["data"].get("root") or run.source.name

@@ -27,12 +27,32 @@ def finalize(
     run: Run, stages: Stages, data: TaskData, tokenizer, teacher: FinetunedTeacher | None, tracker, console: Console,
     started: float,
 ) -> dict[str, Any]:
-    """Everything after the last update; returns the content of `result.json`, which is written last but one."""
+    """Everything after the last update; returns what `result.json` is to hold.
+
+    Measurements are made once and kept: taken up after a crash, the model card and MLflow get the same figures again, and
+    so the same model instead of a second one.
+    """
+    measured = run.folder / "stages" / "measured.json"
+    if not (measured.is_file() and (run.folder / "model").is_dir()):
+        write_json(measured, _measure(run, stages, data, tokenizer, teacher, tracker, console, started))
+    result = json.loads(measured.read_text(encoding="utf-8"))
+    tracker.log({f"final/{name}": value for name, value in result["metrics"].items()}, stages.step)
+    hand_over.describe(run, result, data)
+    hand_over.send(run, result, tracker, data)
+    return result
+
+
+def _measure(
+    run: Run, stages: Stages, data: TaskData, tokenizer, teacher: FinetunedTeacher | None, tracker, console: Console,
+    started: float,
+) -> dict[str, Any]:
+    """Saves the model and its predictions, and measures what was saved."""
     model = stages.model.to("cpu").eval()
     folder = run.folder
     with replacing(folder / "model") as temporary:
         model.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
+        # A fresh one: the tokenizer remembers how it was called last, and with a warm cache it was not called at all.
+        models.load_tokenizer(run.student.name).save_pretrained(temporary)
     reloaded = _prove(run, model, folder / "model")
 
     metrics: dict[str, float] = {}
@@ -42,9 +62,7 @@ def finalize(
         metrics |= {f"{metric}{suffix}": value for metric, value in scores.items()}
         _write_lines(folder / "predictions" / f"{name}.jsonl", records)
     _prove_score(run, stages, metrics)
-    tracker.log({f"final/{name}": value for name, value in metrics.items()}, stages.step)
-
-    result = {
+    return {
         "signature": run.signature, "status": "finished", "recipe": run.recipe.name, "task": run.task.name,
         "data_source": run.source.name, "seed": run.seed,
         "methods": sorted({name for stage in run.recipe.stages for name in stage.methods}),
@@ -72,12 +90,6 @@ def finalize(
         "warnings": console.warnings,
         "folder": str(folder),
     }
-    # The model card and the plots read the result, and the result is the sign that all of it is there.
-    hand_over.describe(run, result, data)
-    hand_over.send(run, result, tracker, data)
-    result["mlflow"] = {"tracking_uri": tracker.uri, "experiment_id": tracker.experiment_id, "run_id": tracker.run_id}
-    write_json(folder / "result.json", result)
-    return result
 
 
 def _prove(run: Run, judged, folder: Path):

@@ -8,24 +8,25 @@ from typing import Any
 
 from plmc.config import Run
 from plmc.data.types import TaskData
-from plmc.report import measure
 from plmc.report.card import model_card
 from plmc.report.plots import history, plot_predictions, plot_training
+from plmc.train.checkpoint import replacing, write_text
 
 
 def describe(run: Run, result: dict[str, Any], data: TaskData) -> None:
     """Writes `plots/*.png` and the model card into the run's folder."""
     folder = run.folder
     events = folder / "tracking" / "events.jsonl"
-    plot_training(history(events), folder / "plots" / "training.png", result["stages"])
-    for name in data.evaluation:
-        records = [json.loads(line) for line in (folder / "predictions" / f"{name}.jsonl").open(encoding="utf-8")]
-        plot_predictions(records, folder / "plots" / f"{name}.png", run.task.labels)
+    with replacing(folder / "plots") as plots:
+        plot_training(history(events), plots / "training.png", result["stages"])
+        for name in data.evaluation:
+            records = [json.loads(line) for line in (folder / "predictions" / f"{name}.jsonl").open(encoding="utf-8")]
+            plot_predictions(records, plots / f"{name}.png", run.task.labels)
     papers = {run.recipe.name: run.recipe.paper} if run.recipe.paper else {}
     hub_id = run.student.name if "/" in run.student.name and not Path(run.student.name).exists() else None
-    card = model_card(result, kind=run.task.kind, base_model=hub_id, papers=papers, machine=measure.machine())
-    (folder / "README.md").write_text(card, encoding="utf-8")
-    (folder / "model" / "README.md").write_text(card, encoding="utf-8")
+    card = model_card(result, kind=run.task.kind, base_model=hub_id, papers=papers, machine=result["machine"])
+    for place in (folder, folder / "model"):
+        write_text(place / "README.md", card)
 
 
 def send(run: Run, result: dict[str, Any], tracker: Any, data: TaskData) -> None:

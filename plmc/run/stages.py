@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class StageResult:
     samples: int
     metrics: dict[str, float]
     best_step: int
+    warnings: list[str] = field(default_factory=list)
 
 
 class Stages:
@@ -65,8 +66,6 @@ class Stages:
         folder = run.folder / "stages" / f"{index}-{stage.name}"
         chain = Chain(stage.methods)
         setting = self.setting(stage)
-        # One seed per stage: what a stage draws does not depend on how much its predecessors drew.
-        torch.manual_seed(run.seed * 1000 + index)
         data = self.data
         done = folder / "done.json"
         if stage.data == "corpus":
@@ -81,6 +80,9 @@ class Stages:
             data = chain.data(data, setting)
         clock = stage.clock(len(data.train), self._cap(stage))
         setting = replace(setting, data=data, clock=clock)
+        # One seed per stage, after its rows: what a stage draws depends neither on how much its predecessors drew nor on
+        # whether rows were derived now, with a model whose loading draws, or found in the cache.
+        torch.manual_seed(run.seed * 1000 + index)
         if not done.is_file():
             chain.check(setting)
         self.model = chain.prepare(self.model, setting)
@@ -136,6 +138,8 @@ class Stages:
             return None
         run, kind, autocast = self.run, self.run.task.kind, AUTOCAST[self.run.config["precision"]]
         model = self._teacher_model(stage)
+        # As it was loaded: an earlier stage may have had it return scores, and if that stage was taken up, it has not.
+        model.set_attn_implementation(self._attention)
         own = models.load_tokenizer(self.teacher.folder if self.teacher else run.teacher.name)
         same = models.same_vocabulary(own, self.tokenizer)
         # Logits of all rows pay off as soon as every row is visited once; before that the teacher runs along.
@@ -169,7 +173,7 @@ class Stages:
         self, index: int, stage: Stage, chain: Chain, folder: Path, setting: Setting, train: Split, clock
     ) -> None:
         run, needs = self.run, chain.required()
-        device = self.accelerator.device
+        device, warned = self.accelerator.device, len(self.console.warnings)
         before = self.model.config._attn_implementation
         if "scores" in needs:
             from plmc.scores import use_scores
@@ -207,13 +211,12 @@ class Stages:
             for block in encoder.layers(self.model):
                 block._compiled_call_impl = None
         result = StageResult(stage.name, outcome.steps, outcome.seconds, outcome.samples, outcome.metrics, outcome.best_step)
+        result.warnings = self.console.warnings[warned:]
         self.model = chain.finish(self.model.to("cpu"), setting)
         state = {"model": self.model.state_dict(), "methods": chain.state_dict()}
         checkpoint.save(folder / "done.pt", state, signature=run.signature)
         checkpoint.write_json(folder / "done.json", vars(result))
-        for name in ("checkpoint.pt", "best.pt"):
-            (folder / name).unlink(missing_ok=True)
-        self._count(result)
+        self._close(folder, result)
 
     def _take_up(self, chain: Chain, folder: Path, setting: Setting, result: StageResult) -> None:
         """A stage that was finished before: the same structure, then its weights."""
@@ -223,9 +226,14 @@ class Stages:
         self.model = chain.finish(self.model.to("cpu"), setting)
         self.model.load_state_dict(state["model"])
         self.console.say(f"stage [bold]{result.name}[/]  finished before ({result.steps} updates)")
-        self._count(result)
+        for text in result.warnings:
+            self.console.warn(text)
+        self._close(folder, result)
 
-    def _count(self, result: StageResult) -> None:
+    def _close(self, folder: Path, result: StageResult) -> None:
+        # Also after a crash between the stage's end and this very line.
+        for name in ("checkpoint.pt", "best.pt"):
+            (folder / name).unlink(missing_ok=True)
         self.results.append(result)
         self.step += result.steps
 

@@ -3,13 +3,14 @@
 from plmc.track.nothing import NoTracker
 from plmc.track.pending import send_pending
 from plmc.track.store import default_uri, resolve_uri
-from plmc.track.sweep import close_parent, parent_run
+from plmc.track.sweep import adopt, close_parent, parent_run
 from plmc.track.tracker import Tracker
 from plmc.track.ui import compare_url, experiment_url, run_url, serve
 
 __all__ = [
     "NoTracker",
     "Tracker",
+    "adopt",
     "close_parent",
     "compare_url",
     "default_uri",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from plmc.track import identity as identities
 from plmc.track.identity import Identity
+from plmc.track.spool import lock, write_json
 from plmc.track.store import connect, is_reachable, resolve_uri
 from plmc.track.tracker import Status, Tracker
 from plmc.track.values import metric_name
@@ -44,3 +46,29 @@ def close_parent(
         tracker.artifact(table)
     tracker.finish(status)
     return tracker.warnings
+
+
+def adopt(folder: Path, parent: Path) -> bool:
+    """Puts a run that was tracked before, outside any sweep, under the parent run of `parent`; returns whether it did.
+
+    A run keeps the parent it has, and one in another store or experiment stays alone. A store that does not answer
+    changes nothing.
+    """
+    home, above = (Path(path).resolve() / "tracking" for path in (folder, parent))
+    known, wanted = identities.read(home), identities.read(above)
+    if known is None or known.parent or wanted is None:
+        return False
+    if (known.uri, known.experiment) != (wanted.uri, wanted.experiment) or not is_reachable(known.uri):
+        return False
+    held = lock(home)
+    if held is None:
+        return False
+    try:
+        client = connect(known.uri)
+        if known.run_id:
+            client.set_tag(known.run_id, "mlflow.parentRunId", identities.ensure_run(client, above)[0].run_id)
+        # For the day on which the run must be made anew.
+        write_json(home / "run.json", asdict(replace(known, parent=str(above))))
+    finally:
+        held.release()
+    return True

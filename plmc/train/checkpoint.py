@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 from plmc.errors import TrainingError
@@ -17,16 +18,20 @@ from plmc.errors import TrainingError
 
 @contextmanager
 def replacing(path: Path):
-    """Yields a temporary path in the same folder; on success it is flushed to disk and renamed to `path`."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Yields a temporary path in the same folder; on success it is flushed to disk and renamed to `path`.
+
+    A folder that is there already is first moved aside whole, so `path` is the old one, absent, or the new one.
+    """
+    temporary, old = (path.with_name(f".{path.name}.{os.getpid()}.{end}") for end in ("tmp", "old.tmp"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_drafts(path.parent, f".{path.name}.*.tmp")
         yield temporary
         if temporary.is_dir():
             for file in temporary.rglob("*"):
                 _flush(file)
             if path.exists():
-                shutil.rmtree(path)
+                os.rename(path, old)
         _flush(temporary)
         os.replace(temporary, path)
         _flush(path.parent)
@@ -38,10 +43,24 @@ def replacing(path: Path):
             f"lost: make room and give the same command again."
         ) from error
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        elif temporary.exists():
-            temporary.unlink()
+        for draft in (temporary, old):
+            _remove(draft)
+
+
+def remove_drafts(folder: Path, pattern: str = ".*.tmp") -> None:
+    """Removes what killed processes left half-written in `folder`; drafts of living processes stay."""
+    for draft in folder.glob(pattern):
+        process = draft.name.removesuffix(".tmp").removesuffix(".old").rpartition(".")[2]
+        # Process numbers come round again, in containers at once: a draft of our own number is not ours yet.
+        if process.isdigit() and (int(process) == os.getpid() or not psutil.pid_exists(int(process))):
+            _remove(draft)
+
+
+def _remove(draft: Path) -> None:
+    if draft.is_dir():
+        shutil.rmtree(draft, ignore_errors=True)
+    elif draft.exists():
+        draft.unlink(missing_ok=True)
 
 
 def _flush(path: Path) -> None:
@@ -52,10 +71,15 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Text, atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def write_json(path: Path, value: Any) -> None:
     """JSON, atomically."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def save(path: Path, state: Mapping[str, Any], *, signature: str) -> None:

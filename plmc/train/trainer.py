@@ -70,6 +70,7 @@ class _Position:
     best_metrics: dict[str, float] = field(default_factory=dict)
     stale: int = 0
     stopped: bool = False
+    warnings: list[str] = field(default_factory=list)
 
 
 class Trainer:
@@ -155,8 +156,7 @@ class Trainer:
                 with quiet:
                     loss, parts = self.wrapped(batch, clock)
                     if first_pass and self.at.step == 0 and i == 0:
-                        weights, warn = self.chain.terms(), self.progress.warn
-                        idle_terms(parts, weights, self.params, stage=self.stage.name, warn=warn)
+                        idle_terms(parts, self.chain.terms(), self.params, stage=self.stage.name, warn=self._warn)
                     (loss * (share * self.scale.value)).backward()
                 total = loss.detach() * share if total is None else total + loss.detach() * share
                 if first_pass:
@@ -183,6 +183,10 @@ class Trainer:
         self._pending.append(Update(self.at.step, terms, [batch.ids for batch in micro]))
 
     # Telling.
+
+    def _warn(self, text: str) -> None:
+        self.at.warnings.append(text)
+        self.progress.warn(text)
 
     def _log(self) -> None:
         """Reads and checks the scalars of all updates since the last call, and tells those of the last one."""
@@ -256,7 +260,9 @@ class Trainer:
         return self.checkpoint_seconds > 0 and time.monotonic() - self._saved_at >= self.checkpoint_seconds
 
     def _save(self) -> None:
-        self._log()  # a non-finite loss must not reach the disk
+        if self._pending:  # a non-finite loss must not reach the disk; no point of a curve, whose steps the clock would choose
+            read_scalars(self._pending, stage=self.stage.name, overflow_is_handled=self.scale.on)
+            self._pending.clear()
         if self.accelerator.is_main_process:
             state: dict[str, Any] = {
                 "objective": self.objective.state_dict(),
@@ -286,4 +292,6 @@ class Trainer:
         self.at = _Position(**state["position"])
         self.scale.load_state_dict(state["scale"])
         checkpoint.restore_random(state["random"])
+        for text in self.at.warnings:
+            self.progress.warn(text)
         self.progress.advance(self.at.step, {})

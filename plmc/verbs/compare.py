@@ -15,6 +15,7 @@ def compare(
     from plmc.report import render, results
     from plmc.report.compare import compare as tables_of
     from plmc.report.pareto import plot_pareto
+    from plmc.track import send_pending
 
     console = Console()
     runs = results.find(outputs, words, console.warn)
@@ -26,6 +27,7 @@ def compare(
         console.rich.print()
     for path, text in ((markdown, render.markdown), (csv, render.csv_text)):
         if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text(tables), encoding="utf-8")
             console.say(str(path))
     if plot:
@@ -33,3 +35,5 @@ def compare(
             target = plot if len(tables) == 1 else plot.with_stem(f"{plot.stem}-{table.task}")
             plot_pareto(table.rows, target, metric=table.primary, title=render.title(table))
             console.say(str(target))
+    # Last: nobody waits for it.
+    send_pending(outputs, patience=1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,19 @@ GROUPS = {
 }
 
 
-def ls(what: str, extra: Path | None) -> None:
+def ls(what: str, extra: Path | None, outputs: Path) -> None:
     """Prints one table per kind of thing."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    if what != "all" and what not in GROUPS:
-        raise ConfigError(f"plmc ls {what}: nothing of that name.{did_you_mean(what, [*GROUPS, 'all'])}")
+    if what not in (*GROUPS, "runs", "all"):
+        raise ConfigError(f"plmc ls {what}: nothing of that name.{did_you_mean(what, [*GROUPS, 'runs', 'all'])}")
+    if extra is not None and not extra.is_dir():
+        raise ConfigError(f"--config-dir {extra}: no such folder.")
     console = Console(highlight=False)
+    if what == "runs":
+        return console.print(_runs(outputs))
     for title, groups in GROUPS.items():
         if what not in ("all", title):
             continue
@@ -31,18 +36,38 @@ def ls(what: str, extra: Path | None) -> None:
             table = Table(title=f"{title}" if len(groups) == 1 else f"{title}: {group}", title_justify="left", box=None, padding=(0, 2, 0, 0))
             table.add_column(f"{group}=", style="bold")
             table.add_column("what it is", overflow="fold")
-            if group in ("recipe", "method"):
-                table.add_column("paper", overflow="fold")
-                table.add_column("needs", overflow="fold")
-            for name, path in options(group, extra).items():
-                if name == "base":
-                    continue
-                row = [name, escape(purpose(path))]
-                if group in ("recipe", "method"):
-                    row += [escape(text) for text in _facts(path, group)]
-                table.add_row(*row)
+            known = {name: path for name, path in options(group, extra).items() if name != "base"}
+            facts = {name: _facts(path, group) for name, path in known.items()} if group in ("recipe", "method") else {}
+            papers = any(paper for paper, _ in facts.values())
+            for column in ("paper",) * papers + ("needs",) * bool(facts):
+                table.add_column(column, overflow="fold")
+            for name, path in known.items():
+                more = facts.get(name, ())[0 if papers else 1 :]
+                table.add_row(name, *(escape(text) for text in (purpose(path), *more)))
             console.print(table)
             console.print()
+
+
+def _runs(outputs: Path) -> Any:
+    """A table of the runs in `outputs`, teachers last: what they scored, or that they are not finished."""
+    from rich.table import Table
+    from rich.text import Text
+
+    folders = sorted({path.parent for root in (outputs, outputs / "teachers") for path in root.glob("*/config.yaml")})
+    if not folders:
+        raise ConfigError(f"{outputs} holds no runs. plmc train makes one; --outputs DIR looks elsewhere.")
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("run", "score", "command"):
+        table.add_column(column, overflow="fold")
+    for folder in sorted(folders, key=lambda folder: (folder.parent != outputs, folder.name)):
+        try:
+            result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+            metric = result["primary_metric"]
+            score, command = f"{metric} {100 * result['metrics'][metric]:.2f}", result.get("command") or ""
+        except (OSError, ValueError, KeyError):
+            score, command = "not finished", ""
+        table.add_row(folder.name, score, Text(command, style="dim"))
+    return table
 
 
 def purpose(path: Path) -> str:
@@ -95,7 +120,10 @@ def _with_bases(path: Path, content: dict[str, Any]) -> dict[str, Any]:
 def _needs(method: dict[str, Any]) -> set[str]:
     from hydra.utils import get_class
 
-    cls = get_class(method["_target_"])
+    try:
+        cls = get_class(method["_target_"])
+    except Exception:  # a wrong import path raises whatever the import raises; `plmc validate` says what
+        return {"?"}
     fields = {k: v for k, v in method.items() if not k.startswith("_") and not (isinstance(v, str) and "${" in v)}
     wanted = cls(**fields).required()
     plain = {"fp32": "fp32"}

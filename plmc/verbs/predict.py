@@ -22,10 +22,17 @@ def predict(
         return _submission(name.split(","), submission, outputs)
     if bool(texts) == (file is not None):
         raise ConfigError('give either a text (plmc predict RUN "a moving film") or --file FILE.')
+    from plmc.config import build
     from plmc.verbs.pick import pick
 
-    answer = answerer(pick(name, outputs).model)
+    picked = pick(name, outputs)
+    task = build(picked.config["task"], "task") if picked.config else None
+    answer = answerer(picked.model, task)
     rows = [tuple(texts)] if texts else list(_read(file))
+    if not rows:
+        raise DataError(f"{file} holds no text.")
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
     target = out.open("w", encoding="utf-8") if out else sys.stdout
     try:
         for start in range(0, len(rows), BATCH):
@@ -38,19 +45,19 @@ def predict(
     return None
 
 
-def answerer(folder: Path):
-    """A function from rows (one or two texts each) to dicts, for the model in `folder`."""
+def answerer(folder: Path, task: Any = None):
+    """A function from rows (one or two texts each) to dicts, for the model in `folder`, trained on `task` where known."""
     import torch
     from transformers import AutoConfig, AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
-    from plmc.models import load_tokenizer
+    from plmc.models import load_tokenizer, load_whole
 
     config = AutoConfig.from_pretrained(folder)
     tokenizer = load_tokenizer(str(folder))
     if any("QuestionAnswering" in kind for kind in config.architectures or ()):
         from plmc.track.reader import Reader
 
-        model = AutoModelForQuestionAnswering.from_pretrained(folder, use_safetensors=True).eval()
+        model = load_whole(AutoModelForQuestionAnswering, str(folder))
         reader = Reader(model, tokenizer)
 
         def read(rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
@@ -59,17 +66,19 @@ def answerer(folder: Path):
             return [{"texts": list(row), **reader.answer(*row)} for row in rows]
 
         return read
-    model = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True).eval()
-    # The model's own length: what it was trained with lies at most there.
-    longest = min(getattr(config, "max_position_embeddings", 512) - (2 if config.model_type == "roberta" else 0), 512)
+    model = load_whole(AutoModelForSequenceClassification, str(folder))
+    # As it was trained and judged; else as long as it can read.
+    longest = task.max_length if task else min(tokenizer.model_max_length, config.max_position_embeddings, 512)
 
     def classify(rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
         pairs = {len(row) for row in rows}
         if pairs - {1, 2} or len(pairs) != 1:
             raise ConfigError("every row must have one text, or every row two.")
-        inputs = tokenizer(*zip(*rows, strict=True), truncation=True, max_length=longest, padding=True, return_tensors="pt") if pairs == {2} else tokenizer(
-            [row[0] for row in rows], truncation=True, max_length=longest, padding=True, return_tensors="pt"
-        )
+        if task and pairs != {len(task.text)}:
+            wanted = "one text" if len(task.text) == 1 else "two texts"
+            raise ConfigError(f"this model was trained on {task.name}: give {wanted} a row, not {pairs.pop()}.")
+        columns = [list(texts) for texts in zip(*rows, strict=True)]
+        inputs = tokenizer(*columns, truncation=True, max_length=longest, padding=True, return_tensors="pt")
         with torch.inference_mode():
             logits = model(**inputs).logits
         if config.num_labels == 1:

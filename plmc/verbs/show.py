@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from plmc.compose import compose, plain, single_runs
+from plmc.compose import compose, options, plain, single_runs, split_words
 
 
 def validate(words: Sequence[str]) -> None:
     """Checks every run the words stand for; prints one line each. Raises the first error."""
     from rich.console import Console
 
+    from plmc import models
     from plmc.config import resolve
-    from plmc.run.check import check
+    from plmc.run.check import check, vocabularies
 
     words = [word for word in words if word not in ("-m", "--multirun")]
     for single in single_runs(words):
         run = resolve(plain(compose(single)))
         check(run)
+        vocabularies(run, models.load_tokenizer(run.student.name))
+        if run.task.own_source:
+            # Files of the user's own cost no download, so their rows are looked at, too.
+            run.task.own_source.load(run.task)
         Console(highlight=False).print(f"[green]ok[/] {run.signature}")
 
 
@@ -70,24 +76,40 @@ def origins(words: Sequence[str], config: dict[str, Any]) -> list[tuple[str, Any
 
     default, now = flat(plain(compose([]))), flat(config)
     changed = {key: value for key, value in now.items() if default.get(key, object()) != value and not key.endswith("_target_")}
-    chosen = dict(word.lstrip("+~").split("=", 1) for word in words if "=" in word)
+    overrides, extra = split_words(words)
+    chosen = dict(word.lstrip("+~").split("=", 1) for word in overrides if "=" in word)
+    preset, values, groups = _preset(chosen.get("preset"), extra)
     found = [(key, changed.pop(key), "command line") for key in list(changed) if key in chosen]
+    found += [(key, changed.pop(key), preset) for key in list(changed) if key in values]
     for group in GROUPS:
-        inside = [key for key in changed if key.split(".")[0] == ("methods" if group == "method" else group)]
+        below = "methods" if group == "method" else group
+        inside = [key for key in changed if key.split(".")[0] == below]
         if not inside:
             continue
-        names = chosen.get(group, "").strip("[]").split(",") if group in chosen else []
-        origin = ", ".join(f"conf/{group}/{name}.yaml" for name in names) or f"conf/preset/{chosen.get('preset', '?')}.yaml"
-        if "preset" not in chosen and not names:
-            origin = "follows from another choice"
-        found.append((f"{group}.*" if group != "method" else "methods.*", f"{len(inside)} values", origin))
+        names = chosen[group].strip("[]").split(",") if group in chosen else []
+        origin = ", ".join(f"conf/{group}/{name}.yaml" for name in names) or (preset if group in groups else FOLLOWS)
+        found.append((f"{below}.*", f"{len(inside)} values", origin))
         for key in inside:
             changed.pop(key)
-    preset = f"conf/preset/{chosen['preset']}.yaml" if "preset" in chosen else "follows from another choice"
-    return found + [(key, value, preset) for key, value in changed.items()]
+    return found + [(key, value, FOLLOWS) for key, value in changed.items()]
 
 
 GROUPS = ("task", "data", "teacher", "student", "recipe", "method", "tracking")
+FOLLOWS = "follows from another choice"
+
+
+def _preset(name: str | None, extra: Path | None) -> tuple[str, set[str], set[str]]:
+    """The preset's file, the keys it sets, and the groups it chooses an option of."""
+    import yaml
+
+    from plmc.run.execute import flat
+
+    path = options("preset", extra).get(name or "")
+    if path is None:
+        return "", set(), set()
+    content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    chosen = {key.split("/")[-1] for entry in content.pop("defaults", []) if isinstance(entry, dict) for key in entry}
+    return f"conf/preset/{name}.yaml", set(flat(content)), chosen
 
 
 def _model(spec: Any) -> str:

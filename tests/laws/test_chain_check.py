@@ -1,6 +1,6 @@
 """What a chain refuses before training, and that it says how to go on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from laws.fakes import SHAPE, Declares, setting
@@ -55,3 +55,34 @@ def test_every_method_is_asked_and_the_first_refusal_is_told():
     with pytest.raises(ConfigError, match="two does not fit"):
         Chain({"one": Asked(), "two": Asked(refuse=True), "three": Asked(refuse=True)}).check(setting())
     assert asked == ["one", "two"]
+
+
+@dataclass
+class Cuts(Method):
+    """Takes `layers` away, or does not know how many; remembers what it was asked and shown."""
+
+    layers: int | None = 1
+
+    def dims_after(self, before):
+        self.before = before.layers
+        if self.layers is not None and self.layers >= before.layers:
+            raise ConfigError(f"{self.name}: cannot take {self.layers} of {before.layers}")
+        return None if self.layers is None else replace(before, layers=before.layers - self.layers)
+
+    def check(self, setting):
+        self.shown = setting.student.layers
+
+
+def test_shapes_fold_and_every_method_is_shown_the_last_one():
+    twelve = replace(SHAPE, layers=12)
+    cuts = {"a": Cuts(2), "b": Cuts(None), "c": Cuts(3)}
+    many = Chain(cuts)
+    assert many.dims_after(twelve) == replace(SHAPE, layers=7)
+    many.check(setting(student=twelve))
+    assert [cut.before for cut in many] == [12, 10, 10]
+    assert [cut.shown for cut in many] == [7, 7, 7]
+
+
+def test_a_cut_that_leaves_nothing_is_refused_by_check():
+    with pytest.raises(ConfigError, match="two: cannot take 1 of 1"):
+        Chain({"one": Cuts(1), "two": Cuts(1)}).check(setting(student=replace(SHAPE, layers=2)))

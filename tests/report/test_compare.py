@@ -191,3 +191,23 @@ def test_damaged_status_does_not_reach_the_table(outputs):
     (run.folder / "result.json").write_text(json.dumps(facts | {"status": "failed"}))
     (table,) = compare(find(outputs), resamples=50)
     assert by_label(table)["kd"].seeds == 2
+
+
+def test_one_run_a_side_is_tested_by_mcnemar_on_the_rows_where_they_disagree(tmp_path):
+    from scipy.stats import binomtest
+
+    sides = {"finetune": predictions(0.70, 1), "kd": predictions(0.80, 2)}
+    for recipe, records in sides.items():
+        make_run(tmp_path, recipe=recipe, records=records)
+    (table,) = compare(find(tmp_path), resamples=200)
+    right = {name: [r["prediction_id"] == r["label"] for r in records] for name, records in sides.items()}
+    only_kd = sum(k and not f for k, f in zip(right["kd"], right["finetune"], strict=True))
+    only_plain = sum(f and not k for k, f in zip(right["kd"], right["finetune"], strict=True))
+    difference = by_label(table)["kd"].difference
+    assert difference.p == pytest.approx(binomtest(only_kd, only_kd + only_plain, 0.5).pvalue)
+    assert "McNemar" in " ".join(table.notes)
+
+
+def test_several_seeds_a_side_are_tested_by_the_bootstrap(outputs):
+    (table,) = compare(find(outputs), resamples=200)
+    assert "McNemar" not in " ".join(table.notes)

@@ -1,0 +1,121 @@
+"""Files of the user's own: what is wrong in them, where, and that changed rows are another run."""
+
+import json
+import random
+
+import pytest
+from conftest import plmc
+from test_bad_words import refused
+
+WORDS = "the old new boat house river harbour tree is was lies near far dark bright cold warm green red".split()
+
+
+def table(path, rows: int = 24, seed: int = 0, labels=("no", "yes"), text: str = "sentence"):
+    """A CSV file of random sentences."""
+    draw = random.Random(seed)
+    lines = [f"{text},label"]
+    lines += [f"{' '.join(draw.choices(WORDS, k=6))} {seed},{labels[i % len(labels)]}" for i in range(rows)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture
+def own(small, tmp_path):
+    """Words of a custom task on two good files."""
+    table(tmp_path / "train.csv", 32, 1)
+    table(tmp_path / "dev.csv", 24, 2)
+    words = [word for word in small if not word.startswith("data.")]
+    return [*words, "task=custom", "task.train=train.csv", "task.validation=dev.csv", "task.text=[sentence]", "latency_rows=0"]
+
+
+HEAD = "sentence,label\n"
+FILES = {
+    "missing": (None, "dev.csv does not exist"),
+    "empty": ("", "dev.csv is empty"),
+    "header alone": (HEAD, "dev.csv holds no rows below its header (sentence, label)"),
+    "label out of range": (HEAD + "a tree,2\n", "dev.csv, line 2: label '2' in column 'label'; allowed are 'no', 'yes', '0', '1'"),
+    "no label column": ("sentence,lable\na tree,yes\n", "dev.csv has no column 'label' (the label). Its columns are: 'sentence', 'lable'"),
+    "no text column": ("text,label\na tree,yes\n", "dev.csv has no column 'sentence' (a text)"),
+    "too many fields": (HEAD + "a tree, a boat,yes\n", "dev.csv, line 2: 3 fields where 2 are expected"),
+    "open quote": (HEAD + '"a tree,yes\n', "dev.csv, line 2: not valid CSV"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("verb", ["train", "validate"])
+def test_a_broken_file_is_named_with_its_line(name, verb, own, tmp_path):
+    content, message = FILES[name]
+    (tmp_path / "dev.csv").unlink()
+    if content is not None:
+        (tmp_path / "dev.csv").write_text(content)
+    refused(plmc(verb, *own), 3, message)
+
+
+@pytest.mark.parametrize(
+    "words, code, message",
+    [
+        (["task.train=null", "task.validation=null"], 2, "task=custom needs files"),
+        (["task.validation=null"], 3, "has no validation rows"),
+        (["task.train=nowhere.csv"], 3, "nowhere.csv does not exist"),
+        (["task.train=train.xlsx"], 3, "cannot tell the format from the name"),
+        (["task.text=[sentnce]"], 3, "has no column 'sentnce' (a text)"),
+        (["task.text=[]"], 2, "needs one or two text columns"),
+        (["task.kind=ranking"], 2, "choose classification or regression"),
+        (["task.max_length=4000"], 2, "task.max_length=512"),
+    ],
+)
+def test_wrong_words_about_files_are_refused(words, code, message, own):
+    refused(plmc("train", *own, *words), code, message)
+
+
+def test_a_regression_refuses_words_as_labels(own):
+    refused(plmc("train", *own, "task.kind=regression"), 3, "train.csv, line 2: label 'no' in column 'label'; expected a finite number")
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["data=local"], "data.root=DIR"),
+        (["data=local", "data.root=nowhere"], "nowhere"),
+    ],
+)
+def test_local_data_that_are_not_there(words, message, small):
+    words = [*(word for word in small if not word.startswith("data")), "task=rte", *words]
+    ended = plmc("train", *words)
+    assert ended.code in (2, 3), ended.text
+    refused(ended, ended.code, message)
+
+
+def test_own_rows_train_and_changed_rows_are_another_run(own, tmp_path, monkeypatch):
+    first = plmc("train", *own, "recipe=finetune")
+    assert first.code == 0, first.text
+    assert "finished before" in plmc("train", *own, "recipe=finetune").text
+
+    # The same file from another folder is the same run; so says its signature.
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    moved = [word.replace("=train.csv", "=../train.csv").replace("=dev.csv", "=../dev.csv") for word in own]
+    here = plmc("validate", *moved, "recipe=finetune").text.split()[-1]
+    monkeypatch.chdir(tmp_path)
+    assert here == plmc("validate", *own, "recipe=finetune").text.split()[-1] == first.text.split()[-1].rsplit("/", 1)[1]
+
+    table(tmp_path / "dev.csv", 24, 3)
+    assert plmc("validate", *own, "recipe=finetune").text.split()[-1] != here
+    result = json.loads(next(tmp_path.glob("outputs/finetune-custom-*/result.json")).read_text())
+    assert result["data_source"] == "custom"
+
+
+def test_a_student_that_saw_the_evaluation_rows_is_refused(own, tmp_path):
+    assert plmc("train", *own, "recipe=finetune").code == 0
+    seen = next(tmp_path.glob("outputs/finetune-custom-*"))
+    table(tmp_path / "fresh.csv", 32, 4)
+    words = [*own, "recipe=finetune", "task.train=fresh.csv", "task.validation=train.csv", "student=base", f"student.name={seen}"]
+    refused(plmc("train", *words), 2, "was trained on 32 of the 32 validation rows", "other validation rows")
+
+
+def test_rows_that_are_in_both_files_are_warned_of(own, tmp_path):
+    text = (tmp_path / "train.csv").read_text().splitlines()[1:4]
+    with (tmp_path / "dev.csv").open("a") as file:
+        file.write("\n".join(text) + "\n")
+    ended = plmc("train", *own, "recipe=finetune")
+    assert ended.code == 0 and "3 of 27 validation rows stand in the training rows, too" in ended.message

@@ -1,0 +1,154 @@
+"""Help, lists, completion and configs of one's own: what a stranger tries first."""
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+from conftest import plmc
+
+VERBS = ("train", "validate", "show", "ls", "evaluate", "predict", "compare", "ui", "doctor")
+
+
+def python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def test_the_command_line_loads_nothing_heavy():
+    heavy = {"torch", "transformers", "mlflow", "datasets", "hydra", "omegaconf", "numpy"}
+    assert set(python("import sys, plmc.cli; print(*sys.modules)").split()) & heavy == set()
+
+
+def test_help_costs_little():
+    code = (
+        "import time, sys; start = time.process_time(); sys.argv = ['plmc', '--help']\n"
+        "import plmc.cli\n"
+        "try: plmc.cli.main()\n"
+        "except SystemExit: pass\n"
+        "print(time.process_time() - start)"
+    )
+    # The best of three: other work on the machine costs time, too.
+    assert min(float(python(code).split()[-1]) for _ in range(3)) <= 0.3
+
+
+def test_help_names_every_verb_and_every_verb_shows_examples():
+    top = plmc("--help")
+    assert top.code == 0 and all(verb in top.text for verb in VERBS)
+    for verb in VERBS:
+        helped = plmc(verb, "--help")
+        assert helped.code == 0 and f"plmc {verb}" in helped.text
+    text = plmc("train", "--help").text
+    # Square brackets are markup in help texts, and vanish unless they are escaped.
+    assert "method=[gmp,swa]" in text and "lists as [a,b]" in text
+
+
+def test_version_is_one_line():
+    ended = plmc("--version")
+    assert ended.code == 0 and ended.text.strip()[0].isdigit()
+
+
+def test_a_wrong_verb_gets_the_right_one():
+    ended = plmc("trian", "recipe=kd")
+    assert ended.code == 2 and "'train'" in ended.text
+
+
+@pytest.mark.parametrize(
+    "words, expected",
+    [
+        ((["train"], "recipe=tiny"), {"recipe=tinybert", "recipe=tinybert_code"}),
+        ((["train", "recipe=kd"], "task=st"), {"task=stsb"}),
+        ((["train"], "budget.ep"), {"budget.epochs="}),
+    ],
+)
+def test_tab_completes_groups_options_and_keys(words, expected):
+    from plmc.verbs.complete import complete
+
+    assert expected <= set(complete(*words))
+
+
+def test_completion_of_nonsense_is_empty():
+    from plmc.verbs.complete import complete
+
+    assert complete(["train"], "recipe=zzz") == []
+    assert complete(["train", "recipe=zzz"], "task=st") == []
+
+
+@pytest.mark.parametrize("what", ["all", "recipes", "methods", "tasks", "models", "presets", "data"])
+def test_ls_lists(what):
+    ended = plmc("ls", what)
+    assert ended.code == 0
+    for kind, name in {"recipes": "tinybert", "methods": "gmp", "tasks": "squad", "models": "roberta-base"}.items():
+        assert (what not in ("all", kind)) or name in ended.text
+
+
+def test_doctor_ends_well_on_a_machine_that_can_train():
+    ended = plmc("doctor")
+    assert ended.code == 0 and "offline" in ended.text
+
+
+def test_cfg_job_prints_the_config_as_yaml():
+    ended = plmc("train", "--cfg", "job", "recipe=kd", "task=rte", "preset=offline")
+    config = yaml.safe_load(ended.text)
+    assert ended.code == 0 and config["recipe"]["name"] == "kd" and config["data"]["name"] == "embedded"
+
+
+def test_one_method_needs_no_brackets(small):
+    one, many = (plmc("validate", *small, "recipe=kd", f"method={word}") for word in ("gmp", "[gmp]"))
+    assert one.code == 0 and one.text == many.text
+
+
+def test_show_says_where_values_come_from(small):
+    text = plmc("show", *small, "recipe=kd", "seed=5").text
+    found = {line.split()[0]: " ".join(line.split()[2:]) for line in text.splitlines() if len(line.split()) > 2}
+    assert found["seed"] == "command line" and found["budget.steps"] == "command line"
+    assert found["budget.train_rows"] == "conf/preset/smoke.yaml"
+    assert found["recipe.*"].endswith("conf/recipe/kd.yaml")
+    assert found["student.*"].endswith("follows from another choice")
+
+
+def test_recipe_and_method_of_ones_own(small, tmp_path):
+    for group, name, text in (
+        ("recipe", "mine", "# A recipe of mine\nname: mine\ntitle: Mine\npaper: none yet\nstages:\n  only:\n    methods:\n"
+         "      task: { _target_: plmc.methods.distill.task_loss.TaskLoss }\n"),
+        ("method", "wobble", "# @package methods.wobble\n# SAM under another name\n_target_: plmc.methods.sharpness.sam.SAM\nrho: 0.1\n"),
+    ):
+        (tmp_path / "conf" / group).mkdir(parents=True)
+        (tmp_path / "conf" / group / f"{name}.yaml").write_text(text)
+    words = (*small, "--config-dir", "conf", "recipe=mine", "method=[wobble]", "task=rte", "latency_rows=0")
+    assert plmc("validate", *words).text.startswith("ok mine-rte-1-")
+    assert "rho=0.1" in plmc("show", *words).text
+    trained = plmc("train", *words)
+    assert trained.code == 0, trained.text
+    assert "mine+wobble" in trained.text
+    listed = plmc("ls", "--config-dir", "conf").text
+    assert "A recipe of mine" in listed and "SAM under another name" in listed
+
+    wrong = plmc("validate", *small, "--config-dir", "conf", "recipe=mien")
+    assert wrong.code == 2 and "Did you mean mine?" in wrong.message
+    assert "no such folder" in plmc("train", *small, "--config-dir", "cnof", "recipe=mine").message
+
+
+def test_a_fault_shows_its_traceback_only_on_request(small, monkeypatch):
+    import plmc.run.execute
+
+    def broken(*args, **kwargs):
+        raise ZeroDivisionError("the fault")
+
+    monkeypatch.setattr(plmc.run.execute, "execute", broken)
+    plain, full = plmc("train", *small, "recipe=finetune"), plmc("train", *small, "recipe=finetune", "--debug")
+    assert plain.code == full.code == 1
+    assert "ZeroDivisionError: the fault" in plain.text and "--debug" in plain.text and "Traceback" not in plain.text
+    assert "Traceback" in full.text
+
+
+def test_errors_go_to_standard_error(capsys):
+    import plmc.cli
+
+    sys.argv, before = ["plmc", "train", "recipe=kdd"], sys.argv
+    try:
+        with pytest.raises(SystemExit):
+            plmc.cli.main()
+    finally:
+        sys.argv = before
+    captured = capsys.readouterr()
+    assert captured.out == "" and "there is no such recipe" in captured.err
