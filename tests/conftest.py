@@ -6,6 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
+
+# Tiny models: more threads only wait for each other, above all when several workers share the cores.
+torch.set_num_threads(1)
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
 _WORDS = (

@@ -61,6 +61,7 @@ def _execute(run: Run, console: Console, parent: Path | None, threads: int | Non
         remove_drafts(folder)
     started = time.time()
     environment.own_bars_only()
+    environment.keep_memory()
     environment.set_threads(run.config["threads"] or threads)
     accelerator = environment.make_accelerator(run.config["device"])
     _describe(run)

@@ -54,6 +54,7 @@ class Stages:
         self.results: list[StageResult] = []
         self.step = 0
         self._teachers: dict[str, Any] = {}
+        self._attention: dict[str, str] = {}
         self._carried: dict[str, Any] = {}
 
     def go(self) -> None:
@@ -129,6 +130,7 @@ class Stages:
             else:
                 model = models.load_finetuned(self.teacher.folder, self.run.task)
                 reorder(model, self.teacher.order)
+            self._attention[stage.teacher] = model.config._attn_implementation
             self._teachers[stage.teacher] = model.eval().requires_grad_(False).to(self.accelerator.device)
         return self._teachers[stage.teacher]
 
@@ -139,7 +141,8 @@ class Stages:
         run, kind, autocast = self.run, self.run.task.kind, AUTOCAST[self.run.config["precision"]]
         model = self._teacher_model(stage)
         # As it was loaded: an earlier stage may have had it return scores, and if that stage was taken up, it has not.
-        model.set_attn_implementation(self._attention)
+        if model.config._attn_implementation != self._attention[stage.teacher]:
+            model.set_attn_implementation(self._attention[stage.teacher])
         own = models.load_tokenizer(self.teacher.folder if self.teacher else run.teacher.name)
         same = models.same_vocabulary(own, self.tokenizer)
         # Logits of all rows pay off as soon as every row is visited once; before that the teacher runs along.

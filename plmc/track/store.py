@@ -109,9 +109,22 @@ def connect(uri: str) -> MlflowClient:
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{file}.lock"):
+        if not file.exists():
+            _make(file)
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         client.search_experiments(max_results=1)
     return client
+
+
+def _make(file: Path) -> None:
+    """An empty store under a draft name, then renamed: migrations cut off half-way can never be taken up again."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    draft = file.with_name(f".{file.name}.new")
+    for stale in (draft, draft.with_name(f"{draft.name}-journal")):
+        stale.unlink(missing_ok=True)
+    SqlAlchemyStore(f"sqlite:///{draft}", (file.parent / "mlartifacts").as_uri()).engine.dispose()
+    os.replace(draft, file)
 
 
 def experiment_id(client: MlflowClient, uri: str, name: str) -> str:

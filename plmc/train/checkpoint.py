@@ -97,8 +97,9 @@ def load(path: Path, *, signature: str) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
         found, state = content["signature"], content["state"]
     except Exception as error:  # whatever a damaged file makes the unpickler raise, the user's way out is the same
+        reason = str(error).splitlines()[0] if str(error) else "no text"
         raise TrainingError(
-            f"checkpoint {path} is damaged ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no text'}). "
+            f"checkpoint {path} is damaged ({type(error).__name__}: {reason}). "
             f"Delete it to train this stage again: rm '{path}'"
         ) from error
     if found != signature:

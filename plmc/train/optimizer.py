@@ -41,8 +41,8 @@ def rate_factor(stage: Stage, clock: Clock) -> Callable[[int], float]:
         return schedule.lr_lambdas[0]
     except (ValueError, AttributeError, TypeError) as error:  # unknown; no plain factor; wants arguments of its own
         raise ConfigError(
-            f"stage {stage.name}: schedule={stage.schedule!r} does not work here; use linear, cosine, constant, constant_with_warmup "
-            f"or polynomial."
+            f"stage {stage.name}: schedule={stage.schedule!r} does not work here; use linear, cosine, constant, "
+            f"constant_with_warmup or polynomial."
         ) from error
 
 

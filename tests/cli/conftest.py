@@ -73,6 +73,26 @@ def alone(monkeypatch, tmp_path):
 
 
 @pytest.fixture
+def pictures():
+    """Asked for by tests whose runs are to draw their plots."""
+
+
+def _blank(data, path, labels=()) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(request, monkeypatch):
+    """Drawing takes a third of a tiny run."""
+    if "pictures" not in request.fixturenames:
+        import plmc.run.hand_over
+
+        for name in ("plot_training", "plot_predictions"):
+            monkeypatch.setattr(plmc.run.hand_over, name, _blank)
+
+
+@pytest.fixture
 def small(zoo) -> tuple[str, ...]:
     """Words that make any training a matter of seconds, on the tiny BERT."""
     return (*SMALL, f"teacher.name={zoo['bert']}")

@@ -50,11 +50,12 @@ def test_a_family_walks_through_every_verb(family, zoo, tmp_path):
     }
 
 
-def test_questions_are_answered_from_a_text(small, tmp_path):
+def test_questions_are_answered_from_a_text(small, tmp_path, pictures):
     trained = plmc("train", *small, "recipe=kd", "task=squad", "task.max_length=128", "task.stride=32")
     assert trained.code == 0, trained.text
     record = json.loads(next(tmp_path.glob("outputs/kd-squad-*/predictions/validation.jsonl")).open().readline())
     assert {"prediction", "label", "exact_match", "f1"} <= set(record)
+    assert len(list(tmp_path.glob("outputs/kd-squad-*/plots/*.png"))) == 2
     assert plmc("evaluate", "kd-squad").code == 0
 
     context = "the old boat lies in the harbour ."

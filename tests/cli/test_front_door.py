@@ -129,12 +129,12 @@ def test_recipe_and_method_of_ones_own(small, tmp_path):
 
 
 def test_a_fault_shows_its_traceback_only_on_request(small, monkeypatch):
-    import plmc.run.execute
+    from plmc.run import execute
 
     def broken(*args, **kwargs):
         raise ZeroDivisionError("the fault")
 
-    monkeypatch.setattr(plmc.run.execute, "execute", broken)
+    monkeypatch.setattr(execute, "execute", broken)
     plain, full = plmc("train", *small, "recipe=finetune"), plmc("train", *small, "recipe=finetune", "--debug")
     assert plain.code == full.code == 1
     assert "ZeroDivisionError: the fault" in plain.text and "--debug" in plain.text and "Traceback" not in plain.text
@@ -142,13 +142,24 @@ def test_a_fault_shows_its_traceback_only_on_request(small, monkeypatch):
 
 
 def test_errors_go_to_standard_error(capsys):
-    import plmc.cli
+    from plmc.cli import main
 
     sys.argv, before = ["plmc", "train", "recipe=kdd"], sys.argv
     try:
         with pytest.raises(SystemExit):
-            plmc.cli.main()
+            main()
     finally:
         sys.argv = before
     captured = capsys.readouterr()
     assert captured.out == "" and "there is no such recipe" in captured.err
+
+
+def test_send_pending_is_asked_after_a_run_and_not_without_tracking(small, monkeypatch):
+    from plmc import track
+
+    asked = []
+    monkeypatch.setattr(track, "send_pending", lambda outputs, *, patience: asked.append(outputs.name))
+    words = [*small, "recipe=finetune", "task=rte", "latency_rows=0"]
+    assert plmc("train", *words).code == 0 and asked == []
+    # The run is finished, so this costs no training and no contact with MLflow.
+    assert plmc("train", *words, "tracking=mlflow").code == 0 and asked == ["outputs"]

@@ -9,7 +9,7 @@ RECIPES: dict[str, list[str]] = {
     "kd": [],
     "tinybert": [],
     "tinybert_code": [],
-    "tinybert_general": ["recipe.stages.general.corpus=embedded", "recipe.stages.general.corpus_rows=60"],
+    "tinybert_general": ["recipe.stages.general.corpus=embedded", "+recipe.stages.general.corpus_rows=60"],
     "layer_drop": [],
     "swa": [],
     "hype": [],

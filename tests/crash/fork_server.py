@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 
 HEAVY = (
@@ -64,6 +65,8 @@ def _work(words: list[str], log: str) -> None:
         code = launch(words, "plmc train " + " ".join(words)) or 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

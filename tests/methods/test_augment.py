@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
 
 import datasets
 import numpy as np
@@ -362,7 +363,7 @@ def test_nonsense_is_refused(fields):
 @pytest.mark.parametrize(
     "fields, changes, says",
     [
-        ({}, {"kind": "span"}, "~methods.augment"),
+        ({"kinds": ["span"]}, {"kind": "span"}, "~methods.augment"),
         ({"candidates": "glove"}, {}, "methods.augment.glove"),
         ({"glove": "missing.txt"}, {}, "missing.txt"),
         ({"candidates": "mlm"}, {}, "candidates=embeddings"),
@@ -372,3 +373,11 @@ def test_nonsense_is_refused(fields):
 def test_what_cannot_work_is_refused_before_any_data(make, fields, changes, says):
     with pytest.raises(ConfigError, match=re.escape(says)):
         make(Augment(**fields), **changes)
+
+
+def test_tasks_of_another_kind_are_left_alone():
+    method = Augment(kinds=["classification"])
+    data = object()
+    setting = SimpleNamespace(kind="regression")
+    assert method.data(data, setting) is data
+    method.check(setting)
