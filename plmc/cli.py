@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -24,26 +24,32 @@ app = typer.Typer(
 def _complete(ctx: typer.Context, args: list[str], incomplete: str) -> list[str]:
     from plmc.verbs.complete import complete
 
-    return complete(args, incomplete)
+    # Typer leaves `args` empty; what was typed before is in the context.
+    return complete([*args, *(ctx.params.get("words") or [])], incomplete)
 
 
 Words = Annotated[
-    Optional[list[str]], typer.Argument(help="Overrides such as recipe=kd task=rte seed=2.", autocompletion=_complete)
+    list[str] | None, typer.Argument(help="Overrides such as recipe=kd task=rte seed=2.", autocompletion=_complete)
 ]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from plmc import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
 
 
 @app.callback()
 def _root(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
 ) -> None:
     if debug:
         os.environ["PLMC_DEBUG"] = "1"
-    if version:
-        from plmc import __version__
-
-        typer.echo(__version__)
-        raise typer.Exit
 
 
 @app.command(context_settings=HYDRA, epilog=EPILOG)
@@ -96,7 +102,7 @@ def show(words: Words = None) -> None:
 @app.command("ls")
 def ls(
     what: Annotated[str, typer.Argument(help="recipes, methods, tasks, models, presets, data, runs, or all but runs")] = "all",
-    config_dir: Annotated[Optional[Path], typer.Option("--config-dir", help="Your own config folder, listed along.")] = None,
+    config_dir: Annotated[Path | None, typer.Option("--config-dir", help="Your own config folder, listed along.")] = None,
     outputs: Annotated[Path, typer.Option(help="Where runs lie.")] = Path("outputs"),
 ) -> None:
     """List what there is: recipes, methods, tasks, models, presets; or your runs.
@@ -131,11 +137,11 @@ def evaluate(
 @app.command(context_settings=HYDRA)
 def predict(
     run: Annotated[str, typer.Argument(help="A run (signature, its beginning, or folder) or a model folder.")],
-    texts: Annotated[Optional[list[str]], typer.Argument(help="One text, or the two texts of a pair.")] = None,
-    file: Annotated[Optional[Path], typer.Option("--file", help="One text a line, or JSONL/CSV/TSV with the task's columns.")] = None,
-    out: Annotated[Optional[Path], typer.Option("--out", help="Where to write JSONL; default: standard output.")] = None,
+    texts: Annotated[list[str] | None, typer.Argument(help="One text, or the two texts of a pair.")] = None,
+    file: Annotated[Path | None, typer.Option("--file", help="A text a line, or JSONL/CSV/TSV with columns.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Where to write JSONL; default: standard output.")] = None,
     glue_submission: Annotated[
-        Optional[Path], typer.Option("--glue-submission", help="Folder for the GLUE leaderboard's TSV files and zip.")
+        Path | None, typer.Option("--glue-submission", help="Folder for the GLUE leaderboard's TSV files and zip.")
     ] = None,
     outputs: Annotated[Path, typer.Option(help="Where runs lie.")] = Path("outputs"),
 ) -> None:
@@ -154,11 +160,11 @@ def predict(
 
 @app.command()
 def compare(
-    runs: Annotated[Optional[list[str]], typer.Argument(help="Runs, or filters such as task=rte recipe=kd,tinybert.")] = None,
-    baseline: Annotated[Optional[str], typer.Option(help="Arm that differences are tested against (default: finetune).")] = None,
-    plot: Annotated[Optional[Path], typer.Option("--plot", help="Draw quality against latency and size.")] = None,
-    markdown: Annotated[Optional[Path], typer.Option("--markdown", help="Write the tables as Markdown.")] = None,
-    csv: Annotated[Optional[Path], typer.Option("--csv", help="Write the tables as CSV.")] = None,
+    runs: Annotated[list[str] | None, typer.Argument(help="Runs, or filters such as task=rte recipe=kd,tinybert.")] = None,
+    baseline: Annotated[str | None, typer.Option(help="Arm that differences are tested against (default: finetune).")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Draw quality against latency and size.")] = None,
+    markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the tables as Markdown.")] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write the tables as CSV.")] = None,
     outputs: Annotated[Path, typer.Option(help="Where runs lie.")] = Path("outputs"),
 ) -> None:
     """One table per task: mean ± std over seeds, share of the teacher kept, size, latency, significance.
@@ -178,7 +184,7 @@ def compare(
 def ui(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000,
     outputs: Annotated[Path, typer.Option(help="Where runs lie.")] = Path("outputs"),
-    uri: Annotated[Optional[str], typer.Option(help="Another tracking store.")] = None,
+    uri: Annotated[str | None, typer.Option(help="Another tracking store.")] = None,
 ) -> None:
     """Open MLflow's own pages on this project's runs, at 127.0.0.1."""
     from plmc.verbs.ui import ui as run

@@ -20,7 +20,10 @@ def conf_dir() -> Path:
     for candidate in (here / "conf", here.parent / "conf"):
         if (candidate / f"{ROOT}.yaml").is_file():
             return candidate
-    raise ConfigError(f"plmc's configs are missing: neither {here / 'conf'} nor {here.parent / 'conf'} holds {ROOT}.yaml. Reinstall plmc.")
+    raise ConfigError(
+        f"plmc's configs are missing: neither {here / 'conf'} nor {here.parent / 'conf'} holds {ROOT}.yaml. "
+        "Reinstall plmc."
+    )
 
 
 def options(group: str, extra: Path | None = None) -> dict[str, Path]:
@@ -135,8 +138,8 @@ def explain(error: Exception, overrides: Sequence[str], extra: Path | None = Non
     cause = error.__cause__
     if isinstance(error, OverrideParseException):
         return (
-            f"'{error.override}' cannot be read. Settings are written key=value, lists key=[a,b]; a value with blanks or brackets "
-            f"needs quotes inside quotes: 'key=\"a b\"'."
+            f"'{error.override}' cannot be read. Settings are written key=value, lists key=[a,b]; a value with blanks or "
+            f"brackets needs quotes inside quotes: 'key=\"a b\"'."
         )
     if missing := re.search(r"Could not (?:find|load) '(?P<group>[\w/]+)/(?P<name>[^']+)'", text):
         group, name = missing["group"], missing["name"]

@@ -199,7 +199,9 @@ def resolve(config: Mapping[str, Any], *, role: str = "student", command: str = 
     source = task.own_source or build(config["data"], "data")
     teacher = build(config["teacher"], "teacher")
     if config["student"].get("name") is None:
-        raise ConfigError("there is no teacher to take the student's layers from; name the student: student=base student.name=…")
+        raise ConfigError(
+            "there is no teacher to take the student's layers from; name the student: student=base student.name=…"
+        )
     student = build(config["student"], "student")
     _check_values(config)
     stages = _stages(config)
@@ -243,7 +245,10 @@ def _precision(run: Run) -> str:
     if "fp32" in run.needs:
         if asked in ("bf16", "fp16"):
             names = [m.name for stage in run.recipe.stages for m in stage.methods.values() if "fp32" in m.required()]
-            raise ConfigError(f"{', '.join(names)} does not work in {asked}: its effect is below what {asked} can hold. Use precision=fp32.")
+            raise ConfigError(
+                f"{', '.join(names)} does not work in {asked}: its effect is below what {asked} can hold. Use "
+                "precision=fp32."
+            )
         return "fp32"
     if asked != "auto":
         return asked

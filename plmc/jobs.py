@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from plmc.compose import compose, conf_dir, plain, single_runs
+from plmc.compose import compose, conf_dir, plain, single_runs, split_words
 from plmc.errors import ConfigError, PlmcError, TrainingError
 from plmc.names import did_you_mean
 
@@ -32,17 +32,22 @@ def launch(words: Sequence[str], command: str) -> int:
     from plmc import sweep
 
     overrides, flags = split_flags(words)
-    sweeping = bool(_MULTIRUN & set(flags))
-    if set(flags) <= _MULTIRUN:
+    names = {flag.split("=", 1)[0] for flag in flags if flag.startswith("-")}
+    sweeping = bool(_MULTIRUN & names)
+    if names <= _MULTIRUN:
         if len(single_runs(overrides)) > 1 and not sweeping:
-            raise ConfigError(f"several values make a sweep, which needs -m:\n  {command.replace(' train', ' train -m', 1)}")
+            raise ConfigError(
+                f"several values make a sweep, which needs -m:\n  {command.replace(' train', ' train -m', 1)}"
+            )
         precheck(overrides)
     elif not sweeping:
         # Hydra will only print, but its own words about a wrong name help nobody.
         compose(overrides)
     os.environ["PLMC_COMMAND"] = command
     sweep.forget()
-    sys.argv = ["plmc train", *words]
+    # Hydra's parser takes overrides in one piece only.
+    own, folder = split_words(overrides)
+    sys.argv = ["plmc train", *flags, *(["--config-dir", str(folder)] if folder else []), *own]
     entry = hydra.main(version_base="1.3", config_path=str(conf_dir().resolve()), config_name="train")(job)
     entry()
     return sweep.exit_code()
@@ -54,7 +59,7 @@ _FLAGS = _MULTIRUN | _WITH_VALUE | {"--resolve", "--hydra-help", "--run", "-r"}
 
 
 def split_flags(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Overrides (with `--config-dir`), and the flags that are Hydra's. Raises ConfigError for any other flag."""
+    """Overrides (with `--config-dir`), and Hydra's flags with their values. Raises ConfigError for any other flag."""
     overrides, flags, words = [], [], list(words)
     while words:
         word = words.pop(0)
@@ -63,13 +68,15 @@ def split_flags(words: Sequence[str]) -> tuple[list[str], list[str]]:
             overrides += [word] if "=" in word else [word, *words[:1]]
             words = words if "=" in word else words[1:]
         elif name in _FLAGS:
-            flags.append(name)
+            flags.append(word)
             if name in _WITH_VALUE and "=" not in word and words and "=" not in words[0]:
-                words.pop(0)
+                flags.append(words.pop(0))
         elif word.startswith("-"):
             known = [*_FLAGS, "--config-dir", "--debug"]
             close = did_you_mean(name, known) if get_close_matches(name, known) else ""
-            raise ConfigError(f"train has no option {name}.{close} Settings are written key=value, such as budget.epochs=1 seed=2.")
+            raise ConfigError(
+                f"train has no option {name}.{close} Settings are written key=value, such as budget.epochs=1 seed=2."
+            )
         else:
             overrides.append(word)
     return overrides, flags

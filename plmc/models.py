@@ -55,7 +55,9 @@ class ModelSpec:
 
     def __post_init__(self):
         if self.layers is not None and self.shape is not None:
-            raise ConfigError(f"model {self.name}: layers (taken from the model) and shape (from scratch) exclude each other.")
+            raise ConfigError(
+                f"model {self.name}: layers (taken from the model) and shape (from scratch) exclude each other."
+            )
         if self.pick not in (ALTERNATE, TOP, BOTTOM):
             raise ConfigError(f"model {self.name}: pick={self.pick!r}; use alternate, top or bottom.")
         if isinstance(self.layers, (list, tuple)) and not self.layers:
@@ -75,7 +77,9 @@ class ModelSpec:
             return sorted(kept)
         count = available // 2 if self.layers == "half" else self.layers
         if not isinstance(count, int) or not 1 <= count <= available:
-            raise ConfigError(f"layers={self.layers}: {self.name} has {available} layers; use 1 to {available}, half, or a list.")
+            raise ConfigError(
+                f"layers={self.layers}: {self.name} has {available} layers; use 1 to {available}, half, or a list."
+            )
         if self.pick == TOP:
             return list(range(available - count, available))
         if self.pick == BOTTOM:
@@ -98,9 +102,14 @@ def locate(name: str) -> str:
         for candidate in (path, path / "model"):
             if (candidate / "config.json").is_file():
                 return str(candidate)
-        raise ConfigError(f"{path} holds no model (no config.json). A finished run or a save_pretrained folder is needed.")
+        raise ConfigError(
+            f"{path} holds no model (no config.json). A finished run or a save_pretrained folder is needed."
+        )
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise ConfigError(f"{name}: no such folder. Give a model folder, a Hub id such as google-bert/bert-base-uncased, or minilm-l6.")
+        raise ConfigError(
+            f"{name}: no such folder. Give a model folder, a Hub id such as google-bert/bert-base-uncased, or "
+            "minilm-l6."
+        )
     from huggingface_hub import try_to_load_from_cache
 
     if isinstance(try_to_load_from_cache(name, "config.json"), str):
@@ -159,13 +168,21 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     with _readable(name):
         tokenizer = AutoTokenizer.from_pretrained(locate(name), trust_remote_code=False)
     if not tokenizer.is_fast:
-        raise ConfigError(f"model {name} has no fast tokenizer, which plmc needs for offsets and speed. Convert it with transformers first.")
+        raise ConfigError(
+            f"model {name} has no fast tokenizer, which plmc needs for offsets and speed. Convert it with "
+            "transformers first."
+        )
     # Where the files are missing, transformers makes up a tokenizer that reads every word as unknown.
     if len(tokenizer) <= len(tokenizer.all_special_tokens):
-        raise ConfigError(f"model {name} has no tokenizer files. Copy those of the model it was made from into its folder.")
+        raise ConfigError(
+            f"model {name} has no tokenizer files. Copy those of the model it was made from into its folder."
+        )
     size = load_config(name).vocab_size
     if max(tokenizer.get_vocab().values()) >= size:
-        raise ConfigError(f"model {name}: its tokenizer has more tokens than the model's vocabulary of {size}. They do not belong together.")
+        raise ConfigError(
+            f"model {name}: its tokenizer has more tokens than the model's vocabulary of {size}. They do not belong "
+            "together."
+        )
     return tokenizer
 
 

@@ -91,9 +91,8 @@ class SweepCallback(Callback):
 
             words = " ".join(word for word in task if not word.startswith("hydra"))
             tags = {"plmc.role": "sweep", "plmc.command": os.environ.get("PLMC_COMMAND", "")}
-            parent_run(
-                folder, uri=tracking.uri or default_uri(output), experiment=tracking.experiment, name=f"sweep {words}", tags=tags
-            )
+            uri = tracking.uri or default_uri(output)
+            parent_run(folder, uri=uri, experiment=tracking.experiment, name=f"sweep {words}", tags=tags)
             os.environ[_TRACKED] = "1"
 
     def on_multirun_end(self, config: Any, **kwargs: Any) -> None:

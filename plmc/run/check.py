@@ -30,10 +30,14 @@ def check(run: Run) -> None:
             raise ConfigError(f"stage {stage.name} has no methods, so nothing would be trained.")
         chain = Chain(stage.methods)
         if not chain.terms():
-            raise ConfigError(f"stage {stage.name}: no method brings a loss. Add one: recipe=finetune or recipe=kd bring theirs.")
+            raise ConfigError(
+                f"stage {stage.name}: no method brings a loss. Add one: recipe=finetune or recipe=kd bring theirs."
+            )
         missing = [name for name in stage.carry if name not in chain]
         if missing:
-            raise ConfigError(f"stage {stage.name}: carry={list(stage.carry)}, but the stage has no method {missing[0]}.")
+            raise ConfigError(
+                f"stage {stage.name}: carry={list(stage.carry)}, but the stage has no method {missing[0]}."
+            )
         clock = None if _counts_updates(stage) else stage.clock(NOMINAL_ROWS)
         rate_factor(stage, clock or stage.clock(NOMINAL_ROWS))
         chain.check(
@@ -57,8 +61,9 @@ def vocabularies(run: Run, tokenizer: Any) -> None:
     if by_token and not models.same_vocabulary(models.load_tokenizer(source), tokenizer):
         what = "hidden states or attention maps" if inner else "answer positions"
         raise ConfigError(
-            f"recipe {run.recipe.name} compares {what} of teacher and student, but {source} and {run.student.name} split text into "
-            f"different tokens. Use a teacher of the student's vocabulary, or on a classification task a recipe on logits such as kd."
+            f"recipe {run.recipe.name} compares {what} of teacher and student, but {source} and {run.student.name} "
+            "split text into different tokens. Use a teacher of the student's vocabulary, or on a classification task "
+            "a recipe on logits such as kd."
         )
 
 

@@ -17,6 +17,7 @@ from plmc.errors import ConfigError, DataError
 from plmc.tasks.text import TextTask
 
 DEFAULT_EMBEDDED_ROWS = 5_000
+MAX_LENGTH = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,8 @@ def corpus(run: Run, stage: Stage, tokenizer: Any) -> Split:
     if not lines:
         raise DataError(f"stage {stage.name}: corpus {stage.corpus} holds no text.")
     rows = datasets.Dataset.from_dict({"id": np.arange(len(lines)), "text_a": lines})
-    return PlainText().encode(rows, tokenizer, training=True, cache=run.cache)
+    text = PlainText(max_length=min(MAX_LENGTH, tokenizer.model_max_length))
+    return text.encode(rows, tokenizer, training=True, cache=run.cache)
 
 
 def _lines(name: str, count: int | None) -> list[str]:

@@ -43,7 +43,9 @@ def execute(run: Run, console: Console, *, parent: Path | None = None, threads: 
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise ConfigError(f"{run.folder} is being trained by another process. Wait for it, or give another output_dir.") from None
+        raise ConfigError(
+            f"{run.folder} is being trained by another process. Wait for it, or give another output_dir."
+        ) from None
     try:
         return _execute(run, console, parent, threads)
     finally:
@@ -144,7 +146,10 @@ def _guard_rows(run: Run, data, console: Console) -> None:
         seen = rows.row_hashes(data.train)
         both = len(np.intersect1d(seen, held_out))
         if both:
-            console.warn(f"{both} of {len(held_out)} {first_name} rows stand in the training rows, too: scores on them flatter.")
+            console.warn(
+                f"{both} of {len(held_out)} {first_name} rows stand in the training rows, too: scores on them "
+                "flatter."
+            )
         with replacing(run.folder / "seen.npy") as temporary, temporary.open("wb") as file:
             np.save(file, seen)
     for who, spec in (("student", run.student.name), ("teacher", run.teacher.checkpoint)):

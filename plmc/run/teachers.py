@@ -18,7 +18,6 @@ from plmc.errors import ConfigError
 from plmc.report import measure
 from plmc.train.evaluate import evaluate, logits_of
 
-
 FIGURES = ("parameters", "nonzero_parameters", "size_bytes", "sparsity")
 
 
@@ -128,7 +127,9 @@ def label_order(run: Run, model, split: Split, pad_id: int, console: Console) ->
         return None
     if run.teacher.label_order is not None:
         if sorted(run.teacher.label_order) != list(range(task.outputs)):
-            raise ConfigError(f"teacher.label_order={list(run.teacher.label_order)} must hold 0 to {task.outputs - 1} once each.")
+            raise ConfigError(
+                f"teacher.label_order={list(run.teacher.label_order)} must hold 0 to {task.outputs - 1} once each."
+            )
         return tuple(run.teacher.label_order)
     names = [_plain(model.config.id2label[i]) for i in range(task.outputs)]
     wanted = [_plain(label) for label in task.labels]
@@ -150,8 +151,9 @@ def label_order(run: Run, model, split: Split, pad_id: int, console: Console) ->
     best = max(scores, key=scores.get)
     if scores[best] > own + 0.1:
         raise ConfigError(
-            f"teacher.checkpoint: its classes seem to be in another order than the task's ({', '.join(task.labels)}): accuracy "
-            f"{own:.1%} as they are, {scores[best]:.1%} as {list(best)}. If so: teacher.label_order={list(best)}".replace(" ]", "]")
+            f"teacher.checkpoint: its classes seem to be in another order than the task's ({', '.join(task.labels)}): "
+            f"accuracy {own:.1%} as they are, {scores[best]:.1%} as {list(best)}. If so: "
+            f"teacher.label_order=[{','.join(map(str, best))}]"
         )
     return None
 

@@ -20,7 +20,10 @@ def compare(
     console = Console()
     runs = results.find(outputs, words, console.warn)
     if not runs:
-        raise ConfigError(f"no finished run in {outputs} matches {' '.join(words) or 'anything'}. plmc train makes one; --outputs DIR looks elsewhere.")
+        raise ConfigError(
+            f"no finished run in {outputs} matches {' '.join(words) or 'anything'}. plmc train makes one; --outputs "
+            "DIR looks elsewhere."
+        )
     tables = tables_of(runs, baseline)
     for table in tables:
         console.rich.print(render.rich_table(table))

@@ -33,9 +33,13 @@ def evaluate(name: str, words: Sequence[str], split: str, outputs: Path) -> None
         raise DataError(f"--split {split}: {task.name} from {source.name} has {', '.join(raw)}.")
     rows = task.encode(raw[split], tokenizer, training=False, cache=outputs / "cache")
     if rows.labels is None and "answers" not in raw[split].column_names:
-        raise DataError(f"the {split} rows of {task.name} carry no labels here. `plmc predict {name} --glue-submission DIR` answers them.")
+        raise DataError(
+            f"the {split} rows of {task.name} carry no labels here. `plmc predict {name} --glue-submission DIR` "
+            "answers them."
+        )
     metrics, records = score(model, rows, task, pad_id=tokenizer.pad_token_id, progress=console.each)
-    table = Table(title=f"{name} on {task.name}/{split}, {len(raw[split])} rows", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    heading = f"{name} on {task.name}/{split}, {len(raw[split])} rows"
+    table = Table(title=heading, title_justify="left", box=None, padding=(0, 2, 0, 0))
     table.add_column("metric")
     table.add_column("score", justify="right")
     for metric, value in metrics.items():

@@ -33,7 +33,8 @@ def ls(what: str, extra: Path | None, outputs: Path) -> None:
         if what not in ("all", title):
             continue
         for group in groups:
-            table = Table(title=f"{title}" if len(groups) == 1 else f"{title}: {group}", title_justify="left", box=None, padding=(0, 2, 0, 0))
+            heading = title if len(groups) == 1 else f"{title}: {group}"
+            table = Table(title=heading, title_justify="left", box=None, padding=(0, 2, 0, 0))
             table.add_column(f"{group}=", style="bold")
             table.add_column("what it is", overflow="fold")
             known = {name: path for name, path in options(group, extra).items() if name != "base"}

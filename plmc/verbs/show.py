@@ -52,7 +52,8 @@ def show(words: Sequence[str]) -> None:
         budget = f"{stage.steps} updates" if stage.steps else f"{stage.epochs:g} epochs"
         table.add_row("loss", formula(Chain(stage.methods)))
         table.add_row("budget", f"{budget} of {stage.batch_size} rows an update" + _caps(run))
-        table.add_row("optimizer", f"AdamW lr {stage.lr:g}, {stage.schedule}, warm-up {stage.warmup}, weight decay {stage.weight_decay:g}, clip {stage.clip:g}")
+        rate = f"lr {stage.lr:g}, {stage.schedule}, warm-up {stage.warmup}"
+        table.add_row("optimizer", f"AdamW {rate}, weight decay {stage.weight_decay:g}, clip {stage.clip:g}")
         table.add_row("judged", f"every {stage.eval_every}, keeps the {stage.select}")
         for name, method in stage.methods.items():
             fields = {k: v for k, v in vars(method).items() if k != "name" and not k.startswith("_") and _simple(v)}

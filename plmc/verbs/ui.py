@@ -12,6 +12,8 @@ def ui(port: int, outputs: Path, uri: str | None) -> None:
     from plmc.track.ui import serve
 
     if uri is None and not (outputs / "mlflow.db").is_file():
-        raise ConfigError(f"{outputs / 'mlflow.db'} does not exist: no run was tracked here yet. Train one, or give --outputs DIR.")
+        raise ConfigError(
+            f"{outputs / 'mlflow.db'} does not exist: no run was tracked here yet. Train one, or give --outputs DIR."
+        )
     send_pending(outputs)
     serve(uri or default_uri(outputs), port=port)

@@ -33,8 +33,8 @@ FILES = {
     "missing": (None, "dev.csv does not exist"),
     "empty": ("", "dev.csv is empty"),
     "header alone": (HEAD, "dev.csv holds no rows below its header (sentence, label)"),
-    "label out of range": (HEAD + "a tree,2\n", "dev.csv, line 2: label '2' in column 'label'; allowed are 'no', 'yes', '0', '1'"),
-    "no label column": ("sentence,lable\na tree,yes\n", "dev.csv has no column 'label' (the label). Its columns are: 'sentence', 'lable'"),
+    "label out of range": (HEAD + "a tree,2\n", "dev.csv, line 2: label '2' in column 'label'; allowed are 'no', 'yes',"),
+    "no label column": ("sentence,lable\na tree,yes\n", "dev.csv has no column 'label' (the label). Its columns"),
     "no text column": ("text,label\na tree,yes\n", "dev.csv has no column 'sentence' (a text)"),
     "too many fields": (HEAD + "a tree, a boat,yes\n", "dev.csv, line 2: 3 fields where 2 are expected"),
     "open quote": (HEAD + '"a tree,yes\n', "dev.csv, line 2: not valid CSV"),
@@ -69,7 +69,8 @@ def test_wrong_words_about_files_are_refused(words, code, message, own):
 
 
 def test_a_regression_refuses_words_as_labels(own):
-    refused(plmc("train", *own, "task.kind=regression"), 3, "train.csv, line 2: label 'no' in column 'label'; expected a finite number")
+    message = "train.csv, line 2: label 'no' in column 'label'; expected a finite number"
+    refused(plmc("train", *own, "task.kind=regression"), 3, message)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,8 @@ def test_a_student_that_saw_the_evaluation_rows_is_refused(own, tmp_path):
     assert plmc("train", *own, "recipe=finetune").code == 0
     seen = next(tmp_path.glob("outputs/finetune-custom-*"))
     table(tmp_path / "fresh.csv", 32, 4)
-    words = [*own, "recipe=finetune", "task.train=fresh.csv", "task.validation=train.csv", "student=base", f"student.name={seen}"]
+    rows = ["task.train=fresh.csv", "task.validation=train.csv"]
+    words = [*own, "recipe=finetune", *rows, "student=base", f"student.name={seen}"]
     refused(plmc("train", *words), 2, "was trained on 32 of the 32 validation rows", "other validation rows")
 
 

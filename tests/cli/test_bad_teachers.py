@@ -16,13 +16,14 @@ def classifier(source, folder, texts, labels):
     config = AutoConfig.from_pretrained(source, num_labels=len(labels), id2label=dict(enumerate(labels)))
     config.label2id = {label: i for i, label in enumerate(labels)}
     torch.manual_seed(0)
-    model, tokenizer = AutoModelForSequenceClassification.from_pretrained(source, config=config).eval(), AutoTokenizer.from_pretrained(source)
+    model = AutoModelForSequenceClassification.from_pretrained(source, config=config).eval()
+    tokenizer = AutoTokenizer.from_pretrained(source)
     with torch.no_grad():
         # A plain average pooled to nothing would make all texts alike.
         model.classifier.weight.mul_(50)
         inputs = tokenizer(texts, padding=True, return_tensors="pt")
         logits = model(**inputs).logits
-        model.classifier.bias[1] -= (logits[:, 1] - logits[:, 0]).median()
+        model.classifier.bias[1] -= (logits[:, 1] - logits[:, 0]).sort().values[(len(texts) - 1) // 2 :][:2].mean()
         answers = model(**inputs).logits.argmax(1).tolist()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -44,7 +45,8 @@ def teacher_score(tmp_path):
 
 def test_a_teacher_with_another_number_of_classes_is_refused(own, zoo, tmp_path):  # noqa: F811
     folder, _ = classifier(zoo["bert"], tmp_path / "teacher", ["a tree", "a boat"], ["a", "b", "c"])
-    refused(plmc("train", *own, "recipe=kd", f"teacher.checkpoint={folder}"), 2, "answers with 3 classes, task custom has 2 (no, yes)")
+    ended = plmc("train", *own, "recipe=kd", f"teacher.checkpoint={folder}")
+    refused(ended, 2, "answers with 3 classes, task custom has 2 (no, yes)")
 
 
 def test_a_teacher_that_was_never_fine_tuned_is_refused(own, zoo):  # noqa: F811
@@ -66,7 +68,8 @@ def test_named_classes_are_put_in_order(own, zoo, tmp_path):  # noqa: F811
 def test_nameless_classes_in_another_order_are_noticed_on_the_rows(own, zoo, tmp_path):  # noqa: F811
     folder = judged(zoo, tmp_path, ["LABEL_0", "LABEL_1"])
     words = [*own, "recipe=kd", f"teacher.checkpoint={folder}"]
-    refused(plmc("train", *words), 2, "another order than the task's (no, yes)", "accuracy 0.0% as they are, 100.0% as [1, 0]", "teacher.label_order=[1, 0]")
+    scores = "accuracy 0.0% as they are, 100.0% as [1, 0]"
+    refused(plmc("train", *words), 2, "another order than the task's (no, yes)", scores, "teacher.label_order=[1,0]")
     ended = plmc("train", *words, "teacher.label_order=[1,0]")
     assert ended.code == 0, ended.text
     assert teacher_score(tmp_path) == 1.0
@@ -95,7 +98,8 @@ def test_logits_pass_between_vocabularies(small, stranger):
 
 def test_a_model_without_tokenizer_is_refused(small, zoo, tmp_path):
     AutoModelForSequenceClassification.from_pretrained(zoo["bert"]).save_pretrained(tmp_path / "bare")
-    refused(plmc("train", *small, "student=base", f"student.name={tmp_path / 'bare'}", "recipe=finetune"), 2, "has no tokenizer files")
+    ended = plmc("train", *small, "student=base", f"student.name={tmp_path / 'bare'}", "recipe=finetune")
+    refused(ended, 2, "has no tokenizer files")
 
 
 def test_weights_that_are_cut_short_are_refused(small, zoo, tmp_path):
@@ -104,4 +108,5 @@ def test_weights_that_are_cut_short_are_refused(small, zoo, tmp_path):
     shutil.copytree(zoo["bert"], tmp_path / "cut")
     weights = tmp_path / "cut" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:500])
-    refused(plmc("train", *small, "student=base", f"student.name={tmp_path / 'cut'}", "recipe=finetune"), 2, "cannot be read")
+    ended = plmc("train", *small, "student=base", f"student.name={tmp_path / 'cut'}", "recipe=finetune")
+    refused(ended, 2, "cannot be read")

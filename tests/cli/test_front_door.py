@@ -1,11 +1,16 @@
 """Help, lists, completion and configs of one's own: what a stranger tries first."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
 from conftest import plmc
+
+from plmc.compose import options
+from plmc.verbs.complete import complete
 
 VERBS = ("train", "validate", "show", "ls", "evaluate", "predict", "compare", "ui", "doctor")
 
@@ -53,24 +58,31 @@ def test_a_wrong_verb_gets_the_right_one():
 
 
 @pytest.mark.parametrize(
-    "words, expected",
+    "before, incomplete, expected",
     [
-        ((["train"], "recipe=tiny"), {"recipe=tinybert", "recipe=tinybert_code"}),
-        ((["train", "recipe=kd"], "task=st"), {"task=stsb"}),
-        ((["train"], "budget.ep"), {"budget.epochs="}),
+        ([], "recipe=tiny", {"recipe=tinybert", "recipe=tinybert_code", "recipe=tinybert_general"}),
+        (["recipe=kd"], "task=st", {"task=stsb"}),
+        (["recipe=kd", "-m"], "budget.ep", {"budget.epochs="}),
+        # As bash cuts it.
+        (["recipe", "="], "tiny", {"tinybert", "tinybert_code", "tinybert_general"}),
+        (["recipe", "=", "kd", "task"], "=", set(options("task"))),
+        ([], "recipe=zzz", set()),
+        (["recipe=zzz"], "task=st", {"task=stsb"}),
+        (["--config-dir", "nowhere"], "task=st", set()),
     ],
 )
-def test_tab_completes_groups_options_and_keys(words, expected):
-    from plmc.verbs.complete import complete
-
-    assert expected <= set(complete(*words))
+def test_tab_completes_groups_options_and_keys(before, incomplete, expected):
+    assert expected == set(complete(before, incomplete))
 
 
-def test_completion_of_nonsense_is_empty():
-    from plmc.verbs.complete import complete
-
-    assert complete(["train"], "recipe=zzz") == []
-    assert complete(["train", "recipe=zzz"], "task=st") == []
+def test_the_shell_gets_its_completions(tmp_path):
+    (tmp_path / "conf/recipe").mkdir(parents=True)
+    (tmp_path / "conf/recipe/mine.yaml").write_text("name: mine\n")
+    assert complete(["--config-dir", "conf"], "recipe=mi") == ["recipe=mine"]
+    asked = {"_PLMC_COMPLETE": "complete_bash", "COMP_WORDS": "plmc train task = rte recipe = gmp_s", "COMP_CWORD": "7"}
+    plmc_itself = Path(sys.executable).with_name("plmc")
+    ended = subprocess.run([plmc_itself], capture_output=True, text=True, timeout=60, env=os.environ | asked)
+    assert ended.stdout.split() == ["gmp_star"]
 
 
 @pytest.mark.parametrize("what", ["all", "recipes", "methods", "tasks", "models", "presets", "data"])
@@ -110,7 +122,8 @@ def test_recipe_and_method_of_ones_own(small, tmp_path):
     for group, name, text in (
         ("recipe", "mine", "# A recipe of mine\nname: mine\ntitle: Mine\npaper: none yet\nstages:\n  only:\n    methods:\n"
          "      task: { _target_: plmc.methods.distill.task_loss.TaskLoss }\n"),
-        ("method", "wobble", "# @package methods.wobble\n# SAM under another name\n_target_: plmc.methods.sharpness.sam.SAM\nrho: 0.1\n"),
+        ("method", "wobble", "# @package methods.wobble\n# SAM under another name\n"
+         "_target_: plmc.methods.sharpness.sam.SAM\nrho: 0.1\n"),
     ):
         (tmp_path / "conf" / group).mkdir(parents=True)
         (tmp_path / "conf" / group / f"{name}.yaml").write_text(text)
@@ -122,6 +135,10 @@ def test_recipe_and_method_of_ones_own(small, tmp_path):
     assert "mine+wobble" in trained.text
     listed = plmc("ls", "--config-dir", "conf").text
     assert "A recipe of mine" in listed and "SAM under another name" in listed
+
+    # Flags may stand anywhere.
+    swept = plmc("train", *small, "recipe=mine", "-m", "task=rte", "--config-dir=conf", "method=[wobble]", "latency_rows=0")
+    assert swept.code == 0 and "finished before" in swept.text
 
     wrong = plmc("validate", *small, "--config-dir", "conf", "recipe=mien")
     assert wrong.code == 2 and "Did you mean mine?" in wrong.message

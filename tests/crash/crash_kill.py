@@ -16,7 +16,7 @@ from fork_server import ForkServer, Working
 # A moment is the appearance of a new path; `R` is the run's folder, every other pattern starts in the output folder. In
 # the order in which they come.
 MOMENTS = {
-    "store being made": "mlflow.db",
+    "store being made": ".mlflow.db.new",
     "run created in MLflow": "R/tracking/run.json",
     "tokens being stored": "cache/.*",
     "teacher being trained": "teachers/*/stages/*/checkpoint.pt",
@@ -101,9 +101,9 @@ class Proof:
 
         `bare`: without the teacher and the store that are otherwise copied in.
         """
-        outcome = Outcome(case + (", from nothing" if bare else ""))
+        outcome = Outcome(case + (" from nothing" if bare else ""))
         reference, seconds = self.reference(case)
-        output = self.root / "killed" / outcome.case
+        output = self.root / "killed" / outcome.case.replace(" ", "-")
         shutil.rmtree(output, ignore_errors=True)
         output.mkdir(parents=True) if bare else self._template(output)
         started = time.monotonic()
@@ -132,7 +132,7 @@ class Proof:
         for teacher in (output / "teachers").glob("*/result.json"):
             # A teacher that was copied in is tracked elsewhere.
             if str(output) in (teacher.parent / "tracking" / "run.json").read_text():
-                origin = next((self.root / "reference").glob(f"*/teachers/{teacher.parent.name}"))
+                origin = reference / "teachers" / teacher.parent.name
                 found += [f"teacher: {text}" for text in differences(origin, teacher.parent)]
         return found + broken(output)
 
