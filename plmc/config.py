@@ -51,12 +51,16 @@ class TeacherSpec(ModelSpec):
 
 @dataclass(frozen=True)
 class Budget:
-    """Caps that shrink any recipe: passes over the original rows and updates per stage, training and evaluation rows."""
+    """Caps that shrink any recipe: passes over the original rows and updates per stage, training and evaluation rows.
+
+    `lr`: peak learning rate of every stage, since the rates of papers suit their many updates. The teacher has its own.
+    """
 
     epochs: float | None = None
     steps: int | None = None
     train_rows: int | None = None
     eval_rows: int | None = None
+    lr: float | None = None
 
     def __post_init__(self):
         for field in fields(self):
@@ -175,6 +179,7 @@ def _stages(config: Mapping[str, Any]) -> tuple[Stage, ...]:
         _numbers(Stage, config["train"], "train")
         _numbers(Stage, values, f"recipe.stages.{name}")
         values = {**config["train"], **{k: v for k, v in values.items() if v is not None}}
+        values["lr"] = config["budget"].get("lr") or values["lr"]
         built = {}
         for key, node in methods[name].items():
             if node is not None:
@@ -286,7 +291,7 @@ def teacher_run(run: Run) -> Run:
         "methods": {},
         "compile": False,
         # Only the rows are shared with the students' budget: how long the teacher trains is its own affair.
-        "budget": {**run.config["budget"], "epochs": None, "steps": run.config["budget"]["steps"]},
+        "budget": {**run.config["budget"], "epochs": None, "lr": None},
         "train": {"epochs": 3, "micro_batch": run.config["train"]["micro_batch"]},
         "preset": None,
         "force": False,

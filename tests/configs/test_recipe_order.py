@@ -1,0 +1,27 @@
+"""Stages run in the order in which a reader of the recipe sees them."""
+
+import pytest
+
+from plmc.compose import compose, plain
+from plmc.config import resolve
+
+
+@pytest.mark.parametrize(
+    "recipe, stages",
+    [
+        ("tinybert", ["intermediate", "prediction"]),
+        ("tinybert_code", ["intermediate", "prediction"]),
+        ("tinybert_general", ["general", "intermediate", "prediction"]),
+    ],
+)
+def test_stage_order(recipe, stages):
+    run = resolve(plain(compose([f"recipe={recipe}", "preset=offline"])))
+    assert [stage.name for stage in run.recipe.stages] == stages
+
+
+def test_the_budgets_rate_reaches_every_stage_but_not_the_teacher():
+    from plmc.config import teacher_run
+
+    run = resolve(plain(compose(["recipe=tinybert", "preset=offline", "budget.lr=3e-4"])))
+    assert {stage.lr for stage in run.recipe.stages} == {3e-4}
+    assert [stage.lr for stage in teacher_run(run).recipe.stages] == [1e-4]
