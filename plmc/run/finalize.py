@@ -110,8 +110,9 @@ def _prove_score(run: Run, stages: Stages, metrics: dict[str, float]) -> None:
     chosen = stages.results[-1].metrics.get(run.task.metric)
     changed = any(type(m).finish is not Method.finish for m in run.recipe.stages[-1].methods.values())
     if chosen is not None and not changed and run.task.metric in metrics and abs(chosen - metrics[run.task.metric]) > 1e-6:
+        name, saved = run.task.metric, metrics[run.task.metric]
         raise TrainingError(
-            f"the saved model scores {run.task.metric} = {metrics[run.task.metric]:.6f}, but {chosen:.6f} was measured when its "
+            f"the saved model scores {name} = {saved:.6f}, but {chosen:.6f} was measured when its "
             f"weights were chosen. This is a fault of plmc or of a method, please report it."
         )
 

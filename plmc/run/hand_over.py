@@ -36,7 +36,8 @@ def send(run: Run, result: dict[str, Any], tracker: Any, data: TaskData) -> None
         "size/parameters": result["student"]["parameters"], "size/nonzero_parameters": result["student"]["nonzero_parameters"],
         "size/bytes": result["student"]["size_bytes"], "size/sparsity": result["student"]["sparsity"],
         "train/seconds": result["train"]["seconds"], "train/samples_per_second": result["train"]["samples_per_second"],
-        "latency/batch_1_ms": result["latency"]["batch_1_ms"], "latency/teacher_batch_1_ms": result["latency"]["teacher_batch_1_ms"],
+        "latency/batch_1_ms": result["latency"]["batch_1_ms"],
+        "latency/teacher_batch_1_ms": result["latency"]["teacher_batch_1_ms"],
     }
     for name, value in (result["teacher"]["metrics"] or {}).items():
         figures[f"teacher/{name}"] = value

@@ -103,10 +103,11 @@ class Stages:
         teacher = None
         if run.teacher.known and self._wants_teacher(stage):
             teacher = self._teacher_model(stage)
+        mlm_source = models.locate(run.teacher.name) if run.teacher.name else None
         return Setting(
             stage=stage.name, kind=run.task.kind, seed=run.seed, student=encoder.dims(model),
             teacher=encoder.dims(teacher) if teacher is not None else None, methods=stage.methods,
-            text_columns=run.task.text, teacher_model=teacher, mlm_source=models.locate(run.teacher.name) if run.teacher.name else None, tokenizer=self.tokenizer,
+            text_columns=run.task.text, teacher_model=teacher, mlm_source=mlm_source, tokenizer=self.tokenizer,
             encode=lambda rows, training: run.task.encode(rows, self.tokenizer, training=training, cache=run.cache),
             cache=run.cache, progress=self.console.each,
         )
@@ -151,8 +152,11 @@ class Stages:
             split = train
             if not same:
                 if kind == "span":
-                    raise ConfigError("teacher and student split text differently, so answer positions do not match. Use a teacher of the same vocabulary.")
-                self.console.warn("teacher and student have different vocabularies; each reads the text with its own tokenizer.")
+                    raise ConfigError(
+                        "teacher and student split text differently, so answer positions do not match. "
+                        "Use a teacher of the student's vocabulary."
+                    )
+                self.console.warn("teacher and student have different vocabularies; each reads with its own tokenizer.")
                 split = run.task.encode(train.raw, own, training=True, cache=run.cache)
             heads = teachers.cached_logits(
                 model, split, identity=self.teacher.identity, kind=kind, pad_id=own.pad_token_id, autocast=autocast,
