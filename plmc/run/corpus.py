@@ -60,7 +60,7 @@ def _lines(name: str, count: int | None) -> list[str]:
     from plmc.errors import HubUnreachable
 
     if reason := hub_reachable():
-        raise HubUnreachable(f"corpus {name} lies on the Hub, which does not answer ({reason}). Use a file, or corpus=embedded.")
+        raise HubUnreachable(f"corpus {name} lies on the Hub, which is silent ({reason}). Use a file, or corpus=embedded.")
     parts = [*name.split(":"), None, None]
     found = datasets.load_dataset(parts[0], parts[1], split="train" if not count else f"train[:{count}]")
     return [line for line in found[parts[2] or "text"] if line.strip()]

@@ -93,7 +93,7 @@ def test_tokens_that_do_not_match_are_refused_before_the_teacher_is_trained(verb
 def test_logits_pass_between_vocabularies(small, stranger):
     ended = plmc("train", *small, "recipe=kd", "task=rte", "student=base", f"student.name={stranger}")
     assert ended.code == 0, ended.text
-    assert "different vocabularies; each reads the text with its own tokenizer" in ended.message
+    assert "different vocabularies; each reads with its own tokenizer" in ended.message
 
 
 def test_a_model_without_tokenizer_is_refused(small, zoo, tmp_path):
