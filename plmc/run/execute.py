@@ -16,7 +16,6 @@ from plmc.console import Console
 from plmc.errors import ConfigError, PlmcError
 from plmc.run import check, environment, rows, teachers
 from plmc.run.finalize import finalize
-from plmc.run.hand_over import LocalHistory
 from plmc.run.stages import Stages
 from plmc.train.checkpoint import remove_drafts, replacing, write_json, write_text
 
@@ -100,7 +99,7 @@ def _execute(run: Run, console: Console, parent: Path | None, threads: int | Non
 
 def make_tracker(run: Run, parent: Path | None):
     """The tracker that the config asks for."""
-    from plmc.track import Tracker, default_uri
+    from plmc.track import LocalHistory, Tracker, default_uri
 
     tracking = run.config["tracking"]
     if not tracking["enabled"]:

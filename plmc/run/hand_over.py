@@ -55,33 +55,3 @@ def send(run: Run, result: dict[str, Any], tracker: Any, data: TaskData) -> None
         elif len(run.task.text) == 2:
             example = {"text": row["text_a"], "text_pair": row["text_b"]}
         tracker.model(folder / "model", task_kind=run.task.kind, example=example, max_length=run.task.max_length, step=last)
-
-
-class LocalHistory:
-    """Takes the place of a tracker when tracking is off: the curves still reach the run's folder."""
-
-    uri = experiment_id = run_id = None
-
-    def __init__(self, folder: Path):
-        self._path = folder / "tracking" / "events.jsonl"
-
-    def start(self, params: dict[str, Any]) -> None:
-        """Opens the file."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-
-    def log(self, values: dict[str, float], step: int) -> None:
-        """One line per call; a later line of the same update counts."""
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"kind": "metrics", "step": step, "values": dict(values)}) + "\n")
-
-    def input(self, **facts: Any) -> None:
-        """Nothing to send."""
-
-    def artifact(self, path: Path, folder: str = "") -> None:
-        """Nothing to send."""
-
-    def model(self, path: Path, **facts: Any) -> None:
-        """Nothing to send."""
-
-    def finish(self, status: str = "FINISHED") -> None:
-        """Nothing to wait for."""

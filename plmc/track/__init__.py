@@ -1,6 +1,6 @@
 """Tracking of runs with MLflow, through a spool on disk that outlives an absent server."""
 
-from plmc.track.nothing import NoTracker
+from plmc.track.local import LocalHistory
 from plmc.track.pending import send_pending
 from plmc.track.store import default_uri, resolve_uri
 from plmc.track.sweep import adopt, close_parent, parent_run
@@ -8,7 +8,7 @@ from plmc.track.tracker import Tracker
 from plmc.track.ui import compare_url, experiment_url, run_url, serve
 
 __all__ = [
-    "NoTracker",
+    "LocalHistory",
     "Tracker",
     "adopt",
     "close_parent",

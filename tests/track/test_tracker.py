@@ -9,7 +9,7 @@ import pytest
 from track_tools import NOBODY, client, history, make
 
 from plmc.errors import ConfigError, TrainingError
-from plmc.track import NoTracker, Tracker, default_uri, send_pending
+from plmc.track import LocalHistory, Tracker, default_uri, send_pending
 from plmc.track.store import resolve_uri
 from plmc.track.values import flatten
 
@@ -297,13 +297,25 @@ def test_a_store_of_another_kind_is_refused(tmp_path):
     assert resolve_uri("http://host:5000/") == "http://host:5000"
 
 
-def test_no_tracker_takes_the_same_calls():
+def test_the_local_history_takes_the_same_calls():
     import inspect
 
     for name in ("start", "log", "input", "artifact", "model", "finish"):
-        assert inspect.signature(getattr(NoTracker, name)) == inspect.signature(getattr(Tracker, name)), name
+        assert inspect.signature(getattr(LocalHistory, name)) == inspect.signature(getattr(Tracker, name)), name
 
 
 def test_importing_the_package_does_not_import_mlflow():
     code = "import sys, plmc.track; sys.exit(any(m in sys.modules for m in ('mlflow', 'torch', 'psutil')))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_local_history_keeps_the_curves(tmp_path):
+    from plmc.report.plots import history
+
+    local = LocalHistory(tmp_path)
+    local.start({"a": 1})
+    local.log({"loss": 2.0}, 1)
+    local.log({"loss": 1.0}, 2)
+    local.log({"loss": 1.5}, 2)
+    steps, values = history(tmp_path / "tracking" / "events.jsonl")["loss"]
+    assert steps.tolist() == [1, 2] and values.tolist() == [2.0, 1.5]
