@@ -51,7 +51,7 @@ def main(updates: int = 60) -> float:
     student, big, train = tiny(2), tiny(4), rows(512, seed=0)
     chain = Chain({"kd": LogitKD(temperature=2.0, alpha=0.5), "gmp": GMP(initial=0.3, final=0.5)})
     stage = Stage(name="distil", methods=chain.named, steps=updates, lr=1e-3)
-    live = teacher.live(big, chain.required(), "classification", None)
+    live = teacher.live(big, chain.required(), "classification")
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
             Objective(student, chain, torch.nn.ModuleDict(), kind="classification", teacher=live), chain, stage, train,

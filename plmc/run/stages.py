@@ -174,7 +174,7 @@ class Stages:
             use_scores(model)
         elif "teacher.attentions" in needs:
             model.set_attn_implementation("eager")
-        return teachers.live(model, needs, kind, autocast)
+        return teachers.live(model, needs, kind)
 
     def _train(
         self, index: int, stage: Stage, chain: Chain, folder: Path, setting: Setting, train: Split, clock

@@ -22,7 +22,7 @@ from plmc.train.objective import read
 Teacher = Callable[[Batch], Outputs]
 
 
-def live(model: nn.Module, needs: frozenset[str], kind: str, autocast: torch.dtype | None) -> Teacher:
+def live(model: nn.Module, needs: frozenset[str], kind: str) -> Teacher:
     """The teacher runs on every batch, frozen and in evaluation mode; one forward serves all methods."""
     model.eval().requires_grad_(False)
     options = {}

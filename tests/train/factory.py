@@ -138,7 +138,7 @@ def rig(
     if source is None and any(need.startswith("teacher.") for need in needs):
         if "teacher.scores" in needs:
             use_scores(teacher)
-        source = teachers.live(teacher, needs, kind, AUTOCAST[precision])
+        source = teachers.live(teacher, needs, kind)
     objective = Objective(
         model, chain, chain.modules(setting), kind=kind, teacher=source, autocast=AUTOCAST[precision],
     )

@@ -23,7 +23,7 @@ def cached(folder, model, split, kind="classification", identity="teacher-1", au
 def test_cached_logits_equal_live_ones(tmp_path, kind):
     model, split = bert(7, kind=kind), rows(kind=kind)
     stored = from_logits(cached(tmp_path, model, split, kind), split, kind)
-    running = live(model, frozenset({"teacher.logits"}), kind, None)
+    running = live(model, frozenset({"teacher.logits"}), kind)
     batches = training_batches(split, batch_size=4, micro_batch=3, pad_id=0, seed=0, stage=0, start=0)
     for _ in range(8):
         for batch in next(batches):
