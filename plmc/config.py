@@ -14,7 +14,7 @@ from plmc.core.stage import Recipe, Stage
 from plmc.errors import ConfigError, PlmcError
 from plmc.models import ModelSpec
 from plmc.names import did_you_mean
-from plmc.paths import place
+from plmc.paths import digest, place
 from plmc.tasks.base import Source, Task
 
 # All there is at the top; Hydra itself would take any other key behind a +.
@@ -202,6 +202,7 @@ def resolve(config: Mapping[str, Any], *, role: str = "student", command: str = 
     place(config)
     task = build(config["task"], "task")
     source = task.own_source or build(config["data"], "data")
+    config["files"] |= {f"data.{split}": digest(str(path)) for split, path in source.paths(task).items()}
     teacher = build(config["teacher"], "teacher")
     if config["student"].get("name") is None:
         raise ConfigError(
@@ -221,7 +222,8 @@ def resolve(config: Mapping[str, Any], *, role: str = "student", command: str = 
     config["precision"] = _precision(run)
     if not run.learns_from_teacher:
         # The teacher is not looked at, so it is no part of this run's identity.
-        kept = {**config, "teacher": None}
+        files = {key: value for key, value in config["files"].items() if not key.startswith("teacher.")}
+        kept = {**config, "teacher": None, "files": files}
     else:
         kept = config
     object.__setattr__(run, "signature", signature_of(kept))

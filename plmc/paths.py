@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from pathlib import Path
 from typing import Any
 
 from plmc.models import MINILM
@@ -16,8 +17,10 @@ _BLOCK = 1 << 20
 def place(config: dict[str, Any]) -> None:
     """Makes paths absolute, in place: the same words in another folder are another run.
 
-    `config["files"]` gets a digest of each file that `task=custom` names, so that changed rows are another run, too.
+    `config["files"]` gets a digest of each file that `task=custom` names and of each model that is a folder, so that
+    changed rows or weights are another run, too.
     """
+    files: dict[str, str | None] = {}
     config["output_dir"] = absolute(config["output_dir"])
     if config["data"].get("root"):
         config["data"]["root"] = absolute(config["data"]["root"])
@@ -26,10 +29,12 @@ def place(config: dict[str, Any]) -> None:
         # Folders go before Hub ids of the same name, as in `models.locate`.
         if name and name != MINILM and os.path.isdir(os.path.expanduser(name)):
             config[group][key] = absolute(name)
+            files[f"{group}.{key}"] = folder_digest(config[group][key])
     tables = {key: absolute(path) for key in _TABLES if (path := config["task"].get(key))}
     if tables:
         config["task"] |= tables
-        config["files"] = {key: digest(path) for key, path in tables.items()}
+        files |= {key: digest(path) for key, path in tables.items()}
+    config["files"] = files
 
 
 def absolute(path: str) -> str:
@@ -45,4 +50,13 @@ def digest(path: str) -> str | None:
     with open(path, "rb") as file:
         while block := file.read(_BLOCK):
             found.update(block)
+    return found.hexdigest()[:16]
+
+
+def folder_digest(folder: str) -> str:
+    """16 hex digits of the weights and the config in a model folder, or in the `model` folder of a run."""
+    found = hashlib.sha256()
+    for part in (Path(folder), Path(folder) / "model"):
+        for path in sorted([*part.glob("config.json"), *part.glob("*.safetensors")]):
+            found.update(f"{path.name} {digest(str(path))}\n".encode())
     return found.hexdigest()[:16]

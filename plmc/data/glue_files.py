@@ -60,11 +60,8 @@ LAYOUTS = {
 }
 
 
-def load_glue(root: Path, task: Task, files: Mapping[str, str]) -> dict[str, datasets.Dataset]:
-    """The splits of a GLUE task that are found in its folder below `root`; `files` names some of them.
-
-    Raises DataError with file and line on whatever is missing or malformed.
-    """
+def glue_files(root: Path, task: Task, files: Mapping[str, str]) -> dict[str, Path]:
+    """The file of each split of a GLUE task below `root`; `files` names some of them. Raises DataError if there is none."""
     layout = LAYOUTS[task.name]
     check_splits(files, tuple(layout.splits), task.name)
     folder = task_folder(root, layout.folder, "glue")
@@ -79,6 +76,17 @@ def load_glue(root: Path, task: Task, files: Mapping[str, str]) -> dict[str, dat
             found[split] = path
     if not found:
         raise nothing_found(folder, [f"{stem}.tsv" for stem in layout.splits.values()])
+    return found
+
+
+def load_glue(root: Path, task: Task, files: Mapping[str, str]) -> dict[str, datasets.Dataset]:
+    """The splits of a GLUE task that are found in its folder below `root`; `files` names some of them.
+
+    Raises DataError with file and line on whatever is missing or malformed.
+    """
+    layout = LAYOUTS[task.name]
+    found = glue_files(root, task, files)
+    folder = task_folder(root, layout.folder, "glue")
     tables = {split: _read(path, layout) for split, path in found.items()}
     if task.name == "mrpc":
         tables = _split_corpus(tables, folder)

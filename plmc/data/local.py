@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from plmc.data.find import data_root
-from plmc.data.glue_files import LAYOUTS, load_glue
-from plmc.data.squad_json import load_squad
+from plmc.data.glue_files import LAYOUTS, glue_files, load_glue
+from plmc.data.squad_json import load_squad, squad_files
 from plmc.errors import ConfigError
 from plmc.tasks.base import Source, Task
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import datasets
 
 
@@ -30,11 +32,19 @@ class Local(Source):
     root: str | None = None
     files: Mapping[str, str | None] = field(default_factory=dict)
 
+    def paths(self, task: Task) -> dict[str, Path]:
+        root, files = self._where()
+        if task.name in LAYOUTS:
+            return glue_files(root, task, files)
+        return squad_files(root, task.version, files) if task.kind == "span" else {}
+
     def load(self, task: Task) -> dict[str, datasets.Dataset]:
-        root = data_root(self.root)
-        files = {split: name for split, name in self.files.items() if name}
+        root, files = self._where()
         if task.name in LAYOUTS:
             return load_glue(root, task, files)
         if task.kind == "span":
             return load_squad(root, task.version, files)
         raise ConfigError(f"data=local knows GLUE and SQuAD, not {task.name!r}. For files of your own: task=custom.")
+
+    def _where(self) -> tuple[Path, dict[str, str]]:
+        return data_root(self.root), {split: name for split, name in self.files.items() if name}

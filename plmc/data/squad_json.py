@@ -30,11 +30,8 @@ FEATURES = datasets.Features(
 _STEMS = {"train": "train", "validation": "dev", "test": "test"}
 
 
-def load_squad(root: Path, version: str, files: Mapping[str, str]) -> dict[str, datasets.Dataset]:
-    """The splits found in `root`, `root/squad` or their folders `v1.1` and `v2.0`; `version` is `1.1` or `2.0`.
-
-    Raises DataError with file and question on whatever is missing or malformed.
-    """
+def squad_files(root: Path, version: str, files: Mapping[str, str]) -> dict[str, Path]:
+    """The file of each split in `root`, `root/squad` or their folders `v1.1` and `v2.0`; DataError if there is none."""
     check_splits(files, tuple(_STEMS), f"SQuAD {version}")
     found = {}
     for split, stem in _STEMS.items():
@@ -45,7 +42,15 @@ def load_squad(root: Path, version: str, files: Mapping[str, str]) -> dict[str, 
     if not found:
         looked_for = [f"{stem}-v{version}.json" for stem in _STEMS.values()] + [f"v{version}/train.json"]
         raise nothing_found(root / "squad" if (root / "squad").is_dir() else root, looked_for)
-    return {split: read_squad(path, version) for split, path in found.items()}
+    return found
+
+
+def load_squad(root: Path, version: str, files: Mapping[str, str]) -> dict[str, datasets.Dataset]:
+    """The splits of SQuAD found below `root`; `version` is `1.1` or `2.0`, `files` names some of them.
+
+    Raises DataError with file and question on whatever is missing or malformed.
+    """
+    return {split: read_squad(path, version) for split, path in squad_files(root, version, files).items()}
 
 
 def _find(root: Path, stem: str, version: str) -> Path | None:

@@ -58,7 +58,8 @@ def _execute(run: Run, console: Console, parent: Path | None, threads: int | Non
         for name in ("stages", "result.json", "tracking"):
             path = run.folder / name
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-    for folder in (run.folder, *run.folder.glob("*/"), *run.folder.glob("stages/*/")):
+    caches = (run.cache, *run.cache.glob("*/"))
+    for folder in (run.folder, *run.folder.glob("*/"), *run.folder.glob("stages/*/"), *caches):
         remove_drafts(folder)
     started = time.time()
     environment.own_bars_only()

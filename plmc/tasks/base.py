@@ -81,5 +81,9 @@ class Source:
 
     name: str = field(default="")
 
+    def paths(self, task: Task) -> dict[str, Path]:
+        """Files on this computer that the rows of a task come from, by split; their content is part of a run's identity."""
+        return {}
+
     def load(self, task: Task) -> dict[str, datasets.Dataset]:
         raise NotImplementedError

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 
 import pytest
 from conftest import plmc
@@ -104,6 +105,37 @@ def test_own_rows_train_and_changed_rows_are_another_run(own, tmp_path, monkeypa
     assert plmc("validate", *own, "recipe=finetune").text.split()[-1] != here
     result = json.loads(next(tmp_path.glob("outputs/finetune-custom-*/result.json")).read_text())
     assert result["data_source"] == "custom"
+
+
+def signature(*words: str) -> str:
+    ended = plmc("validate", *words)
+    assert ended.code == 0, ended.text
+    return ended.text.split()[-1]
+
+
+def test_changed_files_below_data_root_are_another_run(tmp_path, small):
+    folder = tmp_path / "glue" / "SST-2"
+    folder.mkdir(parents=True)
+    for name in ("train", "dev"):
+        (folder / f"{name}.tsv").write_text("sentence\tlabel\na dull hour\t0\na bright hour\t1\n")
+    words = [word for word in small if not word.startswith("data")]
+    words += ["task=sst2", "data=local", f"data.root={tmp_path / 'glue'}"]
+    before = signature(*words)
+    assert signature(*words) == before
+    (folder / "train.tsv").write_text("sentence\tlabel\na dull hour\t1\na bright hour\t1\n")
+    assert signature(*words) != before
+
+
+def test_changed_weights_of_a_model_folder_are_another_run(tmp_path, small, zoo):
+    copy = tmp_path / "copy"
+    shutil.copytree(zoo["bert"], copy)
+    words = [*small, f"teacher.name={copy}"]
+    plain, taught = signature(*words, "recipe=finetune"), signature(*words, "recipe=kd")
+    with (copy / "model.safetensors").open("ab") as file:
+        file.write(b"\0")
+    # A teacher that nothing looks at is no part of a run, but the student's layers come from it here.
+    assert signature(*words, "recipe=kd") != taught
+    assert signature(*words, "recipe=finetune") != plain
 
 
 def test_a_student_that_saw_the_evaluation_rows_is_refused(own, tmp_path):

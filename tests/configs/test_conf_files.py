@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -21,7 +22,7 @@ GIVEN = {
     "teacher=base": ["teacher.name=minilm-l6"],
     "student=base": ["student.name=minilm-l6"],
     "teacher=none": ["student=base", "student.name=minilm-l6"],
-    "data=local": ["data.root=my_data"],
+    "data=local": [f"data.root={Path(__file__).parent / 'rows'}"],
 }
 
 
