@@ -27,7 +27,9 @@ class Method:
     Class facts:
 
     `needs`: what the trainer must supply: `teacher.logits`, `teacher.hidden_states`, `teacher.attentions`,
-    `teacher.scores`, `hidden_states`, `attentions`, `scores` (the student's), `fp32` (does not work in half precision).
+    `teacher.scores`, `hidden_states`, `attentions`, `scores` (the student's), `fp32` (does not work in half precision),
+    `dense_gradient` (writes into the gradient of words that the batch does not have), `all_tokens` (of a masked language
+    model the logits of every real token, not only of the masked ones).
     `order`: 0 changes weights, 1 only watches them; judged weights and `finish` fold in reverse `order`.
     `place`: the stage that `method=[…]` on the command line puts it in: `first` or `last`.
     `exclusive`: roles only one method of a stage may hold, e.g. `average`, `gradient`.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from plmc.data.types import Split
+from plmc.data.masking import IGNORED, hide_rows
+from plmc.data.types import Ragged, Split
 
 # Rows are sorted by length inside windows of this many batches, so batches are even and their order stays random.
 WINDOW = 50
@@ -16,12 +17,16 @@ WINDOW = 50
 
 @dataclass(frozen=True)
 class Batch:
-    """B rows padded to the longest, T tokens: `inputs` for the model, `labels`, `rows` (indices into the split) and `ids`."""
+    """B rows padded to the longest, T tokens: `inputs` for the model, `labels`, `rows` (indices into the split) and `ids`.
+
+    `per_row`: for masked language models, `masked` positions and real `tokens` a row of the whole update.
+    """
 
     inputs: dict[str, torch.Tensor]
     labels: torch.Tensor | None
     rows: np.ndarray
     ids: np.ndarray
+    per_row: dict[str, float] | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`."""
@@ -29,7 +34,7 @@ class Batch:
             return self
         inputs = {k: v.to(device, non_blocking=True) for k, v in self.inputs.items()}
         labels = None if self.labels is None else self.labels.to(device, non_blocking=True)
-        return Batch(inputs, labels, self.rows, self.ids)
+        return replace(self, inputs=inputs, labels=labels)
 
 
 def collate(split: Split, rows: np.ndarray, pad_id: int) -> Batch:
@@ -44,6 +49,10 @@ def collate(split: Split, rows: np.ndarray, pad_id: int) -> Batch:
         padded[real] = np.concatenate([column[row] for row in rows])
         inputs[name] = torch.from_numpy(padded)
     inputs["attention_mask"] = torch.from_numpy(real.astype(np.int64))
+    if isinstance(split.labels, Ragged):
+        marked = np.full((len(rows), width), IGNORED, dtype=np.int64)
+        marked[real] = np.concatenate([split.labels[row] for row in rows])
+        return Batch(inputs, torch.from_numpy(marked), rows, split.ids[rows])
     labels = None if split.labels is None else torch.from_numpy(np.ascontiguousarray(split.labels[rows]))
     return Batch(inputs, labels, rows, split.ids[rows])
 
@@ -67,18 +76,39 @@ def training_batches(
 ) -> Iterator[list[Batch]]:
     """Endless updates from update number `start` on, each a list of micro-batches of this process.
 
-    A process takes every `world`-th row of the update's batch; skipped updates cost no reading.
+    A process takes every `world`-th row of the update's batch; skipped updates cost no reading. Tokens to guess are drawn
+    over the whole update, as a function of (seed, stage, number of the update).
     """
     lengths = split.lengths
     per_epoch = -(-len(split) // batch_size)
     epoch, skip = divmod(start, per_epoch)
     while True:
-        for rows in epoch_order(lengths, batch_size, seed=seed, stage=stage, epoch=epoch)[skip:]:
+        for number, rows in enumerate(epoch_order(lengths, batch_size, seed=seed, stage=stage, epoch=epoch)[skip:], skip):
             # Padding by repetition keeps processes in step when a last batch is smaller than the number of processes.
             mine = rows[rank::world] if len(rows) > rank else rows[:1]
             size = micro_batch or len(mine)
+            if split.masking:
+                key = (seed, stage, epoch * per_epoch + number)
+                yield _masked(split, rows, mine, size, pad_id, key)
+                continue
             yield [collate(split, mine[i : i + size], pad_id) for i in range(0, len(mine), size)]
         epoch, skip = epoch + 1, 0
+
+
+def _masked(
+    split: Split, rows: np.ndarray, mine: np.ndarray, size: int, pad_id: int, key: tuple[int, ...]
+) -> list[Batch]:
+    """Micro-batches of `mine`, with tokens of all `rows` of the update hidden."""
+    small = hide_rows(split, rows, key=key)
+    place = {row: number for number, row in enumerate(rows.tolist())}
+    guessed = int((small.labels.values != IGNORED).sum())
+    per_row = {"masked": guessed / len(rows), "tokens": len(small.labels.values) / len(rows)}
+    batches = []
+    for start in range(0, len(mine), size):
+        part = mine[start : start + size]
+        local = np.array([place[row] for row in part.tolist()])
+        batches.append(replace(collate(small, local, pad_id), rows=part, per_row=per_row))
+    return batches
 
 
 def evaluation_batches(split: Split, *, tokens: int, pad_id: int) -> Iterator[Batch]:

@@ -31,6 +31,7 @@ from plmc.errors import TrainingError
 from plmc.train import checkpoint
 from plmc.train.alarms import Update, idle_terms, read_scalars
 from plmc.train.batches import training_batches
+from plmc.train.embedding import RowGradient, row_gradients
 from plmc.train.evaluate import judged
 from plmc.train.interrupt import deferred
 from plmc.train.objective import Objective
@@ -99,6 +100,7 @@ class Trainer:
         self.schedule = rate_factor(stage, clock)
         self.wrapped = accelerator.prepare(objective) if accelerator.num_processes > 1 else objective
         self.scale = LossScale(precision)
+        self._rows: RowGradient | None = None
         self._pending: list[Update] = []
         self._meter = (0, 0.0)  # samples and time since the last log line
         self._saved_at = time.monotonic()
@@ -117,7 +119,9 @@ class Trainer:
         )
         self.objective.train()
         self._meter = (self.at.samples, time.perf_counter())
-        with deferred() as interrupted:
+        # A loss scale may leave NaN in rows that no token uses, and other processes write into all rows.
+        by_row = not (self.scale.on or self.accelerator.num_processes > 1 or "dense_gradient" in self.chain.required())
+        with deferred() as interrupted, row_gradients(self.student, by_row) as self._rows:
             while self.at.step < self.clock.total and not self.at.stopped:
                 started = time.perf_counter()
                 micro = [batch.to(device) for batch in next(batches)]
@@ -140,6 +144,11 @@ class Trainer:
     def _now(self) -> Clock:
         return replace(self.clock, step=self.at.step)
 
+    def _zero(self) -> None:
+        if self._rows:
+            self._rows.zero()
+        self.optimizer.zero_grad(set_to_none=True)
+
     def _update(self, micro: list) -> None:
         rows = sum(len(batch.rows) for batch in micro)
         terms: dict[str, torch.Tensor] = {}
@@ -148,7 +157,7 @@ class Trainer:
 
         def compute() -> torch.Tensor:
             nonlocal first_pass
-            self.optimizer.zero_grad(set_to_none=True)
+            self._zero()
             total = None
             for i, batch in enumerate(micro):
                 share = len(batch.rows) / rows
@@ -157,6 +166,7 @@ class Trainer:
                     loss, parts = self.wrapped(batch, clock)
                     if first_pass and self.at.step == 0 and i == 0:
                         idle_terms(parts, self.chain.terms(), self.params, stage=self.stage.name, warn=self._warn)
+                        self._zero()
                     (loss * (share * self.scale.value)).backward()
                 total = loss.detach() * share if total is None else total + loss.detach() * share
                 if first_pass:
