@@ -6,14 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from plmc.core.method import Method
+from plmc.methods.augment.word_replace import Augment
 from plmc.methods.average.swa import SWA
 from plmc.methods.distill.layers_kd import LayersKD
 from plmc.methods.distill.logit_kd import LogitKD
 from plmc.methods.distill.prediction_kd import PredictionKD
 from plmc.methods.distill.task_loss import TaskLoss
 from plmc.methods.layers.layer_drop import LayerDrop
+from plmc.methods.mlm.cosine_kd import CosineKD
+from plmc.methods.mlm.head_only import HeadOnly
 from plmc.methods.perturb.hype import HyPe
 from plmc.methods.prune.gmp import GMP
+from plmc.methods.prune.gmp_lrr import GMPRewind
 from plmc.methods.prune.lock import PatternLock
 from plmc.methods.sharpness.sam import SAM
 
@@ -38,10 +42,15 @@ ROWS = (
     Row("layers_kd", lambda: LayersKD(projection="always"), off=lambda: LayersKD(attention=0, hidden=0, embedding=0)),
     Row("layers_kd_code", lambda: LayersKD(mode="official_code"), off=lambda: LayersKD(attention=0, hidden=0, embedding=0)),
     Row("prediction_kd", PredictionKD),
+    Row("augment", lambda: Augment(p=0.5, n=1, k=3), off=lambda: Augment(kinds=())),
     Row("gmp", lambda: GMP(every=1), off=lambda: GMP(initial=0, final=0)),
     Row("gmp_cycle", lambda: GMP(every=1, cycle="25%", reintroduction=True), off=lambda: GMP(initial=0, final=0)),
     Row("one_shot", lambda: GMP(begin="50%", end="50%"), off=lambda: GMP(begin="50%", end="50%", initial=0, final=0)),
+    Row("gmp_lrr", lambda: GMPRewind(every=1), off=lambda: GMPRewind(initial=0, final=0, rewind=None)),
     Row("lock", PatternLock),
+    Row("lock_pooler", lambda: PatternLock(pooler=True)),
+    Row("cosine_kd", CosineKD, off=lambda: CosineKD(weight=0)),
+    Row("head_only", HeadOnly),
     Row("swa", SWA, off=lambda: SWA(begin=STEPS - 1)),
     Row("sam", SAM, off=lambda: SAM(rho=0)),
     Row("asam", lambda: SAM(rho=0.5, adaptive=True), off=lambda: SAM(rho=0, adaptive=True)),

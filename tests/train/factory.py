@@ -11,8 +11,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
 from torch import nn
-from transformers import BertConfig, BertForQuestionAnswering, BertForSequenceClassification
+from transformers import BertConfig, BertForQuestionAnswering, BertForSequenceClassification, PreTrainedTokenizerFast
 
 from plmc.core.chain import Chain
 from plmc.core.method import Method
@@ -56,9 +59,28 @@ def rows(count: int = 22, *, seed: int = 0, kind: str = "classification", shorte
     else:
         labels = values[offsets[:-1]] % CLASSES
     number = np.arange(count)
-    raw = datasets.Dataset.from_dict({"id": number})
+    texts = [" ".join(f"w{value}" for value in ids[row]) for row in range(count)]
+    raw = datasets.Dataset.from_dict({"id": number, "text_a": texts, "label": labels.tolist()})
     columns = {"input_ids": ids, "token_type_ids": kinds}
     return Split(columns, labels.astype(np.int64), number + 100, raw, number, f"rows-{count}-{seed}-{kind}")
+
+
+def words() -> PreTrainedTokenizerFast:
+    """A tokenizer whose token number i is the word wi."""
+    names = {f"w{i}": i for i in range(1, VOCABULARY)} | {"[PAD]": PAD}
+    made = Tokenizer(WordLevel(names, unk_token="w1"))
+    made.pre_tokenizer = WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=made, pad_token="[PAD]", unk_token="w1")
+
+
+def encode(raw: datasets.Dataset, *, training: bool) -> Split:
+    """Rows as `rows` makes them, from their texts."""
+    tokens = [[int(word[1:]) for word in text.split()] for text in raw["text_a"]]
+    values = np.array([token for row in tokens for token in row])
+    offsets = np.concatenate([[0], np.cumsum([len(row) for row in tokens])])
+    columns = {"input_ids": Ragged(values, offsets), "token_type_ids": Ragged(values % 2, offsets)}
+    number = np.arange(len(raw))
+    return Split(columns, np.array(raw["label"], dtype=np.int64), number + 100, raw, number, raw._fingerprint)
 
 
 def score(model: nn.Module, split: Split) -> dict[str, float]:
@@ -126,8 +148,9 @@ def rig(
     torch.manual_seed(seed)
     setting = Setting(
         stage=stage.name, kind=kind, seed=seed, student=dims(model), teacher=dims(teacher) if teacher is not None else None,
-        methods=stage.methods, teacher_model=teacher, data=data,
+        methods=stage.methods, text_columns=("text_a",), teacher_model=teacher, tokenizer=words(), data=data, encode=encode,
     )
+    chain.check(setting)  # as a run does before it looks at a row
     data = chain.data(data, setting)
     split, clock = data.train, stage.clock(len(data.train))
     setting = replace(setting, data=data, clock=clock)
