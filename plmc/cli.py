@@ -180,6 +180,88 @@ def compare(
     run(runs or [], baseline, plot, markdown, csv, outputs)
 
 
+@app.command(context_settings=HYDRA)
+def bench(
+    models: Annotated[
+        list[str] | None, typer.Argument(help="Runs, exports, model folders, .onnx files; and overrides such as task=sst2.")
+    ] = None,
+    batch: Annotated[str, typer.Option(help="Rows a batch.")] = "1,8,32",
+    length: Annotated[str, typer.Option(help="real (the task's validation rows), or numbers of tokens: real,32,128.")] = "real",
+    threads: Annotated[int, typer.Option(help="CPU threads of each model; the process is pinned to as many cores.")] = 1,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    rounds: Annotated[int, typer.Option(help="Turns of every model on every batch.")] = 10,
+    seconds: Annotated[float, typer.Option(help="Time limit of a case; three rounds are always run.")] = 60.0,
+    bf16: Annotated[bool, typer.Option("--bf16/--no-bf16", help="Torch models in bfloat16 beside float32.")] = True,
+    exports: Annotated[bool, typer.Option("--exports", help="All exports of the runs named, too.")] = False,
+    memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Peak memory, each model in its own process.")] = True,
+    json: Annotated[Path | None, typer.Option("--json", help="Write all figures as JSON.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the latencies (PNG).")] = None,
+    outputs: Annotated[Path, typer.Option(help="Where runs lie.")] = Path("outputs"),
+) -> None:
+    """Measure speed, memory and size of models in one run, taking turns; the first is what the others are compared to.
+
+    [bold]plmc bench teacher-sst2 kd-sst2 --exports[/]             the teacher, a run, and all exports of it
+
+    [bold]plmc bench RUN RUN/export/onnx-int8 --batch 1,32 --length real,128 --threads 1 --json bench.json --plot bench.png[/]
+
+    [bold]plmc bench my_model/ model.onnx task=sst2 data=local data.root=DIR[/]
+    """
+    from plmc.verbs.bench import Options
+    from plmc.verbs.bench import bench as run
+
+    options = Options(
+        batch=batch, length=length, threads=threads, device=device, rounds=rounds, seconds=seconds, bf16=bf16, exports=exports,
+        memory=memory,
+    )
+    run(models or [], options, json, plot, outputs)
+
+
+@app.command()
+def report(
+    runs: Annotated[list[str] | None, typer.Argument(help="Runs, or filters such as recipe=kd,tinybert.")] = None,
+    task: Annotated[str | None, typer.Option(help="Only these tasks, such as sst2,rte.")] = None,
+    baseline: Annotated[str | None, typer.Option(help="Arm that differences are tested against (default: finetune).")] = None,
+    out: Annotated[Path, typer.Option("--out", help="The HTML file.")] = Path("report.html"),
+    outputs: Annotated[Path, typer.Option(help="Where runs lie.")] = Path("outputs"),
+) -> None:
+    """One HTML file on the finished runs: tables, pictures, exports, speed, commands. Opens without network.
+
+    [bold]plmc report[/]                                          all tasks, to report.html
+
+    [bold]plmc report --task sst2,rte --out sst2.html[/]
+    """
+    from plmc.verbs.report import report as run
+
+    run(runs or [], task, baseline, out, outputs, _command())
+
+
+@app.command(context_settings=HYDRA)
+def export(
+    run: Annotated[str, typer.Argument(help="A run (signature, its beginning, or folder) or a model folder.")],
+    words: Words = None,
+    to: Annotated[str, typer.Option("--to", help="onnx, openvino or torch.")] = "onnx",
+    quantize: Annotated[
+        str | None, typer.Option("--quantize", help="int8, int8-static, weights8, int4, bf16 or none (the default).")
+    ] = None,
+    max_drop: Annotated[float, typer.Option("--max-drop", help="Points the task's metric may fall by.")] = 1.0,
+    force: Annotated[bool, typer.Option("--force", help="Write it whatever the metric says, and again if it is there.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write; default RUN/export/NAME.")] = None,
+    rows: Annotated[int | None, typer.Option("--rows", help="Validation rows to verify on; default all.")] = None,
+    outputs: Annotated[Path, typer.Option(help="Where runs lie.")] = Path("outputs"),
+) -> None:
+    """Write a model as it is deployed, with tokenizer, labels and a Python example, and prove that it still works.
+
+    [bold]plmc export kd-sst2 --quantize int8[/]                  ONNX for CPUs, into the run's folder export/onnx-int8
+
+    [bold]plmc export kd-sst2 --to openvino --quantize int8 --max-drop 0.5[/]
+
+    [bold]plmc export my_model/ task=rte data=local data.root=DIR --out deployed/[/]
+    """
+    from plmc.verbs.export import export as write
+
+    write(run, words or [], to, quantize, max_drop, force, out, rows, outputs)
+
+
 @app.command()
 def ui(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000,

@@ -5,26 +5,30 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from plmc.core.method import Method
 from plmc.core.stage import Recipe, Stage
 from plmc.errors import ConfigError, PlmcError
+from plmc.export.schemes import asked
 from plmc.models import ModelSpec
 from plmc.names import did_you_mean
 from plmc.paths import digest, place
+from plmc.pretraining import MLMTeacher, options, stages_for, taught_stage
 from plmc.tasks.base import Source, Task
 
 # All there is at the top; Hydra itself would take any other key behind a +.
 _KEYS = (
     "task", "data", "teacher", "student", "recipe", "method", "methods", "tracking", "preset", "seed", "precision", "compile",
-    "device", "threads", "train", "budget", "checkpoint", "log_every", "output_dir", "force", "latency_rows", "files", "hydra",
+    "device", "threads", "train", "budget", "checkpoint", "log_every", "output_dir", "force", "latency_rows", "files",
+    "quantize", "hydra",
 )
 # What does not change the result, hence not the identity, of a run.
 EXCLUDED = (
-    "tracking", "output_dir", "threads", "device", "checkpoint", "log_every", "force", "latency_rows", "preset", "hydra",
+    "tracking", "output_dir", "threads", "device", "checkpoint", "log_every", "force", "latency_rows", "preset",
+    "quantize", "hydra",
 )
 
 
@@ -32,7 +36,7 @@ EXCLUDED = (
 class TeacherSpec(ModelSpec):
     """The teacher: a model, and how it is fine-tuned unless `checkpoint` names one that already is.
 
-    `label_order`: for each of the task's labels, the column of the checkpoint's logits.
+    `label_order`: for each of the task's labels, the column of the checkpoint's logits. `mlm`: how it teaches MLM stages.
     """
 
     name: str | None
@@ -42,6 +46,11 @@ class TeacherSpec(ModelSpec):
     epochs: float = 3
     batch_size: int = 32
     lr: float = 5e-5
+    mlm: Any = field(default_factory=MLMTeacher)
+
+    def __post_init__(self):
+        super().__post_init__()
+        object.__setattr__(self, "mlm", options(self.mlm))
 
     @property
     def known(self) -> bool:
@@ -63,10 +72,10 @@ class Budget:
     lr: float | None = None
 
     def __post_init__(self):
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for entry in fields(self):
+            value = getattr(self, entry.name)
             if value is not None and value <= 0:
-                raise ConfigError(f"budget.{field.name}={value} must be greater than 0, or null.")
+                raise ConfigError(f"budget.{entry.name}={value} must be greater than 0, or null.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +126,7 @@ class Run:
         return any(
             need.startswith("teacher.")
             for stage in self.recipe.stages
-            if stage.teacher == "finetuned"
+            if stage.teacher == "finetuned" and stage.mlm is None
             for m in stage.methods.values()
             for need in m.required()
         )
@@ -159,11 +168,11 @@ def _numbers(cls: type, values: Mapping[str, Any], where: str) -> None:
             raise ConfigError(f"{where}.{key}={value} must be {_NUMBERS[types[key]]}.")
 
 
-def _stages(config: Mapping[str, Any]) -> tuple[Stage, ...]:
+def _stages(config: Mapping[str, Any], kind: str) -> tuple[Stage, ...]:
     """Stages with defaults from `train` and the command line's methods put where they belong."""
-    described = config["recipe"].get("stages") or {}
+    described = stages_for(config["recipe"].get("stages") or {}, kind)
     if not described:
-        raise ConfigError("recipe has no stages.")
+        raise ConfigError(f"recipe has no stages for a task of kind {kind}.")
     names = list(described)
     methods = {name: dict(described[name].get("methods") or {}) for name in names}
     for key, node in config["methods"].items():
@@ -210,7 +219,7 @@ def resolve(config: Mapping[str, Any], *, role: str = "student", command: str = 
         )
     student = build(config["student"], "student")
     _check_values(config)
-    stages = _stages(config)
+    stages = _stages(config, task.kind)
     described = {k: v for k, v in config["recipe"].items() if k in ("name", "title", "paper", "requires", "notes")}
     recipe = Recipe(stages=stages, **described)
     _numbers(Budget, config["budget"], "budget")
@@ -220,7 +229,7 @@ def resolve(config: Mapping[str, Any], *, role: str = "student", command: str = 
         budget=budget, seed=config["seed"], role=role, command=command, precision=config["precision"],
     )
     config["precision"] = _precision(run)
-    if not run.learns_from_teacher:
+    if not run.learns_from_teacher and taught_stage(run) is None:
         # The teacher is not looked at, so it is no part of this run's identity.
         files = {key: value for key, value in config["files"].items() if not key.startswith("teacher.")}
         kept = {**config, "teacher": None, "files": files}
@@ -237,6 +246,7 @@ def _check_values(config: Mapping[str, Any]) -> None:
         raise ConfigError(f"device={config['device']}; use auto, cpu or cuda.")
     if not isinstance(config["seed"], int) or config["seed"] < 0:
         raise ConfigError(f"seed={config['seed']} must be a whole number, 0 or more.")
+    asked(config["quantize"])
     unknown = set(config) - set(_KEYS)
     if unknown:
         raise ConfigError(f"{min(unknown)}: there is no such key.{did_you_mean(min(unknown), _KEYS)}")
@@ -296,6 +306,7 @@ def teacher_run(run: Run) -> Run:
         "budget": {**run.config["budget"], "epochs": None, "lr": None},
         "train": {"epochs": 3, "micro_batch": run.config["train"]["micro_batch"]},
         "preset": None,
+        "quantize": None,
         "force": False,
     }
     return resolve(config, role="teacher", command=run.command)

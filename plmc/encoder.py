@@ -6,6 +6,7 @@ Covers Hugging Face BERT, RoBERTa, DistilBERT and ELECTRA, with or without a tas
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
@@ -53,15 +54,29 @@ def embeddings(model: nn.Module) -> nn.Module:
     return base(model).embeddings
 
 
+def record(config: object) -> dict[str, Any]:
+    """What plmc keeps in a model's config beside the library's own fields: `shape`, `quantization`."""
+    return dict(getattr(config, "plmc", None) or {})
+
+
+def set_record(config: object, **entries: Any) -> None:
+    """Sets entries of `record`; None removes one."""
+    config.plmc = {key: value for key, value in {**record(config), **entries}.items() if value is not None}
+    if not config.plmc:
+        del config.plmc
+
+
 def dims(source: object) -> Dims:
-    """Shape of a model or of its config."""
+    """Shape of a model or of its config; of blocks of different shape the largest."""
     config = getattr(source, "config", source)
+    own = record(config).get("shape", {})
+    # DistilBERT maps all the other names to its own, but not this one.
+    intermediate = config.hidden_dim if config.model_type == "distilbert" else config.intermediate_size
     return Dims(
         layers=config.num_hidden_layers,
         width=config.hidden_size,
-        heads=config.num_attention_heads,
-        # DistilBERT maps all the other names to its own, but not this one.
-        intermediate=config.hidden_dim if config.model_type == "distilbert" else config.intermediate_size,
+        heads=max(own.get("heads") or [config.num_attention_heads]),
+        intermediate=max(own.get("intermediate") or [intermediate]),
         vocabulary=config.vocab_size,
     )
 
@@ -84,10 +99,12 @@ def set_layers(model: nn.Module, kept: Sequence[int]) -> None:
         for module in block.modules():
             if hasattr(module, "layer_idx"):
                 module.layer_idx = index
+    configs = {id(m.config): m.config for m in model.modules() if getattr(m, "config", None) is not None}
+    for config in configs.values():
+        config.num_hidden_layers = len(blocks)  # an alias of n_layers in DistilBERT
+        if shape := record(config).get("shape"):
+            set_record(config, shape={key: [each[index] for index in kept] for key, each in shape.items()})
     for module in model.modules():
-        config = getattr(module, "config", None)
-        if config is not None:
-            config.num_hidden_layers = len(blocks)  # an alias of n_layers in DistilBERT
         if hasattr(module, "n_layers"):
             module.n_layers = len(blocks)
 
@@ -102,6 +119,15 @@ def pruned_linears(model: nn.Module) -> dict[str, nn.Linear]:
         name: module
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear) and inside.get(id(module)) in _MATRICES
+    }
+
+
+def pooler_linear(model: nn.Module) -> dict[str, nn.Linear]:
+    """The pooler's matrix by name, if the model has a pooler."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and name.endswith("pooler.dense")
     }
 
 
@@ -125,6 +151,7 @@ def hidden_dropouts(model: nn.Module) -> list[nn.Dropout]:
 
 def reshape(config, shape) -> None:
     """Gives a model config another shape (`plmc.models.Shape`), in place; families name these fields differently."""
+    set_record(config, shape=None)
     for key, value in (
         ("num_hidden_layers", shape.layers),
         ("hidden_size", shape.width),

@@ -25,6 +25,12 @@ class HubUnreachable(PlmcError):
     exit_code = 4
 
 
+class ExportError(PlmcError):
+    """An export that is not good enough: the task's metric falls by more than is allowed."""
+
+    exit_code = 6
+
+
 class TrainingError(PlmcError):
     """Training cannot go on: non-finite loss, full disk, damaged checkpoint."""
 

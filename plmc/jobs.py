@@ -99,7 +99,10 @@ def job(config: Any) -> float:
         known = finished(run)
         if known:
             console.say(f"[green]finished before[/], nothing to train (force=true trains it again)  {run.signature}")
-        result = known or execute(run, console, parent=context.parent if context else None, threads=threads(context))
+        # A finished run may lack an export that is asked for only now.
+        if not known or run.config["quantize"]:
+            known = execute(run, console, parent=context.parent if context else None, threads=threads(context))
+        result = known
         show(run, result, console)
         score = result["metrics"][result["primary_metric"]]
         if context:

@@ -203,13 +203,15 @@ def _quiet():
 
 
 def _auto_class(task: Task):
-    from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
+    from transformers import AutoModelForMaskedLM, AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
+    if task.kind == "mlm":
+        return AutoModelForMaskedLM
     return AutoModelForQuestionAnswering if task.kind == "span" else AutoModelForSequenceClassification
 
 
 def _head_options(task: Task) -> dict[str, Any]:
-    if task.kind == "span":
+    if task.kind in ("span", "mlm"):
         return {}
     labels = task.labels or ("score",)
     options: dict[str, Any] = {"num_labels": task.outputs, "id2label": dict(enumerate(labels))}
@@ -222,10 +224,12 @@ def build(spec: ModelSpec, task: Task, *, seed: int) -> PreTrainedModel:
     """A float32 model with a fresh task head, on the CPU, in training mode. New weights are drawn under `seed`."""
     import torch
 
-    from plmc import encoder
+    from plmc import encoder, shrink
 
     where = locate(spec.name)
     config = load_config(spec.name)
+    # Ranges of an earlier quantization belong to weights that are now trained.
+    encoder.set_record(config, quantization=None)
     for key, value in _head_options(task).items():
         setattr(config, key, value)
     with torch.random.fork_rng(devices=[]), _quiet():
@@ -235,19 +239,50 @@ def build(spec: ModelSpec, task: Task, *, seed: int) -> PreTrainedModel:
             model = _auto_class(task).from_config(config)
         else:
             with _readable(spec.name):
-                model = _auto_class(task).from_pretrained(
+                model = shrink.shaped(_auto_class(task), config).from_pretrained(
                     where, config=config, dtype=torch.float32, use_safetensors=True, ignore_mismatched_sizes=True,
                     trust_remote_code=False,
                 )
     kept = spec.kept(encoder.dims(config).layers) if not spec.shape else None
     if kept is not None:
         encoder.set_layers(model, kept)
+    if task.kind == "mlm" and not spec.shape:
+        _with_pooler(model, spec.name)
     return model.train()
+
+
+def from_config(config: PretrainedConfig, task: Task, *, seed: int) -> PreTrainedModel:
+    """A random model of the shape of `config` with the head of `task`, drawn under `seed`."""
+    import torch
+
+    for key, value in _head_options(task).items():
+        setattr(config, key, value)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _auto_class(task).from_config(config)
+
+
+def _with_pooler(model: PreTrainedModel, name: str) -> None:
+    """Gives a masked language model the pooler of the files it came from, if they hold one."""
+    import torch
+    from transformers import AutoModel
+
+    from plmc.masked_lm import attach_pooler, pooler_of
+
+    with torch.random.fork_rng(devices=[]), _quiet(), _readable(name):
+        whole, report = AutoModel.from_pretrained(
+            locate(name), dtype=torch.float32, use_safetensors=True, output_loading_info=True, trust_remote_code=False
+        )
+    lacks = any("pooler." in key for key in report["missing_keys"])
+    attach_pooler(model, None if lacks else pooler_of(whole))
 
 
 def load_finetuned(folder: str, task: Task) -> PreTrainedModel:
     """A model whose task head is trained: the head must be in the file. In evaluation mode."""
     model = load_whole(_auto_class(task), folder)
+    if task.kind == "mlm":
+        _with_pooler(model, folder)
+        return model.eval()
     if task.kind != "span" and model.config.num_labels != task.outputs:
         raise ConfigError(
             f"{folder} answers with {model.config.num_labels} classes, task {task.name} has {task.outputs} "
@@ -260,6 +295,9 @@ def load_whole(kind: Any, folder: str) -> PreTrainedModel:
     """A model of the auto class `kind`, in evaluation mode. Raises ConfigError if its file lacks weights, as of a head."""
     import torch
 
+    from plmc import shrink
+
+    kind = shrink.shaped(kind, load_config(folder))
     with _quiet(), _readable(folder):
         model, report = kind.from_pretrained(
             locate(folder), dtype=torch.float32, use_safetensors=True, output_loading_info=True, trust_remote_code=False

@@ -30,11 +30,27 @@ def place(config: dict[str, Any]) -> None:
         if name and name != MINILM and os.path.isdir(os.path.expanduser(name)):
             config[group][key] = absolute(name)
             files[f"{group}.{key}"] = folder_digest(config[group][key])
+    files |= _place_texts(config)
     tables = {key: absolute(path) for key in _TABLES if (path := config["task"].get(key))}
     if tables:
         config["task"] |= tables
         files |= {key: digest(path) for key, path in tables.items()}
     config["files"] = files
+
+
+def _place_texts(config: dict[str, Any]) -> dict[str, str | None]:
+    """Makes the text files of masked-language-model stages and tasks absolute, in place; returns their digests."""
+    holders = [stage for stage in (config["recipe"].get("stages") or {}).values() if stage and "mlm" in stage]
+    files = {}
+    for holder in (config["task"], *holders):
+        for key in ("corpus", "held_out"):
+            given = holder.get(key)
+            names = [given] if isinstance(given, str) else given if isinstance(given, list) else []
+            if names and all(os.path.isfile(os.path.expanduser(name)) for name in names):
+                placed = [absolute(name) for name in names]
+                holder[key] = placed[0] if isinstance(given, str) else placed
+                files |= {f"text.{os.path.basename(name)}": digest(name) for name in placed}
+    return files
 
 
 def absolute(path: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from plmc.core.method import Method
 from plmc.methods.augment.word_replace import Augment
@@ -16,9 +17,13 @@ from plmc.methods.layers.layer_drop import LayerDrop
 from plmc.methods.mlm.cosine_kd import CosineKD
 from plmc.methods.mlm.head_only import HeadOnly
 from plmc.methods.perturb.hype import HyPe
+from plmc.methods.prune.ffn import FFNPruning
 from plmc.methods.prune.gmp import GMP
 from plmc.methods.prune.gmp_lrr import GMPRewind
+from plmc.methods.prune.heads import HeadPruning
 from plmc.methods.prune.lock import PatternLock
+from plmc.methods.prune.vocabulary import VocabularyTrim
+from plmc.methods.quant.qat import QAT
 from plmc.methods.sharpness.sam import SAM
 
 STEPS = 8
@@ -28,13 +33,18 @@ STEPS = 8
 @dataclass(frozen=True)
 class Row:
     """`make`: the method, set up so that it acts within `STEPS` updates. `off`: the same method switched off, with which
-    training is bit for bit what it is without it (null: it cannot be switched off). Everything else (whether it needs
+    training is bit for bit what it is without it (null: it cannot be switched off). `tolerance`: how far the scores of the
+    exported model may be from those that were judged (0: equal bit for bit). Everything else (whether it needs
     a loss beside it, a teacher, full precision; what it excludes) the suite reads from the method."""
 
     name: str
     make: Callable[[], Method]
     off: Callable[[], Method] | None = None
+    tolerance: float = 0.0
 
+
+# All the words that the tokenizer of the suite knows; the student's table has rows beyond them.
+WORDS = str(Path(__file__).parent / "words.txt")
 
 ROWS = (
     Row("task_loss", TaskLoss),
@@ -46,7 +56,7 @@ ROWS = (
     Row("gmp", lambda: GMP(every=1), off=lambda: GMP(initial=0, final=0)),
     Row("gmp_cycle", lambda: GMP(every=1, cycle="25%", reintroduction=True), off=lambda: GMP(initial=0, final=0)),
     Row("one_shot", lambda: GMP(begin="50%", end="50%"), off=lambda: GMP(begin="50%", end="50%", initial=0, final=0)),
-    Row("gmp_lrr", lambda: GMPRewind(every=1), off=lambda: GMPRewind(initial=0, final=0, rewind=None)),
+    Row("gmp_lrr", lambda: GMPRewind(every=1, last="60%"), off=lambda: GMPRewind(initial=0, final=0, rewind=None)),
     Row("lock", PatternLock),
     Row("lock_pooler", lambda: PatternLock(pooler=True)),
     Row("cosine_kd", CosineKD, off=lambda: CosineKD(weight=0)),
@@ -58,6 +68,13 @@ ROWS = (
     Row("hype_control", lambda: HyPe(sigma=0), off=lambda: HyPe(sigma=0, hidden_dropout=None)),
     Row("layer_drop", lambda: LayerDrop(strategy="top", k="half"), off=lambda: LayerDrop(strategy="top", k=0)),
     Row("layer_drop_by_contribution", lambda: LayerDrop(strategy="contribution", k=1), off=lambda: LayerDrop(drop=[])),
+    # Exported models compute activations in full precision, cut ones sum fewer numbers.
+    Row("qat", QAT, off=lambda: QAT(start="100%"), tolerance=0.05),
+    Row("qat_ranges", lambda: QAT(scheme="prune_ofa", start=2, freeze=6), off=lambda: QAT(start="100%"), tolerance=0.05),
+    Row("head_prune", lambda: HeadPruning(every=1), off=lambda: HeadPruning(keep=1.0), tolerance=1e-5),
+    Row("ffn_prune", lambda: FFNPruning(every=1, multiple=1, ranking="global"), off=lambda: FFNPruning(keep=1.0),
+        tolerance=1e-5),
+    Row("vocab_trim", lambda: VocabularyTrim(corpus=WORDS), off=lambda: VocabularyTrim(min_count=0)),
 )
 
 PARTNERS = ("gmp", "swa", "hype", "layer_drop")

@@ -9,11 +9,12 @@ import pytest
 import torch
 from conformance import PARTNERS, ROWS, STEPS, Row
 from torch import nn
-from train.factory import Interrupted, bert, equal, rig, rows
+from train.factory import VOCABULARY, Interrupted, bert, equal, rig, rows
 
 from plmc.encoder import pruned_linears
 from plmc.errors import ConfigError
 from plmc.methods.distill.task_loss import TaskLoss
+from plmc.models import load_whole
 from plmc.train.evaluate import logits_of
 
 BY_NAME = {row.name: row for row in ROWS}
@@ -31,8 +32,9 @@ def listed(*chosen: Row, off: bool = False) -> dict:
 
 
 def student() -> nn.Module:
-    """4 layers, a fifth of the weights zero, so that a method that keeps a pattern has one to keep."""
-    model = bert(layers=4)
+    """4 layers, a fifth of the weights zero, so that a method that keeps a pattern has one to keep; rows of the embedding
+    that no word needs."""
+    model = bert(layers=4, vocabulary=VOCABULARY + 4)
     with torch.no_grad():
         for linear in pruned_linears(model).values():
             linear.weight[:, ::5] = 0
@@ -222,7 +224,7 @@ def test_runs_in_bf16(tmp_path, row):
 def test_the_exported_model_is_the_model(tmp_path, whole, row):
     model = whole(row).model
     model.save_pretrained(tmp_path / "model")
-    again = type(model).from_pretrained(tmp_path / "model")
+    again = load_whole(type(model), str(tmp_path / "model"))
     one, two = (logits_of(m, rows(), kind="classification", pad_id=0)[0] for m in (model, again))
     assert (one == two).all()
     assert equal(model.state_dict(), again.state_dict())
@@ -233,7 +235,7 @@ def test_what_was_judged_is_what_is_exported(whole, row):
     from train.factory import score
 
     made = whole(row)
-    assert score(made.model, rows(9, seed=5)) == made.outcome.metrics
+    assert score(made.model, rows(9, seed=5)) == pytest.approx(made.outcome.metrics, abs=row.tolerance, rel=0)
 
 
 @every_row

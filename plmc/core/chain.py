@@ -99,6 +99,9 @@ class Chain(Method):
     def finish(self, model, setting):
         return reduce(lambda value, m: m.finish(value, setting), self._by_order(reverse=True), model)
 
+    def tokenizer(self, tokenizer: Any) -> Any:
+        return reduce(lambda value, m: m.tokenizer(value), self._by_order(reverse=True), tokenizer)
+
     # Unions.
     def modules(self, setting: Setting) -> nn.ModuleDict:
         from torch import nn

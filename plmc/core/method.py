@@ -112,6 +112,11 @@ class Method:
         """Law: fold, reverse `order`. Turns the judged student into what is exported."""
         return model
 
+    def tokenizer(self, tokenizer: Any) -> Any:
+        """Law: fold, reverse `order`, after `finish`. From the student's tokenizer to the one that the exported student reads
+        with; pure, `tokenizer` itself where nothing changes."""
+        return tokenizer
+
     def metrics(self) -> dict[str, float]:
         """Scalars worth a curve: sparsity, rank, learning state."""
         return {}

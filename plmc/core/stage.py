@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from plmc.core.clock import Clock, Point, parse_point
 from plmc.core.method import Method
@@ -22,7 +23,10 @@ class Stage:
     `eval_every`: a moment that repeats; `select`: `best` keeps the best evaluated weights by the task's first metric,
     `last` the final ones; `patience`: evaluations without a new best before the stage ends early (null = never).
     `carry`: methods whose state goes on to the same-named method of the next stage. `data`: `task` rows or `corpus`
-    (unlabelled text, see `corpus`). `teacher`: `finetuned`, or `pretrained` for general distillation.
+    (unlabelled text, see `corpus`). `teacher`: `finetuned`, or `pretrained` for general distillation. `mlm`: options of
+    `plmc.tasks.mlm.MaskedLM`; given, be it empty, the stage trains a masked language model on `corpus`, taught by the
+    pre-trained teacher with its language model head. `kinds`: kinds of task that the stage is for (null = all); a run on
+    another kind leaves it out.
     """
 
     name: str
@@ -46,6 +50,8 @@ class Stage:
     corpus: str | None = None
     corpus_rows: int | None = None
     teacher: str = "finetuned"
+    mlm: Mapping[str, Any] | None = None
+    kinds: tuple[str, ...] | None = None
 
     def __post_init__(self):
         def positive(name: str, value: float | None) -> None:

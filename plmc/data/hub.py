@@ -15,6 +15,8 @@ from plmc.errors import ConfigError, DataError, HubUnreachable
 from plmc.tasks.base import Source, Task
 from plmc.tasks.glue import GLUE
 
+CORPUS = "Salesforce/wikitext:wikitext-103-raw-v1"
+"""The text of task=mlm unless task.corpus names another."""
 _SPLITS = {"validation_matched": "validation", "test_matched": "test"}
 
 
@@ -28,6 +30,10 @@ class Hub(Source):
     name: str = "hub"
 
     def load(self, task: Task) -> dict[str, datasets.Dataset]:
+        if task.kind == "mlm":
+            from plmc.data.texts import Texts
+
+            return Texts(corpus=CORPUS, held_out=task.held_out, rows=task.rows).load(task)
         path = dataset_of(task)
         if task.kind == "span":
             return {split: _squad_rows(rows) for split, rows in fetch(path).items()}

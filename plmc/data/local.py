@@ -44,6 +44,8 @@ class Local(Source):
             return load_glue(root, task, files)
         if task.kind == "span":
             return load_squad(root, task.version, files)
+        if task.kind == "mlm":
+            raise ConfigError("data=local does not know which text to read. Name it: task.corpus=FILE.txt")
         raise ConfigError(f"data=local knows GLUE and SQuAD, not {task.name!r}. For files of your own: task=custom.")
 
     def _where(self) -> tuple[Path, dict[str, str]]:

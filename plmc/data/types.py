@@ -11,6 +11,8 @@ import numpy as np
 if TYPE_CHECKING:
     import datasets
 
+    from plmc.data.masking import Masking
+
 
 @dataclass(frozen=True)
 class Ragged:
@@ -36,19 +38,22 @@ class Split:
     """N tokenised rows of one split.
 
     `columns`: `input_ids`, and `token_type_ids` where the model's tokenizer makes them (no attention mask: every stored
-    token is real). `labels`: `(N,)` int64 or float32, `(N, 2)` int64 for spans, None if unknown. `ids`: `(N,)` int64,
+    token is real). `labels`: `(N,)` int64 or float32, `(N, 2)` int64 for spans, ragged with one a token for
+    masked language models, None if unknown. `ids`: `(N,)` int64,
     stable over runs, unique in the split. `raw`: the text rows (`datasets.Dataset`) that predictions and submissions
     refer to; row i came from `raw[source[i]]` (long SQuAD contexts become several rows). `fingerprint` changes whenever
-    any of the above does. `extra`: further columns the task needs to turn logits into answers (SQuAD: offsets).
+    any of the above does. `extra`: further columns the task needs to turn logits into answers (SQuAD: offsets). `masking`:
+    hides tokens anew in every training batch.
     """
 
     columns: Mapping[str, Ragged]
-    labels: np.ndarray | None
+    labels: np.ndarray | Ragged | None
     ids: np.ndarray
     raw: datasets.Dataset
     source: np.ndarray
     fingerprint: str
     extra: Mapping[str, Ragged] = field(default_factory=dict)
+    masking: Masking | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -15,8 +15,13 @@ def task_loss(kind: str, logits: Sequence[Tensor], labels: Tensor, mask: Tensor 
     `classification`: cross-entropy of `(B, C)` and labels `(B,)`. `regression`: squared error of `(B, 1)` and scores
     `(B,)`. `span`: mean of the cross-entropies of start and end, two of `(B, T)`, and labels `(B, 2)`. Positions where
     `mask` `(B, T)` is 0 cannot be chosen as start or end: otherwise the loss of a row would depend on the length of its
-    neighbours in the batch. Errors: ValueError on an unknown kind.
+    neighbours in the batch. `mlm`: cross-entropy of `(N, V)` and labels `(N,)`, the mean over those that are not -100.
+    Errors: ValueError on an unknown kind.
     """
+    if kind == "mlm":
+        # A sum over a count, for a micro-batch may have nothing to guess.
+        guessed = (labels >= 0).sum().clamp(min=1)
+        return F.cross_entropy(logits[0], labels, ignore_index=-100, reduction="sum") / guessed
     if kind == "classification":
         return F.cross_entropy(logits[0], labels)
     if kind == "regression":
@@ -24,7 +29,7 @@ def task_loss(kind: str, logits: Sequence[Tensor], labels: Tensor, mask: Tensor 
     if kind == "span":
         heads = [_closed(head, mask) for head in logits]
         return sum(F.cross_entropy(head, labels[:, i]) for i, head in enumerate(heads)) / len(heads)
-    raise ValueError(f"task_loss knows classification, regression and span, not {kind!r}")
+    raise ValueError(f"task_loss knows classification, regression, span and mlm, not {kind!r}")
 
 
 def _closed(positions: Tensor, mask: Tensor | None) -> Tensor:

@@ -8,7 +8,10 @@ from typing import Any
 from plmc.report.labels import model_label
 from plmc.report.render import number
 
-PIPELINES = {"classification": "text-classification", "regression": "text-classification", "span": "question-answering"}
+PIPELINES = {
+    "classification": "text-classification", "regression": "text-classification", "span": "question-answering",
+    "mlm": "fill-mask",
+}
 
 HUB_METRICS = {"matthews": "matthews_correlation", "pearson": "pearsonr", "spearman": "spearmanr"}
 """Names of metrics on the Hub, where they differ from ours."""
@@ -153,7 +156,8 @@ def _latency(latency: Mapping[str, Any], machine: Mapping[str, Any] | None) -> s
 
 
 def _use(kind: str) -> str:
-    example = 'question="Who?", context="She did."' if kind == "span" else '"A sentence."'
+    examples = {"span": 'question="Who?", context="She did."', "mlm": 'f"A {model.tokenizer.mask_token}."'}
+    example = examples.get(kind, '"A sentence."')
     lines = [
         "```python",
         "from transformers import pipeline",

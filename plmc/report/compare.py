@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from plmc.errors import PlmcError
+from plmc.report import variants
 from plmc.report.labels import arm_labels, model_label
 from plmc.report.results import Arm, Run, arms
 from plmc.report.significance import MCNEMAR, Difference, holm, mcnemar, paired_bootstrap
@@ -16,6 +17,7 @@ Spread = tuple[float, float]
 """Mean and standard deviation over seeds (nan for one seed)."""
 
 LEVEL = 0.05
+EXPORT_FACTS = ("parameters", "nonzero_parameters", "size_bytes", "compact_bytes")
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class Row:
     `metrics`: fractions, by name. `kept`: primary metric as a share of the teacher's. `size_bytes`: weights on disk.
     `latency_ms`: one row at a time. `speedup`: teacher's latency over the student's, both taken in the same run.
     `minutes`: training time. `difference`: to the baseline; `starred`: it holds after correction for all arms.
+    `bench_ms`: median of a batch by case, from `plmc bench`. `compact_bytes`: sparse and packed. `kind`: one of
+    `variants.KINDS`. `export_of`: label of the arm that this row is an export of.
     """
 
     label: str
@@ -42,6 +46,10 @@ class Row:
     minutes: Spread | None = None
     difference: Difference | None = None
     starred: bool = False
+    bench_ms: Mapping[str, Spread] = field(default_factory=dict)
+    compact_bytes: float | None = None
+    kind: str = variants.DENSE
+    export_of: str | None = None
 
 
 @dataclass(frozen=True)
@@ -111,6 +119,7 @@ def _table(key: tuple[str, str], group: Sequence[Arm], base: Arm | None, resampl
                     continue
                 rows[i] = replace(rows[i], difference=difference)
         _star(rows)
+    rows += [row for arm, own in zip(group, list(rows), strict=True) for row in _exports(arm, own)]
     rows.sort(key=lambda row: (not row.is_baseline, -_mean(row.metrics.get(primary), default=-math.inf)))
     if key[1] == "embedded":
         notes.insert(0, "Made-up data (embedded): the figures show that the programme works, not how good a method is.")
@@ -156,7 +165,37 @@ def _row(arm: Arm, label: str, teacher_score: float | None, is_baseline: bool) -
         latency_ms=arm.spread(lambda run: _at(run, "latency", "batch_1_ms")),
         speedup=arm.spread(speedup),
         minutes=arm.spread(minutes),
+        bench_ms=variants.speeds(arm.runs, "torch_fp32"),
+        kind=variants.kind(arm.first),
     )
+
+
+def _exports(arm: Arm, own: Row) -> list[Row]:
+    """A row for each export that the arm's runs share by name and whose metric was checked."""
+    rows = []
+    for key, found in variants.of_arm(arm).items():
+        score = variants.spread([export.score for export in found])
+        if score is None:
+            continue
+        mean = {name: variants.spread([export.facts.get(name) for export in found]) for name in EXPORT_FACTS}
+        first = found[0]
+        rows.append(
+            Row(
+                label=f"{own.label} > {first.label}",
+                seeds=len(found),
+                metrics={arm.first.primary: score},
+                kept=(own.kept[0] * score[0] / own.metrics[arm.first.primary][0], math.nan) if own.kept else None,
+                parameters=_first(mean["parameters"]),
+                nonzero=_first(mean["nonzero_parameters"]),
+                size_bytes=_first(mean["size_bytes"]),
+                compact_bytes=_first(mean["compact_bytes"]),
+                sparsity=own.sparsity,
+                bench_ms=variants.speeds([export.run for export in found], key),
+                kind=variants.kind(arm.first, first.facts.get("quantize") not in variants.FLOAT),
+                export_of=own.label,
+            )
+        )
+    return rows
 
 
 def _teachers(group: Sequence[Arm]) -> list[Row]:
@@ -187,6 +226,7 @@ def _teachers(group: Sequence[Arm]) -> list[Row]:
                 sparsity=_first(all_of_it.spread(lambda run: _at(run, "teacher", "sparsity"))),
                 latency_ms=all_of_it.spread(lambda run: _at(run, "latency", "teacher_batch_1_ms")),
                 speedup=(1.0, math.nan),
+                bench_ms=variants.teacher_speeds(distinct),
             )
         )
     return rows

@@ -1,58 +1,87 @@
-"""Quality against cost as a picture: two panels, latency and size, with the Pareto front."""
+"""Quality against cost as a picture: latency and size, with the Pareto front, by what was done to each model."""
 
 from __future__ import annotations
 
 import math
 import textwrap
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plmc.errors import PlmcError
 from plmc.report.style import COLOURS, new_figure, save
+from plmc.report.variants import COMBINED, DENSE, DISTILLED, PRUNED, QUANTIZED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.lines import Line2D
+    from matplotlib.figure import Figure
     from matplotlib.text import Annotation
-    from matplotlib.transforms import Bbox
 
     from plmc.report.compare import Row
 
-MARKERS = ("o", "D", "^", "v", "P")
+LOOKS = {
+    DENSE: ("o", COLOURS[0]), DISTILLED: ("D", COLOURS[2]), PRUNED: ("v", COLOURS[4]), QUANTIZED: ("s", COLOURS[3]),
+    COMBINED: ("^", COLOURS[1]),
+}
+"""Marker and colour of each kind of model."""
+TEACHER = ("*", "0.15")
+BENCH_CASES = ("b1 real", "b32 real")
+"""Cases of `plmc bench` that get a panel where two rows or more have them."""
 
-# Directions in which a label may sit, nearest and most usual first; in points from its marker.
-OFFSETS = [
-    (r * dx, r * dy)
-    for r in (9, 20, 34, 50)
-    for dx, dy in ((1, 0.3), (-1, 0.3), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
-]
+Cost = Callable[["Row"], "tuple[float, float] | None"]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One cost: its axis label, and the mean and spread of a row's, None where it is not known.
+
+    `small`: the same of the row's compact file, where the cost has such a second value.
+    """
+
+    label: str
+    cost: Cost
+    small: Callable[[Row], float | None] = lambda row: None
 
 
 def plot_pareto(rows: Sequence[Row], path: Path, *, metric: str, title: str = "") -> None:
-    """Draws the rows of one table: `metric` (points of 100) over latency (ms) and over size (MB), both logarithmic.
+    """`figure_of` as a PNG."""
+    save(figure_of(rows, metric=metric, title=title), path)
 
-    Error bars are standard deviations over seeds. The front joins the rows that no other row beats in both directions.
-    Raises PlmcError if no row has both a metric and a cost.
+
+def figure_of(rows: Sequence[Row], *, metric: str, title: str = "", columns: int = 3) -> Figure:
+    """The rows of one table: `metric` (points of 100) over latency (ms) and over size (MB), both logarithmic.
+
+    Latencies are those of `plmc bench` where two rows have them, else those taken when the runs ended. Error bars are standard
+    deviations over seeds. The front joins the rows that no other row beats in both directions. A hollow marker is the same
+    model's compact size; a thin line leads from a run to its exports. Raises PlmcError if no row has both a metric and a cost.
     """
-    panels: list[tuple[str, Callable[[Row], tuple[float, float] | None]]] = [
-        ("latency of one row [ms]", lambda row: row.latency_ms),
-        ("size of the weights [MB]", lambda row: (row.size_bytes / 1e6, math.nan) if row.size_bytes else None),
-    ]
-    drawn = [(label, cost) for label, cost in panels if any(cost(row) and metric in row.metrics for row in rows)]
-    if not drawn:
+    known = [row for row in rows if metric in row.metrics]
+    panels = [panel for panel in _panels(known) if any(panel.cost(row) for row in known)]
+    if not panels:
         raise PlmcError(f"No run has {metric} together with a latency or a size, so there is nothing to plot.")
-    figure, axes = new_figure(1, len(drawn), width=5.6 * len(drawn) + 0.8, height=5.2, sharey=True)
-    for axis, (label, cost) in zip(axes.flat, drawn, strict=True):
-        _panel(axis, [row for row in rows if cost(row) and metric in row.metrics], cost, metric)
-        axis.set_xlabel(label)
-    axes.flat[0].set_ylabel(f"{metric} [%]")
+    across = min(columns, len(panels))
+    down = -(-len(panels) // across)
+    figure, axes = new_figure(down, across, width=5.9 * across + 0.6, height=5.6 * down + 0.4, sharey=True)
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
+    notes = []
+    for axis, panel in zip(axes.flat, panels, strict=False):
+        notes.append(_panel(axis, [row for row in known if panel.cost(row)], panel, metric))
+        axis.set_xlabel(panel.label)
+        if missing := [row.label for row in known if not panel.cost(row)]:
+            _say_missing(axis, missing)
+    for axis in axes[:, 0]:
+        axis.set_ylabel(f"{metric} [%]")
+    _legend(figure, known)
     if title:
         figure.suptitle(title)
     figure.canvas.draw()
-    for axis in axes.flat:
-        _place_labels(axis)
-    save(figure, path)
+    from plmc.report.placing import place_labels
+
+    for axis, labels in zip(axes.flat, notes, strict=False):
+        place_labels(axis, labels, [line for line in axis.lines if line.get_gid() == "front"])
+    return figure
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[int]:
@@ -64,39 +93,89 @@ def front(points: Sequence[tuple[float, float]]) -> list[int]:
     return kept
 
 
-def _panel(axis: Axes, rows: Sequence[Row], cost: Callable[[Row], tuple[float, float]], metric: str) -> None:
+def _panels(rows: Sequence[Row]) -> list[Panel]:
+    cases = [case for case in BENCH_CASES if sum(case in row.bench_ms for row in rows) > 1]
+    panels = []
+    for case in cases:
+        rows_of_it = case.split()[0].removeprefix("b")
+        label = f"latency of a batch of {rows_of_it}, real lengths, median [ms]"
+        panels.append(Panel(label, lambda row, case=case: row.bench_ms.get(case)))
+    if not panels:
+        panels = [Panel("latency of one row, when the run ended [ms]", lambda row: row.latency_ms)]
+    size = Panel("size of the weights [MB]", _size, _compact)
+    return [*panels, size]
+
+
+def _size(row: Row) -> tuple[float, float] | None:
+    return (row.size_bytes / 1e6, math.nan) if row.size_bytes else None
+
+
+def _compact(row: Row) -> float | None:
+    # Dense weights hardly shrink: a second marker on top of the first would say nothing.
+    worth = row.compact_bytes and row.size_bytes and row.compact_bytes < 0.9 * row.size_bytes
+    return row.compact_bytes / 1e6 if worth else None
+
+
+def _panel(axis: Axes, rows: Sequence[Row], panel: Panel, metric: str) -> list[Annotation]:
+    cost = panel.cost
     points = [(cost(row)[0], 100 * row.metrics[metric][0]) for row in rows]
     corner = [points[i] for i in front(points)]
     # The front is a staircase: between two arms, one still gets only what the cheaper one gives.
-    line = {"color": "0.6", "linewidth": 1.4, "linestyle": "--", "zorder": 1}
-    axis.step(*zip(*corner, strict=True), where="post", label="Pareto front", gid="front", **line)
-    colours = {row.label: i for i, row in enumerate(row for row in rows if not row.is_teacher)}
+    line = {"color": "0.55", "linewidth": 1.4, "linestyle": "--", "zorder": 1}
+    axis.step(*zip(*corner, strict=True), where="post", gid="front", **line)
+    places = {row.label: point for row, point in zip(rows, points, strict=True)}
+    notes = []
     for row, (x, y) in zip(rows, points, strict=True):
         errors = [0.0 if math.isnan(e) else e for e in (cost(row)[1], 100 * row.metrics[metric][1])]
-        index = colours.get(row.label, 0)
-        shape = "*" if row.is_teacher else "s" if row.is_baseline else MARKERS[index // len(COLOURS) % len(MARKERS)]
-        colour = "0.15" if row.is_teacher else COLOURS[index % len(COLOURS)]
+        shape, colour = TEACHER if row.is_teacher else LOOKS[row.kind]
         look = {"fmt": shape, "color": colour, "markersize": 14 if row.is_teacher else 8, "zorder": 3}
-        look |= {"markeredgecolor": "white", "markeredgewidth": 0.8, "capsize": 3, "elinewidth": 1.2}
-        axis.errorbar(x, y, xerr=errors[0] or None, yerr=errors[1] or None, **look)
-        text = "\n".join(textwrap.wrap(row.label, 24)[:3])
+        look |= {"markeredgecolor": "black" if row.is_baseline else "white", "markeredgewidth": 0.9}
+        axis.errorbar(x, y, xerr=errors[0] or None, yerr=errors[1] or None, capsize=3, elinewidth=1.1, **look)
+        if row.export_of in places:
+            axis.plot(*zip(places[row.export_of], (x, y), strict=True), color=colour, linewidth=0.7, alpha=0.4, zorder=1)
+        if small := panel.small(row):
+            axis.plot([small, x], [y, y], color=colour, linewidth=0.9, linestyle=":", zorder=1)
+            axis.plot(small, y, shape, markerfacecolor="white", markeredgecolor=colour, markersize=7, zorder=3)
+        text = "\n".join(textwrap.wrap(row.label, 26)[:3])
         note = axis.annotate(
-            text, (x, y), textcoords="offset points", xytext=OFFSETS[0], fontsize=8.5, color=_darker(colour), zorder=4
+            text, (x, y), textcoords="offset points", xytext=(9, 3), fontsize=8, color=_darker(colour), zorder=4,
+            linespacing=1.05,
         )
-        note.set_gid("arm")
         # Labels are placed after the layout; they must not move it again.
         note.set_in_layout(False)
+        notes.append(note)
     axis.set_xscale("log")
     _plain_ticks(axis)
-    axis.margins(x=0.18, y=0.14)
-    axis.legend(loc="lower right", fontsize=8.5, frameon=False)
+    axis.margins(x=0.16, y=0.12)
+    return notes
+
+
+def _say_missing(axis: Axes, names: Sequence[str]) -> None:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    text = f"without this figure: {', '.join(names[:3])}{more}"
+    place = {"xycoords": "axes fraction", "ha": "right", "va": "bottom"}
+    axis.annotate("\n".join(textwrap.wrap(text, 60)), (0.99, 0.01), fontsize=7.5, color="0.4", **place)
+
+
+def _legend(figure: Figure, rows: Sequence[Row]) -> None:
+    from matplotlib.lines import Line2D
+
+    shown = [kind for kind in LOOKS if any(row.kind == kind and not row.is_teacher for row in rows)]
+    looks = [("teacher", *TEACHER)] * any(row.is_teacher for row in rows) + [(kind, *LOOKS[kind]) for kind in shown]
+    handles = [
+        Line2D([], [], marker=shape, color=colour, linestyle="", markersize=8, label=name) for name, shape, colour in looks
+    ]
+    if any(_compact(row) for row in rows):
+        handles.append(Line2D([], [], marker="o", markerfacecolor="white", color="0.4", linestyle="", label="compact file"))
+    handles.append(Line2D([], [], color="0.55", linestyle="--", label="Pareto front"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9, frameon=False)
 
 
 def _darker(colour: str) -> tuple[float, ...]:
     # Small letters need more contrast than a marker does.
     from matplotlib.colors import to_rgb
 
-    return tuple(0.65 * part for part in to_rgb(colour))
+    return tuple(0.62 * part for part in to_rgb(colour))
 
 
 def _plain_ticks(axis: Axes) -> None:
@@ -109,54 +188,3 @@ def _plain_ticks(axis: Axes) -> None:
     axis.xaxis.set_major_locator(LogLocator(subs=subs))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.xaxis.set_minor_formatter(NullFormatter())
-
-
-def _place_labels(axis: Axes) -> None:
-    """Moves each label, one after the other, to the offset where it covers the least of what is already there."""
-    from matplotlib.transforms import Bbox
-
-    notes = [note for note in axis.texts if note.get_gid() == "arm"]
-    renderer, frame = axis.figure.canvas.get_renderer(), axis.get_window_extent()
-    centres = [axis.transData.transform(note.xy) for note in notes]
-    taken = [Bbox.from_bounds(x - 9, y - 9, 18, 18) for x, y in centres]
-    taken += [box for line in axis.lines if line.get_gid() == "front" for box in _stairs(axis, line)]
-    taken += [axis.get_legend().get_window_extent(renderer)]
-
-    def cost(box: Bbox) -> float:
-        inside = Bbox.intersection(box, frame)
-        outside = box.width * box.height - (inside.width * inside.height if inside else 0)
-        return 4 * outside + sum(_overlap(box, other) for other in taken)
-
-    def move(note: Annotation, rank: int) -> Bbox:
-        dx, dy = OFFSETS[rank]
-        note.set_position((dx, dy))
-        note.set_horizontalalignment("left" if dx > 0 else "right" if dx < 0 else "center")
-        note.set_verticalalignment("center" if abs(dy) < abs(dx) else "bottom" if dy > 0 else "top")
-        return note.get_window_extent(renderer)
-
-    for note in notes:
-        rank = min(range(len(OFFSETS)), key=lambda rank, note=note: (cost(move(note, rank)), rank))
-        taken.append(move(note, rank))
-        if rank >= 8:
-            # Far from its marker a label needs a line to it.
-            line = {"arrowstyle": "-", "color": "0.7", "linewidth": 0.8}
-            axis.annotate("", note.xy, xytext=OFFSETS[rank], textcoords="offset points", arrowprops=line, zorder=2)
-
-
-def _stairs(axis: Axes, line: Line2D) -> list[Bbox]:
-    """Narrow boxes around the steps of the front, in pixels."""
-    from matplotlib.transforms import Bbox
-
-    points = axis.transData.transform(line.get_xydata())
-    corners = [(points[i], (points[i + 1][0], points[i][1]), points[i + 1]) for i in range(len(points) - 1)]
-    ends = [pair for start, corner, end in corners for pair in ((start, corner), (corner, end))]
-    return [
-        Bbox.from_extents(min(a[0], b[0]) - 3, min(a[1], b[1]) - 3, max(a[0], b[0]) + 3, max(a[1], b[1]) + 3)
-        for a, b in ends
-    ]
-
-
-def _overlap(first, second) -> float:
-    width = min(first.x1, second.x1) - max(first.x0, second.x0)
-    height = min(first.y1, second.y1) - max(first.y0, second.y0)
-    return width * height if width > 0 and height > 0 else 0.0

@@ -24,6 +24,7 @@ Column = tuple[str, "Callable[[Row], str]"]
 def columns(table: Table) -> list[Column]:
     """Headings and cells; a column that no row fills is left out. Metrics in points of 100, sizes in units of 10^6."""
     names = list(dict.fromkeys(name for row in table.rows for name in row.metrics))
+    cases = list(dict.fromkeys(case for row in table.rows for case in row.bench_ms))
     wanted: list[Column] = [
         ("arm", lambda row: f"{row.label} (baseline)" if row.is_baseline else row.label),
         ("seeds", lambda row: str(row.seeds)),
@@ -34,9 +35,11 @@ def columns(table: Table) -> list[Column]:
         ("params M", lambda row: number(row.parameters, 1e-6)),
         ("nonzero M", lambda row: number(row.nonzero, 1e-6)),
         ("size MB", lambda row: number(row.size_bytes, 1e-6)),
+        ("compact MB", lambda row: number(row.compact_bytes, 1e-6)),
         ("sparsity %", lambda row: number(row.sparsity, 100)),
         ("latency ms", lambda row: plus_minus(row.latency_ms, 1, 2)),
         ("speed-up", lambda row: number(row.speedup[0] if row.speedup else None, 1, 2, "x")),
+        *((f"{case} ms", lambda row, case=case: plus_minus(row.bench_ms.get(case), 1, 2)) for case in cases),
         ("train min", lambda row: number(row.minutes[0] if row.minutes else None, 1)),
     ]
     return [(head, cell) for head, cell in wanted if any(cell(row) for row in table.rows)]
@@ -143,6 +146,8 @@ def csv_text(tables: Sequence[Table]) -> str:
     heads += [f"{name}_{part}" for name in names for part in ("mean", "std")]
     heads += ["kept", "parameters", "nonzero", "size_bytes", "sparsity", "latency_ms", "latency_ms_std", "speedup"]
     heads += ["train_minutes", "difference", "difference_low", "difference_high", "p", "starred"]
+    cases = list(dict.fromkeys(case for table in tables for row in table.rows for case in row.bench_ms))
+    heads += ["kind", "export_of", "compact_bytes", *(f"{case} ms" for case in cases)]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(heads)
@@ -151,10 +156,11 @@ def csv_text(tables: Sequence[Table]) -> str:
             pairs = [x for name in names for x in _pair(row.metrics.get(name))]
             test = row.difference
             costs = [row.parameters, row.nonzero, row.size_bytes, row.sparsity, *_pair(row.latency_ms)]
+            more = [row.kind, row.export_of, row.compact_bytes, *(_pair(row.bench_ms.get(case))[0] for case in cases)]
             tail = [test.value, test.low, test.high, test.p, row.starred] if test else [None] * 5
             writer.writerow(
                 [table.task, table.data_source, row.label, row.is_teacher, row.is_baseline, row.seeds, *pairs]
-                + [_pair(row.kept)[0], *costs, _pair(row.speedup)[0], _pair(row.minutes)[0], *tail]
+                + [_pair(row.kept)[0], *costs, _pair(row.speedup)[0], _pair(row.minutes)[0], *tail, *more]
             )
     return out.getvalue()
 

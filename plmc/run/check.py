@@ -9,6 +9,9 @@ from plmc.config import Run
 from plmc.core.chain import Chain
 from plmc.core.setting import Setting
 from plmc.errors import ConfigError
+from plmc.export import extras
+from plmc.export.schemes import asked
+from plmc.pretraining import stage_task, taught_stage
 from plmc.train.optimizer import rate_factor
 
 # Rows of a data set nobody has looked at yet; moments given in % or epochs do not depend on it.
@@ -17,6 +20,8 @@ NOMINAL_ROWS = 32_000
 
 def check(run: Run) -> None:
     """Raises ConfigError for the first thing that cannot work. Reads model configs (a few kB), nothing else."""
+    for plan in asked(run.config["quantize"]):
+        extras.check(plan.packages)
     student = models.dims_of(run.student)
     teacher = None
     if run.teacher.known:
@@ -42,8 +47,8 @@ def check(run: Run) -> None:
         rate_factor(stage, clock or stage.clock(NOMINAL_ROWS))
         chain.check(
             Setting(
-                stage=stage.name, kind=run.task.kind, seed=run.seed, student=student, teacher=teacher, clock=clock,
-                methods=stage.methods, text_columns=run.task.text,
+                stage=stage.name, kind=stage_task(run, stage).kind, seed=run.seed, student=student, teacher=teacher,
+                clock=clock, methods=stage.methods, text_columns=run.task.text,
             )
         )
         student = chain.dims_after(student)
@@ -57,9 +62,10 @@ def vocabularies(run: Run, tokenizer: Any) -> None:
     if source in (None, run.student.name):
         return
     inner = {need for need in run.needs if need.startswith("teacher.")} - {"teacher.logits"}
-    by_token = inner or (run.task.kind == "span" and run.learns_from_teacher)
+    by_token = inner or taught_stage(run) or (run.task.kind == "span" and run.learns_from_teacher)
     if by_token and not models.same_vocabulary(models.load_tokenizer(source), tokenizer):
         what = "hidden states or attention maps" if inner else "answer positions"
+        what = "predictions of tokens" if not inner and taught_stage(run) else what
         raise ConfigError(
             f"recipe {run.recipe.name} compares {what} of teacher and student, but {source} and {run.student.name} "
             "split text into different tokens. Use a teacher of the student's vocabulary, or on a classification task "

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from plmc import models
+from plmc import models, pretraining
 from plmc.config import Run
 from plmc.console import Console
 from plmc.errors import ConfigError, PlmcError
-from plmc.run import check, environment, rows, teachers
+from plmc.run import check, environment, mlm_stage, rows, teachers
 from plmc.run.finalize import finalize
 from plmc.run.stages import Stages
 from plmc.train.checkpoint import remove_drafts, replacing, write_json, write_text
@@ -35,7 +35,7 @@ def finished(run: Run) -> dict[str, Any] | None:
 def execute(run: Run, console: Console, *, parent: Path | None = None, threads: int | None = None) -> dict[str, Any]:
     """Trains `run` unless it is finished, from where it was cut off, and returns its result."""
     if result := finished(run):
-        return result
+        return _with_exports(run, result, console) if run.config["quantize"] else result
     check.check(run)
     run.folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(run.folder / ".lock")
@@ -75,18 +75,25 @@ def _execute(run: Run, console: Console, parent: Path | None, threads: int | Non
         data = rows.load(run, tokenizer)
         _guard_rows(run, data, console)
         _log_inputs(run, data, tracker)
-        teacher = None
-        if run.learns_from_teacher:
+        teacher, language_model = None, None
+        if pretraining.taught_stage(run):
+            language_model = mlm_stage.ensure(
+                run, data, tokenizer, console, lambda own: execute(own, Console(), parent=None, threads=threads)
+            )
+        if run.task.kind == "mlm":
+            teacher = language_model
+        elif run.learns_from_teacher:
             # Its warnings belong into its own result, or they would be in ours only if we are the first to need it.
             teacher = teachers.ensure(run, data, console, lambda own: execute(own, Console(), parent=None, threads=threads))
         else:
             teacher = teachers.find(run)
-        model = models.build(run.student, run.task, seed=run.seed)
+        model = mlm_stage.start(run, language_model)
         stages = Stages(
-            run, model, data, tokenizer, accelerator=accelerator, console=console, teacher=teacher, log=tracker.log
+            run, model, data, tokenizer, accelerator=accelerator, console=console, teacher=teacher, log=tracker.log,
+            language_model=language_model,
         )
         stages.go()
-        result = finalize(run, stages, data, tokenizer, teacher, tracker, console, started)
+        result = finalize(run, stages, stages.data, stages.tokenizer, teacher, tracker, console, started)
     except BaseException as error:
         # An interrupted run is taken up again by the same command, so its MLflow run only pauses.
         tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
@@ -95,6 +102,22 @@ def _execute(run: Run, console: Console, parent: Path | None, threads: int | Non
     result["mlflow"] = {"tracking_uri": tracker.uri, "experiment_id": tracker.experiment_id, "run_id": tracker.run_id}
     # The sign that all is there comes last: a run killed before it is taken up again and ends its MLflow run, too.
     write_json(run.folder / "result.json", result)
+    if run.config["quantize"]:
+        from plmc.export.recipe import refuse
+
+        refuse(run, result)
+    return result
+
+
+def _with_exports(run: Run, result: dict[str, Any], console: Console) -> dict[str, Any]:
+    """A finished run of which exports are asked for: those that it lacks are made now."""
+    from plmc.export import recipe
+
+    if recipe.missing(run, result):
+        data = rows.load(run, models.load_tokenizer(str(run.folder / "model")))
+        result["exports"] = {**(result.get("exports") or {}), **recipe.exports(run, data, console)}
+        write_json(run.folder / "result.json", result)
+    recipe.refuse(run, result)
     return result
 
 
@@ -140,6 +163,8 @@ def _guard_rows(run: Run, data, console: Console) -> None:
     """Looks for evaluation rows that the student, or its source, has been trained on."""
     if run.budget.train_rows is not None and data.train is not None and len(data.train) < 1:
         raise PlmcError("no training rows are left under budget.train_rows.")
+    if run.task.kind == "mlm":  # lines of a book may well be said twice
+        return
     first_name, first = next(iter(data.evaluation.items()))
     held_out = rows.row_hashes(first)
     if data.train is not None:
@@ -185,6 +210,8 @@ def _log_inputs(run: Run, data, tracker) -> None:
 
 def _place(run: Run, split: str) -> str:
     """Where a split's rows come from: a Hub name, a folder, a file, or the name of what makes them up."""
+    if run.task.kind == "mlm":
+        return str(run.task.corpus or run.source.name)
     if run.source.name == "hub":
         from plmc.data.hub import dataset_of
 

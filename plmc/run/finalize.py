@@ -37,6 +37,10 @@ def finalize(
         write_json(measured, _measure(run, stages, data, tokenizer, teacher, tracker, console, started))
     result = json.loads(measured.read_text(encoding="utf-8"))
     tracker.log({f"final/{name}": value for name, value in result["metrics"].items()}, stages.step)
+    if run.config["quantize"]:
+        from plmc.export.recipe import exports
+
+        result["exports"] = exports(run, data, console, tracker)
     hand_over.describe(run, result, data)
     hand_over.send(run, result, tracker, data)
     return result
@@ -52,7 +56,7 @@ def _measure(
     with replacing(folder / "model") as temporary:
         model.save_pretrained(temporary)
         # A fresh one: the tokenizer remembers how it was called last, and with a warm cache it was not called at all.
-        models.load_tokenizer(run.student.name).save_pretrained(temporary)
+        stages.fresh_tokenizer().save_pretrained(temporary)
     reloaded = _prove(run, model, folder / "model")
 
     metrics: dict[str, float] = {}

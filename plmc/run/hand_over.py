@@ -19,7 +19,7 @@ def describe(run: Run, result: dict[str, Any], data: TaskData) -> None:
     events = folder / "tracking" / "events.jsonl"
     with replacing(folder / "plots") as plots:
         plot_training(history(events), plots / "training.png", result["stages"])
-        for name in data.evaluation:
+        for name in data.evaluation if run.task.kind != "mlm" else ():  # no answers a picture could show
             records = [json.loads(line) for line in (folder / "predictions" / f"{name}.jsonl").open(encoding="utf-8")]
             plot_predictions(records, plots / f"{name}.png", run.task.labels)
     papers = {run.recipe.name: run.recipe.paper} if run.recipe.paper else {}
@@ -46,7 +46,7 @@ def send(run: Run, result: dict[str, Any], tracker: Any, data: TaskData) -> None
         tracker.artifact(path)
     for part in ("plots", "predictions"):
         tracker.artifact(folder / part)
-    if run.config["tracking"]["model"]:
+    if run.config["tracking"]["model"] and run.task.kind != "mlm":
         first = next(iter(data.evaluation.values()))
         row = first.raw[0]
         example: Any = row["text_a"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from plmc.core.setting import Setting
 from plmc.core.stage import Stage
 from plmc.data.types import Split, TaskData
 from plmc.errors import ConfigError, DataError
+from plmc.pretraining import stage_task
+from plmc.run import mlm_stage
 from plmc.run.teachers import FinetunedTeacher, reorder
 from plmc.train import checkpoint
 from plmc.train import teacher as teachers
@@ -47,15 +50,17 @@ class Stages:
 
     def __init__(
         self, run: Run, model, data: TaskData, tokenizer, *, accelerator, console: Console, teacher: FinetunedTeacher | None,
-        log: Callable[[dict, int], None],
+        log: Callable[[dict, int], None], language_model: FinetunedTeacher | None = None,
     ):
         self.run, self.model, self.data, self.tokenizer = run, model, data, tokenizer
         self.accelerator, self.console, self.teacher, self.log = accelerator, console, teacher, log
+        self.language_model, self.task, self._head = language_model, run.task, stage_task(run, run.recipe.stages[0])
         self.results: list[StageResult] = []
         self.step = 0
         self._teachers: dict[str, Any] = {}
         self._attention: dict[str, str] = {}
         self._carried: dict[str, Any] = {}
+        self._readers: list[Chain] = []
 
     def go(self) -> None:
         """Every stage; finished ones are read from disk."""
@@ -66,10 +71,13 @@ class Stages:
         run = self.run
         folder = run.folder / "stages" / f"{index}-{stage.name}"
         chain = Chain(stage.methods)
+        self._put_head(index, stage)
         setting = self.setting(stage)
-        data = self.data
+        data = own = self.data
         done = folder / "done.json"
-        if stage.data == "corpus":
+        if stage.mlm is not None:
+            data = own = mlm_stage.stage_data(run, stage, self.task, data, self.tokenizer)
+        elif stage.data == "corpus":
             from plmc.run.corpus import corpus
 
             data = data.with_train(corpus(run, stage, self.tokenizer))
@@ -79,7 +87,7 @@ class Stages:
         if not done.is_file():
             # Derived rows draw from generators of their own, so skipping them for a finished stage changes nothing.
             data = chain.data(data, setting)
-        clock = stage.clock(len(data.train), self._cap(stage))
+        clock = stage.clock(len(data.train), self._cap(stage, own))
         setting = replace(setting, data=data, clock=clock)
         # One seed per stage, after its rows: what a stage draws depends neither on how much its predecessors drew nor on
         # whether rows were derived now, with a model whose loading draws, or found in the cache.
@@ -94,8 +102,36 @@ class Stages:
         if done.is_file():
             self._take_up(chain, folder, setting, StageResult(**json.loads(done.read_text())))
         else:
-            self._train(index, stage, chain, folder, setting, data.train, clock)
+            self._train(index, stage, chain, folder, setting, own.with_train(data.train), clock)
         self._carried = {name: chain[name].state_dict() for name in stage.carry}
+        self._reread(chain)
+
+    def _reread(self, chain: Chain) -> None:
+        """Tokenises the rows anew where the stage left the student with another tokenizer."""
+        tokenizer, own = chain.tokenizer(self.tokenizer), self.run.task
+        if tokenizer is self.tokenizer:
+            return
+        self._readers.append(chain)
+        self.tokenizer = tokenizer
+        again = lambda split, training: own.encode(split.raw, tokenizer, training=training, cache=self.run.cache)  # noqa: E731
+        train = None if self.data.train is None else again(self.data.train, True)
+        evaluation = {name: again(split, False) for name, split in self.data.evaluation.items()}
+        self.data = replace(self.data, train=train, evaluation=evaluation)
+
+    def fresh_tokenizer(self):
+        """The tokenizer of the student as the stages left it, never called: it remembers how it was called last."""
+        fresh = models.load_tokenizer(self.run.student.name)
+        return reduce(lambda tokenizer, chain: chain.tokenizer(tokenizer), self._readers, fresh)
+
+    def _put_head(self, index: int, stage: Stage) -> None:
+        """Exchanges the head where the stage trains another kind of task than the one before."""
+        self.task = stage_task(self.run, stage)
+        if self.task.kind != self._head.kind:
+            if self._head.kind == "mlm":
+                mlm_stage.save_pretrained(self.run, self.model)
+            self.model = mlm_stage.change_head(self.model, self.task, seed=self.run.seed)
+            self._carried = {}
+        self._head = self.task
 
     def setting(self, stage: Stage) -> Setting:
         """The facts around a stage's methods."""
@@ -105,50 +141,57 @@ class Stages:
             teacher = self._teacher_model(stage)
         mlm_source = models.locate(run.teacher.name) if run.teacher.name else None
         return Setting(
-            stage=stage.name, kind=run.task.kind, seed=run.seed, student=encoder.dims(model),
+            stage=stage.name, kind=self.task.kind, seed=run.seed, student=encoder.dims(model),
             teacher=encoder.dims(teacher) if teacher is not None else None, methods=stage.methods,
-            text_columns=run.task.text, teacher_model=teacher, mlm_source=mlm_source, tokenizer=self.tokenizer,
-            encode=lambda rows, training: run.task.encode(rows, self.tokenizer, training=training, cache=run.cache),
+            text_columns=self.task.text, teacher_model=teacher, mlm_source=mlm_source, tokenizer=self.tokenizer,
+            encode=lambda rows, training, task=self.task: task.encode(rows, self.tokenizer, training=training, cache=run.cache),
             cache=run.cache, progress=self.console.each,
         )
 
     def _wants_teacher(self, stage: Stage) -> bool:
         return any(need.startswith("teacher.") for method in stage.methods.values() for need in method.required())
 
-    def _cap(self, stage: Stage) -> int | None:
+    def _cap(self, stage: Stage, data: TaskData) -> int | None:
         """The most updates the budget allows a stage: the stricter of passes over the original rows and plain updates."""
         budget, caps = self.run.budget, []
-        if budget.epochs is not None and self.data.train is not None:
-            caps.append(replace(stage, epochs=budget.epochs, steps=None).clock(len(self.data.train)).total)
+        if budget.epochs is not None and data.train is not None:
+            caps.append(replace(stage, epochs=budget.epochs, steps=None).clock(len(data.train)).total)
         if budget.steps is not None:
             caps.append(budget.steps)
         return min(caps, default=None)
 
     def _teacher_model(self, stage: Stage):
-        if stage.teacher not in self._teachers:
-            if stage.teacher == "pretrained":
+        which = self._which(stage)
+        if which not in self._teachers:
+            if which == "mlm":
+                model = models.load_finetuned(self.language_model.folder, self.task)
+            elif which == "pretrained":
                 model = models.build(self.run.teacher, self.run.task, seed=self.run.seed)
             else:
                 model = models.load_finetuned(self.teacher.folder, self.run.task)
                 reorder(model, self.teacher.order)
-            self._attention[stage.teacher] = model.config._attn_implementation
-            self._teachers[stage.teacher] = model.eval().requires_grad_(False).to(self.accelerator.device)
-        return self._teachers[stage.teacher]
+            self._attention[which] = model.config._attn_implementation
+            self._teachers[which] = model.eval().requires_grad_(False).to(self.accelerator.device)
+        return self._teachers[which]
+
+    def _which(self, stage: Stage) -> str:
+        return "mlm" if stage.mlm is not None else stage.teacher
 
     def _teacher_source(self, stage: Stage, needs: frozenset[str], train: Split, clock: Clock):
         wanted = {need for need in needs if need.startswith("teacher.")}
         if not wanted:
             return None
-        run, kind, autocast = self.run, self.run.task.kind, AUTOCAST[self.run.config["precision"]]
+        run, kind, autocast = self.run, self.task.kind, AUTOCAST[self.run.config["precision"]]
         model = self._teacher_model(stage)
         # As it was loaded: an earlier stage may have had it return scores, and if that stage was taken up, it has not.
-        if model.config._attn_implementation != self._attention[stage.teacher]:
-            model.set_attn_implementation(self._attention[stage.teacher])
-        own = models.load_tokenizer(self.teacher.folder if self.teacher else run.teacher.name)
+        if model.config._attn_implementation != self._attention[self._which(stage)]:
+            model.set_attn_implementation(self._attention[self._which(stage)])
+        source = self.language_model if kind == "mlm" else self.teacher
+        own = models.load_tokenizer(source.folder if source else run.teacher.name)
         same = models.same_vocabulary(own, self.tokenizer)
         # Logits of all rows pay off as soon as every row is visited once; before that the teacher runs along.
         visits = clock.total * stage.batch_size
-        if wanted == {"teacher.logits"} and (visits >= len(train) or not same):
+        if kind != "mlm" and wanted == {"teacher.logits"} and (visits >= len(train) or not same):
             split = train
             if not same:
                 if kind == "span":
@@ -177,9 +220,9 @@ class Stages:
         return teachers.live(model, needs, kind)
 
     def _train(
-        self, index: int, stage: Stage, chain: Chain, folder: Path, setting: Setting, train: Split, clock
+        self, index: int, stage: Stage, chain: Chain, folder: Path, setting: Setting, data: TaskData, clock
     ) -> None:
-        run, needs = self.run, chain.required()
+        run, task, needs, train = self.run, self.task, chain.required(), data.train
         device, warned = self.accelerator.device, len(self.console.warnings)
         before = self.model.config._attn_implementation
         if "scores" in needs:
@@ -191,23 +234,23 @@ class Stages:
         self.model.to(device)
         modules = chain.modules(setting).to(device)
         objective = Objective(
-            self.model, chain, modules, kind=run.task.kind, teacher=self._teacher_source(stage, needs, train, clock),
+            self.model, chain, modules, kind=task.kind, teacher=self._teacher_source(stage, needs, train, clock),
             autocast=AUTOCAST[run.config["precision"]],
         )
         if run.config["compile"]:
             for block in encoder.layers(self.model):
                 block.compile(dynamic=True)
-        first = next(iter(self.data.evaluation.values()))
+        first = next(iter(data.evaluation.values()))
         judge = None
-        if stage.data == "task":
-            judge = lambda model: evaluate(model, first, run.task, pad_id=self.tokenizer.pad_token_id)[0]  # noqa: E731
+        if stage.data == "task" or stage.mlm is not None:
+            judge = lambda model: evaluate(model, first, task, pad_id=self.tokenizer.pad_token_id)[0]  # noqa: E731
         rate = f"{clock.total} updates of {stage.batch_size} rows"
         self.console.say(f"stage [bold]{stage.name}[/]  {rate}  loss = {formula(chain)}")
         with StageBar(self.console, stage.name, clock.total) as bar:
             trainer = Trainer(
                 objective, chain, stage, train, clock=clock, index=index, seed=run.seed,
                 pad_id=self.tokenizer.pad_token_id, accelerator=self.accelerator, evaluate=judge,
-                metric=run.task.metric if judge else None, folder=folder, signature=run.signature, first_step=self.step,
+                metric=task.metric if judge else None, folder=folder, signature=run.signature, first_step=self.step,
                 log_every=run.config["log_every"], checkpoint_seconds=run.config["checkpoint"]["seconds"],
                 checkpoint_steps=run.config["checkpoint"]["steps"], precision=run.config["precision"],
                 progress=Progress(self.log, bar.advance, self.console.warn),

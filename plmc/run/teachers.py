@@ -25,7 +25,7 @@ FIGURES = ("parameters", "nonzero_parameters", "size_bytes", "sparsity")
 class FinetunedTeacher:
     """`folder` holds the model; `identity` keys caches of its outputs; `metrics` are its scores; `order` its columns.
 
-    `figures`: parameters, size in bytes and sparsity, as `result.json` has them.
+    `figures`: parameters, size in bytes and sparsity, as `result.json` has them. `pretrained`: a masked language model.
     """
 
     name: str
@@ -34,11 +34,12 @@ class FinetunedTeacher:
     metrics: dict[str, float]
     order: tuple[int, ...] | None = None
     figures: dict[str, float] = field(default_factory=dict)
+    pretrained: bool = False
 
 
 def find(run: Run) -> FinetunedTeacher | None:
     """The teacher if it exists already; trains nothing."""
-    if not run.teacher.known or run.teacher.checkpoint or run.role == "teacher":
+    if not run.teacher.known or run.teacher.checkpoint or run.role == "teacher" or run.task.kind == "mlm":
         return None
     path = teacher_run(run).folder / "result.json"
     return _stored(run, path) if path.is_file() else None
@@ -59,6 +60,12 @@ def ensure(run: Run, data: TaskData, console: Console, train) -> FinetunedTeache
     if run.teacher.checkpoint:
         return _checkpoint(run, data, console)
     own = teacher_run(run)
+    train_once(own, console, f"teacher [bold]{run.teacher.name}[/] is fine-tuned on {run.task.name} (once; then reused)", train)
+    return _stored(run, own.folder / "result.json")
+
+
+def train_once(own: Run, console: Console, text: str, train) -> dict:
+    """The result of the teacher's run `own`, trained now (`text` says so) if it is not there."""
     path = own.folder / "result.json"
     if not path.is_file():
         own.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -68,11 +75,11 @@ def ensure(run: Run, data: TaskData, console: Console, train) -> FinetunedTeache
             lock.acquire()
         try:
             if not path.is_file():
-                console.say(f"teacher [bold]{run.teacher.name}[/] is fine-tuned on {run.task.name} (once; then reused)")
+                console.say(text)
                 train(own)
         finally:
             lock.release()
-    return _stored(run, path)
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _try(lock: FileLock) -> bool:

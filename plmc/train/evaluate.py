@@ -7,10 +7,12 @@ from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from plmc.core.chain import Chain
 from plmc.data.types import Split
+from plmc.masked_lm import read_at
 from plmc.train.batches import evaluation_batches
 from plmc.train.objective import read
 
@@ -39,7 +41,12 @@ def judged(model: nn.Module, chain: Chain) -> Iterator[None]:
 def logits_of(
     model: nn.Module, split: Split, *, kind: str, pad_id: int, autocast: torch.dtype | None = None, progress=None
 ) -> tuple[np.ndarray, ...]:
-    """Logits of every row in the order of the split, float32: `(N, C)`, or `(N, T)` padded with -inf for spans."""
+    """Logits of every row in the order of the split, float32: `(N, C)`, or `(N, T)` padded with -inf for spans.
+
+    Of a masked language model they would not fit; see `guesses_of` for what there is instead.
+    """
+    if kind == "mlm":
+        return guesses_of(model, split, pad_id=pad_id, progress=progress)
     device = next(model.parameters()).device
     training = model.training
     model.eval()
@@ -63,6 +70,29 @@ def logits_of(
     finally:
         model.train(training)
     return tuple(heads)
+
+
+def guesses_of(model: nn.Module, split: Split, *, pad_id: int, progress=None) -> tuple[np.ndarray, ...]:
+    """Of every row, `(N,)` each: tokens to guess, right guesses, and the sum of -log p of the hidden tokens."""
+    device, training = next(model.parameters()).device, model.training
+    model.eval()
+    found = tuple(np.zeros(len(split)) for _ in range(3))
+    batches = evaluation_batches(split, tokens=TOKENS, pad_id=pad_id)
+    if progress:
+        batches = progress(batches, "rows", len(split), size=lambda batch: len(batch.rows))
+    try:
+        with torch.inference_mode():
+            for batch in batches:
+                batch = batch.to(device)
+                chosen = batch.labels >= 0
+                logits, gold = read_at(model, batch.inputs, chosen).logits[0], batch.labels[chosen]
+                values = torch.ones(len(gold)), logits.argmax(-1) == gold, F.cross_entropy(logits, gold, reduction="none")
+                row = batch.rows[chosen.nonzero()[:, 0].cpu().numpy()]
+                for sums, value in zip(found, values, strict=True):
+                    np.add.at(sums, row, value.double().cpu().numpy())
+    finally:
+        model.train(training)
+    return found
 
 
 def evaluate(model: nn.Module, split: Split, task, *, pad_id: int, progress=None) -> tuple[dict[str, float], list[dict]]:

@@ -12,6 +12,7 @@ from plmc.core.chain import Chain
 from plmc.core.clock import Clock
 from plmc.core.view import Outputs, View
 from plmc.errors import TrainingError
+from plmc.masked_lm import read_at
 from plmc.train.batches import Batch
 
 
@@ -25,6 +26,18 @@ def read(output, *, kind: str, scores: bool) -> Outputs:
         attentions=None if scores else maps,
         scores=maps if scores else None,
     )
+
+
+def positions(batch: Batch, all_tokens: bool) -> Tensor:
+    """Where a masked language model's logits are wanted, `(B, T)` bool: at every real token, or where one is to be guessed."""
+    return batch.inputs["attention_mask"].bool() if all_tokens else batch.labels >= 0
+
+
+def shares(batch: Batch) -> dict[str, float]:
+    """What this micro-batch has of masked positions and of tokens, as a multiple of its rows' share of the update."""
+    rows = len(batch.rows)
+    own = {"masked": int((batch.labels >= 0).sum()), "tokens": int(batch.inputs["attention_mask"].sum())}
+    return {name: count / (rows * batch.per_row[name]) if batch.per_row[name] else 1.0 for name, count in own.items()}
 
 
 class Objective(nn.Module):
@@ -44,7 +57,7 @@ class Objective(nn.Module):
         self.kind, self.autocast = kind, autocast
         needs = chain.required()
         self.options = {}
-        self._scores = "scores" in needs
+        self._scores, self._all_tokens = "scores" in needs, "all_tokens" in needs
         if "hidden_states" in needs:
             self.options["output_hidden_states"] = True
         if "attentions" in needs or self._scores:
@@ -55,15 +68,20 @@ class Objective(nn.Module):
 
     def forward(self, batch: Batch, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
         chain, teacher = self._outside
+        chosen = positions(batch, self._all_tokens) if self.kind == "mlm" else None
 
         def student() -> Outputs:
             with chain.scope(self.student, clock):
+                if chosen is not None:
+                    return read_at(self.student, batch.inputs, chosen, scores=self._scores, **self.options)
                 return read(self.student(**batch.inputs, **self.options), kind=self.kind, scores=self._scores)
 
         with self._precision(batch.inputs["input_ids"].device.type):
             view = View(
-                kind=self.kind, labels=batch.labels, mask=batch.inputs["attention_mask"], batch=batch.inputs,
-                student=student(), teacher=teacher(batch) if teacher else None, again=student,
+                kind=self.kind, labels=batch.labels if chosen is None else batch.labels[chosen],
+                mask=batch.inputs["attention_mask"], batch=batch.inputs, student=student(),
+                teacher=teacher(batch) if teacher else None, again=student,
+                **({} if batch.per_row is None else {"shares": shares(batch)}),
             )
             terms = chain.losses(view, clock)
             weights = chain.terms()

@@ -14,10 +14,11 @@ from torch import nn
 
 from plmc.core.view import Outputs
 from plmc.data.types import Split
+from plmc.masked_lm import read_at
 from plmc.train.batches import Batch
 from plmc.train.checkpoint import replacing
 from plmc.train.evaluate import logits_of
-from plmc.train.objective import read
+from plmc.train.objective import positions, read
 
 Teacher = Callable[[Batch], Outputs]
 
@@ -34,6 +35,8 @@ def live(model: nn.Module, needs: frozenset[str], kind: str) -> Teacher:
 
     def outputs(batch: Batch) -> Outputs:
         with torch.no_grad():
+            if kind == "mlm":
+                return read_at(model, batch.inputs, positions(batch, "all_tokens" in needs), scores=scores, **options)
             return read(model(**batch.inputs, **options), kind=kind, scores=scores)
 
     return outputs

@@ -18,10 +18,13 @@ RECIPES: dict[str, list[str]] = {
     "gmp_star": [],
     "gmp_obert": [],
     "one_shot": [],
+    "prune_ofa": ["recipe.stages.prune.corpus=embedded", "+recipe.stages.prune.corpus_rows=200"],
+    "prune_ofa_85": ["recipe.stages.prune.corpus=embedded", "+recipe.stages.prune.corpus_rows=200"],
+    "distilbert": ["recipe.stages.distil.corpus=embedded", "+recipe.stages.distil.corpus_rows=200"],
     "tinybert+gmp+swa+hype+sam": ["method=[gmp,swa,hype,sam]"],
 }
 # A model without a language model head makes augmentation fall back on the teacher's embeddings.
-BARE = ("tinybert", "tinybert_general")
+BARE = ("tinybert", "tinybert_general", "prune_ofa")
 # These two fine-tune the two teachers.
 MAKERS = ("kd", "tinybert")
 STEPS = 14

@@ -30,9 +30,9 @@ def broken(output: Path) -> list[str]:
 
 def _open(path: Path) -> None:
     if path.is_dir():
-        if path.name == "model":
+        if path.name in ("model", "pretrained"):
             _load_model(path)
-        elif path.parent.name == "cache" and path.name != "teacher":
+        elif path.parent.name == "cache" and path.name not in ("teacher", "packed"):
             import datasets
 
             len(datasets.load_from_disk(str(path)))
@@ -79,9 +79,11 @@ def _open(path: Path) -> None:
 
 
 def _load_model(folder: Path) -> None:
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer
 
-    _, report = AutoModelForSequenceClassification.from_pretrained(folder, output_loading_info=True)
+    masked = "MaskedLM" in AutoConfig.from_pretrained(folder).architectures[0]
+    kind = AutoModelForMaskedLM if masked else AutoModelForSequenceClassification
+    _, report = kind.from_pretrained(folder, output_loading_info=True)
     if report["missing_keys"]:
         raise ValueError(f"lacks {sorted(report['missing_keys'])[0]}")
     AutoTokenizer.from_pretrained(folder)

@@ -36,11 +36,13 @@ torch.set_num_threads(1)
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def bert(seed: int = 0, *, layers: int = 2, dropout: float = 0.1, kind: str = "classification") -> nn.Module:
+def bert(
+    seed: int = 0, *, layers: int = 2, dropout: float = 0.1, kind: str = "classification", vocabulary: int = VOCABULARY
+) -> nn.Module:
     """A random BERT of width 32 with a head for `kind`."""
     torch.manual_seed(seed)
     config = BertConfig(
-        vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=layers, num_attention_heads=4, intermediate_size=48,
+        vocab_size=vocabulary, hidden_size=32, num_hidden_layers=layers, num_attention_heads=4, intermediate_size=48,
         max_position_embeddings=24, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout,
         num_labels=CLASSES if kind == "classification" else 2,
     )
@@ -68,9 +70,10 @@ def rows(count: int = 22, *, seed: int = 0, kind: str = "classification", shorte
 def words() -> PreTrainedTokenizerFast:
     """A tokenizer whose token number i is the word wi."""
     names = {f"w{i}": i for i in range(1, VOCABULARY)} | {"[PAD]": PAD}
-    made = Tokenizer(WordLevel(names, unk_token="w1"))
+    unknown = f"w{VOCABULARY - 1}"  # a special token is found inside words, too, so no other may begin like it
+    made = Tokenizer(WordLevel(names, unk_token=unknown))
     made.pre_tokenizer = WhitespaceSplit()
-    return PreTrainedTokenizerFast(tokenizer_object=made, pad_token="[PAD]", unk_token="w1")
+    return PreTrainedTokenizerFast(tokenizer_object=made, pad_token="[PAD]", unk_token=unknown)
 
 
 def encode(raw: datasets.Dataset, *, training: bool) -> Split:

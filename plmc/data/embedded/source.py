@@ -10,6 +10,9 @@ from plmc.data.embedded.makers import KINDS, MISMATCHED, PLAIN_SORTS, plain
 from plmc.errors import ConfigError
 from plmc.tasks.base import Source, Task
 
+CORPUS = 5_000, 500
+"""Lines of running text to train and to judge on, unless told otherwise."""
+
 if TYPE_CHECKING:
     import datasets
 
@@ -39,6 +42,10 @@ class Embedded(Source):
 
     def load(self, task: Task) -> dict[str, datasets.Dataset]:
         """Splits `train`, `validation` and `test`; MNLI also `validation_mismatched`, from another vocabulary."""
+        if task.kind == "mlm":
+            train, held_out = self.train_rows or CORPUS[0], self.validation_rows or CORPUS[1]
+            lines = {"train": self.corpus(train), "validation": self.corpus(held_out, role="validation")}
+            return {split: _dataset({"id": list(range(len(text))), "text_a": text}) for split, text in lines.items()}
         if task.name not in KINDS:
             raise ConfigError(
                 f"data=embedded knows no task '{task.name}'. It makes up rows for {', '.join(KINDS)}; for any other "
@@ -58,14 +65,15 @@ class Embedded(Source):
             splits[split] = _dataset(draw(how.make, classes=how.classes, count=count, seed=self.seed, stream=stream, role=role))
         return splits
 
-    def corpus(self, n_sentences: int) -> list[str]:
+    def corpus(self, n_sentences: int, role: str = "train") -> list[str]:
         """Unlabelled text for language modelling or general distillation, one or two sentences an entry.
 
-        Each sort of text is drawn from the contents that its task trains on.
+        Each sort of text is drawn from the contents that its task trains on, or those of its `validation` rows (`role`).
         """
         if n_sentences < 1:
             raise ConfigError(f"corpus of {n_sentences} sentences: ask for at least one.")
-        rows = draw(plain, classes=PLAIN_SORTS, count=n_sentences, seed=self.seed, stream="corpus", role="train")
+        stream = "corpus" if role == "train" else f"corpus/{role}"
+        rows = draw(plain, classes=PLAIN_SORTS, count=n_sentences, seed=self.seed, stream=stream, role=role)
         return rows["text_a"]
 
 

@@ -27,6 +27,7 @@ class LogitKD(Method):
     Needs `teacher.logits`; a cache of them suffices. Spans: mean of start and end, padded positions excluded.
     Composes badly with `TaskLoss` (a second gold term) and with input perturbations that the teacher does not see.
 
+    - Masked language models: both terms at the masked positions; `TokenKD` takes all tokens.
     - Regression has no distribution over classes: `kl` is then the squared error to the teacher's score, and the
       temperature plays no part.
 
@@ -54,6 +55,7 @@ class LogitKD(Method):
         losses = {}
         if "ce" in terms:
             losses["ce"] = task_loss(view.kind, view.student.logits, view.labels, view.mask)
+            losses["ce"] = losses["ce"] * view.shares["masked"] if view.kind == "mlm" else losses["ce"]
         if "kl" in terms:
             losses["kl"] = self._to_teacher(view)
         return losses
@@ -62,6 +64,12 @@ class LogitKD(Method):
         pairs = list(zip(view.student.logits, view.teacher.logits, strict=True))
         if view.kind == "regression":
             return F.mse_loss(*pairs[0])
+        if view.kind == "mlm":
+            guessed = view.labels >= 0
+            pairs = [(s[guessed], t[guessed]) for s, t in pairs]
+            if not bool(guessed.any()):  # a micro-batch may have nothing to guess
+                return pairs[0][0].sum()
+            return kd_kl(*pairs[0], temperature=self.temperature) * view.shares["masked"]
         open_positions = view.mask if view.kind == "span" else None
         heads = [kd_kl(s, t, temperature=self.temperature, mask=open_positions) for s, t in pairs]
         return sum(heads) / len(heads)

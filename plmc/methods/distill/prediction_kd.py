@@ -48,6 +48,8 @@ class PredictionKD(Method):
         return {"soft_ce": 1.0}
 
     def check(self, setting: Setting) -> None:
+        if setting.kind == "mlm":
+            raise ConfigError(f"{self.name}: for a masked language model use method=[token_kd], without {self.name}.")
         if self.mode == "official_code" and setting.kind == "span":
             raise ConfigError(f"{self.name}: TinyBERT's code for span tasks was never published. Use mode=paper.")
 

@@ -76,10 +76,14 @@ class Masked(Method):
         self._targets = None
         self._set(state["masks"])
 
+    def linears(self, model: nn.Module) -> dict[str, nn.Linear]:
+        """The modules whose weights are masked, by name."""
+        return pruned_linears(model)
+
     def _bind(self, model: nn.Module) -> None:
         if self._targets is not None:
             return
-        targets = {f"{name}.weight": linear.weight for name, linear in pruned_linears(model).items()}
+        targets = {f"{name}.weight": linear.weight for name, linear in self.linears(model).items()}
         lost = [name for name, mask in self._masks.items() if name not in targets or targets[name].shape != mask.shape]
         if lost:
             raise ConfigError(

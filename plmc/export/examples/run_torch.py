@@ -1,0 +1,23 @@
+"""The part of an example that differs between formats: torch."""
+
+
+# --- how the model runs
+def open_model(folder):
+    """A function from inputs by name, int64 (batch, tokens), to a list of logits."""
+    import torch
+    from transformers import AutoConfig, AutoModelForQuestionAnswering, AutoModelForSequenceClassification
+
+    reader = any("QuestionAnswering" in name for name in AutoConfig.from_pretrained(folder).architectures)
+    kind = AutoModelForQuestionAnswering if reader else AutoModelForSequenceClassification
+    model = kind.from_pretrained(folder, dtype="auto").eval()
+
+    def run(inputs):
+        with torch.inference_mode():
+            output = model(**{name: torch.from_numpy(array) for name, array in inputs.items()})
+        heads = (output.start_logits, output.end_logits) if reader else (output.logits,)
+        return [head.float().numpy() for head in heads]
+
+    return run
+
+
+# --- end

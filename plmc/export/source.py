@@ -1,0 +1,60 @@
+"""The trained model that an export starts from, and what is known about it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from plmc.data.types import Split
+from plmc.errors import ConfigError
+from plmc.models import load_config, load_whole
+from plmc.tasks.base import Task
+
+FAMILIES = ("bert", "roberta", "distilbert", "electra")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A trained model in `folder` with the rows that its exports are verified on and calibrated with.
+
+    `run`: the folder of the plmc run it belongs to, `signature` that run's; None for a model from elsewhere. `evaluation` and
+    `train` are tokenised for this model.
+    """
+
+    folder: Path
+    task: Task
+    evaluation: Split
+    train: Split | None
+    pad_id: int
+    run: Path | None = None
+    signature: str | None = None
+
+    def digest(self) -> str:
+        """Of everything that an export's content follows from: weights, config, tokenizer and rows."""
+        found = hashlib.sha256()
+        for file in sorted(path for path in self.folder.iterdir() if path.suffix in (".json", ".safetensors", ".txt")):
+            found.update(file.name.encode() + hashlib.sha256(file.read_bytes()).digest())
+        rows = [self.evaluation.fingerprint, len(self.evaluation), self.train.fingerprint if self.train else None]
+        return hashlib.sha256(found.digest() + repr(rows).encode()).hexdigest()[:16]
+
+
+def is_reader(config: Any) -> bool:
+    """Whether a model's config says that its head answers questions."""
+    return any("QuestionAnswering" in name for name in config.architectures or ())
+
+
+def load_model(folder: Path) -> Any:
+    """The model with its head in float32, in evaluation mode. Raises ConfigError if the file lacks the head."""
+    from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
+
+    config = load_config(str(folder))
+    auto = AutoModelForQuestionAnswering if is_reader(config) else AutoModelForSequenceClassification
+    return load_whole(auto, str(folder))
+
+
+def check_family(config: Any) -> None:
+    """Raises ConfigError for an architecture whose export nobody has checked."""
+    if config.model_type not in FAMILIES:
+        raise ConfigError(f"{config.model_type} models cannot be exported; plmc exports {', '.join(FAMILIES)}.")

@@ -1,0 +1,64 @@
+"""Trains a head on an encoder that stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from plmc.core.clock import Clock
+from plmc.core.method import Method
+from plmc.core.setting import Setting
+from plmc.encoder import base
+from plmc.errors import ConfigError
+
+_INNER = frozenset({"hidden_states", "attentions", "scores"})
+
+
+@dataclass
+class HeadOnly(Method):
+    """Freezes the encoder, so that only the head is trained; makes a masked language model out of a bare encoder.
+
+    The head's output matrix is the word embedding and frozen with it; of the head its transform and bias learn. The
+    encoder runs without dropout. Not from a paper. Composes badly with methods that train or prune the encoder. Errors:
+    ConfigError if every loss looks at the inside of the encoder.
+    """
+
+    exclusive: ClassVar[frozenset[str]] = frozenset({"frozen"})
+
+    def __post_init__(self) -> None:
+        self._frozen: list[nn.Parameter] = []
+
+    def check(self, setting: Setting) -> None:
+        losses = [method for method in setting.methods.values() if method.terms()]
+        if losses and all(method.required() & _INNER for method in losses):
+            raise ConfigError(
+                f"{self.name}: {losses[0].name} looks at the inside of the encoder, which is frozen, so the head would learn "
+                f"nothing. Use a loss on its answers beside it, or remove {self.name}."
+            )
+
+    def prepare(self, model: nn.Module, setting: Setting) -> nn.Module:
+        self._frozen = [param for param in base(model).parameters() if param.requires_grad]
+        for param in self._frozen:
+            param.requires_grad_(False)
+        return model
+
+    @contextmanager
+    def scope(self, model: nn.Module, clock: Clock) -> Iterator[None]:
+        training = [module for module in base(model).modules() if module.training]
+        for module in training:
+            module.training = False
+        try:
+            yield
+        finally:
+            for module in training:
+                module.training = True
+
+    def finish(self, model: nn.Module, setting: Setting) -> nn.Module:
+        for param in self._frozen:
+            param.requires_grad_(True)
+        self._frozen = []
+        return model

@@ -1,0 +1,66 @@
+"""Distillation of a masked language model's predictions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from plmc.core.clock import Clock
+from plmc.core.method import Method
+from plmc.core.setting import Setting
+from plmc.core.view import View
+from plmc.errors import ConfigError
+from plmc.losses.kl import kd_kl
+
+POSITIONS = ("all", "masked")
+
+
+@dataclass
+class TokenKD(Method):
+    """The student's distribution over the vocabulary follows the teacher's at every token, or at the masked ones.
+
+    L = T² · (1/N) Σ_n KL(softmax(z_T[n] / T) ‖ softmax(z_S[n] / T)) over N positions, z `(N, V)` (DistilBERT, Sanh et al.
+    2019, Section 3, L_ce; Prune OFA, Zafrir et al. 2021). `positions`: `all` real tokens, as both official codes do, or
+    `masked`, which spares most of the product with the vocabulary. `temperature`: T > 0. `weight`: 0 switches it off.
+
+    Term: `kl`. Needs `teacher.logits`, run live (they are too large to store). Only for masked-language-model stages.
+    Errors: ConfigError on an unknown position, a temperature or weight out of range, or another kind of task.
+    """
+
+    temperature: float = 2.0
+    positions: str = "all"
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.positions not in POSITIONS:
+            raise ConfigError(f"token KD: positions={self.positions!r}; use {' or '.join(POSITIONS)}.")
+        if not self.temperature > 0 or self.weight < 0:
+            raise ConfigError(f"token KD: temperature={self.temperature} must be above 0, weight={self.weight} 0 or more.")
+
+    def terms(self) -> dict[str, float]:
+        return {"kl": self.weight} if self.weight else {}
+
+    def required(self) -> frozenset[str]:
+        if not self.weight:
+            return frozenset()
+        return frozenset({"teacher.logits"} | ({"all_tokens"} if self.positions == "all" else set()))
+
+    def check(self, setting: Setting) -> None:
+        if setting.kind != "mlm":
+            raise ConfigError(
+                f"{self.name}: stage {setting.stage} trains no masked language model. Use method kd there, or give the stage "
+                "mlm options (see recipe=distilbert)."
+            )
+
+    def losses(self, view: View, clock: Clock) -> dict[str, Tensor]:
+        if not self.weight:
+            return {}
+        student, teacher = view.student.logits[0], view.teacher.logits[0]
+        if self.positions == "masked":
+            guessed = view.labels >= 0
+            student, teacher = student[guessed], teacher[guessed]
+        share = view.shares["tokens" if self.positions == "all" else "masked"]
+        if not len(student):  # a micro-batch may have nothing to guess
+            return {"kl": student.sum()}
+        return {"kl": kd_kl(student, teacher, temperature=self.temperature) * share}

@@ -1,0 +1,147 @@
+"""Quantization-aware training: the student trains, and is judged, with 8-bit weights and activations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import nn
+
+from plmc import encoder
+from plmc.core.clock import Clock, Point, parse_point
+from plmc.core.method import Method
+from plmc.core.setting import Setting
+from plmc.errors import ConfigError
+from plmc.methods.quant.modules import Switch, convert, insert
+from plmc.methods.quant.schemes import scheme
+
+
+@dataclass
+class QAT(Method):
+    """Simulates 8-bit integers in Linear and Embedding modules; the optimizer goes on in full precision.
+
+    Q(w) = s clamp(round(w / s), -127, 127), s = max|w| / 127 of the current weights, gradient dQ/dw := 1, also where a
+    value is clipped (Q8BERT: Zafrir et al. 2019, arXiv 1910.06188).
+
+    - `scheme`: `q8bert` (one scale a tensor, int8 activations by a running max|x|, outputs quantized, embeddings, too),
+      `prune_ofa` (uint8 activations by a running range, embeddings left alone: Zafrir et al. 2021, arXiv 2111.05754) or
+      `per_channel` (a scale a row, uint8 activations by their own range: what ONNX Runtime's int8 export computes).
+    - `start`: from then on tensors are quantized; before, ranges are only followed. At 100% the method is off.
+    - `freeze`: from then on ranges stay as they are; null never. `decay`: of the running ranges, null as the scheme has it.
+    - `embeddings`, `head` (every Linear outside the blocks): quantize them; null as the scheme has it.
+
+    `finish` leaves a plain model whose weights lie exactly on their grids: quantizing it with the same granularity gives
+    the trained integers. Ranges go to `config.plmc["quantization"]`. The exported model itself computes activations in
+    full precision until it is exported as int8.
+
+    Needs no teacher, but the papers distil. In bf16 the grid is blurred by the type's 8 bits; use precision=fp32. Not to
+    be followed by a stage without it, which would leave the grid. Raises ConfigError if `freeze` lies before `start`.
+    """
+
+    exclusive: ClassVar[frozenset[str]] = frozenset({"quantize"})
+
+    scheme: str = "per_channel"
+    start: Point = "0%"
+    freeze: Point | None = None
+    decay: float | None = None
+    embeddings: bool | None = None
+    head: bool | None = None
+
+    def __post_init__(self) -> None:
+        scheme(self.scheme)
+        parse_point(self.start)
+        if self.freeze is not None:
+            parse_point(self.freeze)
+        if self.decay is not None and not 0 <= self.decay < 1:
+            raise ConfigError(f"decay={self.decay} is the part of a running range that stays: 0 to below 1. Write 0.9999")
+        if self.decay is not None and scheme(self.scheme).decay is None:
+            raise ConfigError(f"scheme={self.scheme} follows no ranges. Remove decay, or set scheme=q8bert")
+        self._switch = Switch()
+        self._inserted = False
+        self._ranges: dict[str, dict[str, list[float]]] = {}
+
+    def check(self, setting: Setting) -> None:
+        clock = setting.clock
+        if clock is not None and self.freeze is not None and clock.at(self.freeze) < clock.at(self.start):
+            raise ConfigError(
+                f"{self.name}: ranges freeze at {self.freeze}, before quantization starts at {self.start}. "
+                f"Set methods.{self.name}.freeze={self.start} or later."
+            )
+
+    def settled(self, clock: Clock) -> int:
+        # Scores from before are those of another model.
+        return clock.at(self.start) if self._acts(clock) else 0
+
+    def prepare(self, model: nn.Module, setting: Setting) -> nn.Module:
+        self._switch, self._ranges = Switch(), {}
+        self._inserted = setting.clock is None or self._acts(setting.clock)
+        if self._inserted:
+            chosen = scheme(self.scheme)
+            decay = chosen.decay if self.decay is None else self.decay
+            insert(model, self._names(model), chosen, decay=decay, switch=self._switch)
+        return model
+
+    def scope(self, model: nn.Module, clock: Clock) -> AbstractContextManager[None]:
+        self._follow(clock)
+        return nullcontext()
+
+    def after_update(self, model: nn.Module, clock: Clock) -> None:
+        # An evaluation comes before the next training forward.
+        self._follow(clock)
+
+    def finish(self, model: nn.Module, setting: Setting) -> nn.Module:
+        if not self._inserted:
+            return model
+        found = convert(model)
+        # Of a stage that was finished before, the state has the ranges and the modules are new.
+        self._ranges = self._ranges or found
+        kept = scheme(self.scheme)
+        record = {
+            "scheme": self.scheme, "weights": "per_row" if kept.rows else "per_tensor", "activations": kept.activations,
+            "embeddings": self._embeddings, "head": self._head, "ranges": self._ranges,
+        }
+        encoder.set_record(model.config, quantization=record)
+        return model
+
+    def metrics(self) -> dict[str, float]:
+        return {"on": float(self._switch.on)}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"on": self._switch.on, "observing": self._switch.observing, "ranges": self._ranges}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._switch.on, self._switch.observing = state["on"], state["observing"]
+        self._ranges = state["ranges"]
+
+    @property
+    def _embeddings(self) -> bool:
+        return scheme(self.scheme).embeddings if self.embeddings is None else self.embeddings
+
+    @property
+    def _head(self) -> bool:
+        return scheme(self.scheme).head if self.head is None else self.head
+
+    def _acts(self, clock: Clock) -> bool:
+        return clock.at(self.start) < clock.total
+
+    def _follow(self, clock: Clock) -> None:
+        self._switch.on = self._inserted and clock.step >= clock.at(self.start)
+        self._switch.observing = self.freeze is None or clock.step < clock.at(self.freeze)
+
+    def _names(self, model: nn.Module) -> dict[str, bool]:
+        """The modules to quantize, and whether their outputs are quantized."""
+        chosen = scheme(self.scheme)
+        inside = {id(module) for module in encoder.base(model).modules()}
+        blocks = encoder.pruned_linears(model)
+        tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+        names = {}
+        for name, module in model.named_modules():
+            if isinstance(module, nn.Embedding) and self._embeddings:
+                names[name] = False
+            elif isinstance(module, nn.Linear) and (name in blocks or self._head) and id(module.weight) not in tables:
+                exempt = any(part in name for part in chosen.exempt)
+                outside = id(module) not in inside and not chosen.head_outputs
+                names[name] = chosen.outputs and not exempt and not outside
+        return names

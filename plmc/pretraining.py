@@ -1,0 +1,133 @@
+"""Masked-language-model stages in a run: their task, and the run that makes their teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from plmc.errors import ConfigError
+
+if TYPE_CHECKING:
+    from plmc.config import Run
+    from plmc.core.stage import Stage
+    from plmc.tasks.base import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class MLMTeacher:
+    """How the pre-trained teacher becomes a masked language model of a stage's corpus.
+
+    `train`: `auto` takes a model that comes with its language model head as it is; `all` trains it on on the corpus
+    (teacher preparation of Prune OFA: `epochs` or `steps` updates at the peak rate `lr`). A model without a head gets one
+    first, on the frozen encoder (`head_epochs`, `head_lr`). It is made once for each model, corpus and seed.
+    """
+
+    train: str = "auto"
+    epochs: float = 1
+    steps: int | None = None
+    lr: float = 5e-5
+    head_epochs: float = 1
+    head_lr: float = 1e-3
+    batch_size: int = 32
+
+    def __post_init__(self):
+        if self.train not in ("auto", "all"):
+            raise ConfigError(f"teacher.mlm.train={self.train!r}; use auto or all.")
+
+
+def options(given: Any) -> MLMTeacher:
+    """`MLMTeacher` from what a config holds. Raises ConfigError for a field that it does not have."""
+    if isinstance(given, MLMTeacher):
+        return given
+    from plmc.names import did_you_mean
+
+    known = MLMTeacher.__dataclass_fields__
+    for key in given:
+        if key not in known:
+            raise ConfigError(f"teacher.mlm.{key}: there is no such field.{did_you_mean(key, known)}")
+    return MLMTeacher(**given)
+
+
+def stages_for(described: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """A recipe's stages for a task of `kind`: those that are for it; on `mlm` all train on the task's own text."""
+    kept = {name: dict(stage) for name, stage in described.items() if not stage.get("kinds") or kind in stage["kinds"]}
+    if kind == "mlm":
+        for stage in kept.values():
+            stage |= {"mlm": stage.get("mlm") or {}, "data": "task"}
+    return kept
+
+
+def stage_task(run: Run, stage: Stage) -> Task:
+    """The task that a stage trains: the run's, or the masked language model of its corpus."""
+    if stage.mlm is None:
+        return run.task
+    if run.task.kind == "mlm":
+        return replace(run.task, **stage.mlm)
+    from plmc.tasks.mlm import MaskedLM
+
+    try:
+        return MaskedLM(**{"corpus": stage.corpus, "rows": stage.corpus_rows, **stage.mlm})
+    except TypeError as error:
+        raise ConfigError(f"stage {stage.name}: mlm={dict(stage.mlm)}: {error}. It takes the fields of task=mlm.") from error
+
+
+def taught_stage(run: Run) -> Stage | None:
+    """The first stage that learns from the teacher as a masked language model."""
+    for stage in run.recipe.stages:
+        needs = (need for method in stage.methods.values() for need in method.required())
+        if stage.mlm is not None and any(need.startswith("teacher.") for need in needs):
+            return stage
+    return None
+
+
+def teacher_run(run: Run, *, headless: bool) -> Run:
+    """The run that makes the masked language model that teaches `run`; `headless`: its files hold no head."""
+    from plmc.config import resolve
+
+    spec, given, stage = run.teacher.mlm, run.config["teacher"], taught_stage(run)
+    own = run.task.kind == "mlm"
+    task = dict(run.config["task"]) if own else {
+        # Every draw of masks is even here, so that recipes that favour rare tokens share the teacher.
+        **{key: value for key, value in stage.mlm.items() if key != "smoothing"},
+        "_target_": "plmc.tasks.mlm.MaskedLM", "name": "mlm", "corpus": stage.corpus, "rows": stage.corpus_rows,
+    }
+    common = {
+        "batch_size": spec.batch_size, "schedule": "linear", "weight_decay": 0.01, "clip": 1.0, "eval_every": "1ep",
+        "select": "last",
+    }
+    loss = {"mlm": {"_target_": "plmc.methods.distill.task_loss.TaskLoss"}}
+    stages: dict[str, Any] = {}
+    if headless:
+        head = {"head_only": {"_target_": "plmc.methods.mlm.head_only.HeadOnly"}}
+        stages["head"] = {
+            **common, "epochs": spec.head_epochs, "lr": spec.head_lr, "warmup": "6%", "methods": {**loss, **head},
+        }
+    if spec.train == "all" or not headless:
+        stages["continue"] = {
+            **common, "epochs": spec.epochs, "steps": spec.steps, "lr": spec.lr, "warmup": "1%", "methods": loss,
+        }
+    config = {
+        **run.config,
+        "seed": run.teacher.seed,
+        "precision": run.precision,
+        "task": task,
+        "teacher": {"_target_": given["_target_"], "name": None},
+        "student": {
+            "_target_": "plmc.models.ModelSpec",
+            **{key: given.get(key) for key in ("name", "layers", "shape")}, "pick": given.get("pick", "alternate"),
+        },
+        "recipe": {"name": "mlm_teacher", "title": "Masked language model that teaches", "paper": "", "stages": stages},
+        "methods": {},
+        "compile": False,
+        "budget": {**run.config["budget"], "epochs": None, "lr": None},
+        "train": {"epochs": 3, "micro_batch": run.config["train"]["micro_batch"]},
+        "preset": None,
+        "quantize": None,
+        "force": False,
+    }
+    if not own:
+        # The text is named by the stage, so neither the rows' source nor their number makes another teacher.
+        config["data"] = {"_target_": "plmc.data.hub.Hub", "name": "hub"}
+        config["budget"]["train_rows"] = None
+    return resolve(config, role="teacher", command=run.command)

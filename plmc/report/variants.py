@@ -1,0 +1,136 @@
+"""What became of a run after training: its exports, and the speed of all forms of it that `plmc bench` has measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from plmc.bench import store
+from plmc.errors import DataError
+from plmc.report.results import Arm, Run
+
+Spread = tuple[float, float]
+
+PLAIN = ("none", None)
+FLOAT = (*PLAIN, "bf16")
+"""Schemes of exports that leave the weights floating-point."""
+DISTILLED, PRUNED, QUANTIZED, COMBINED, DENSE = "distilled", "pruned", "int8", "combined", "fp32"
+KINDS = (DENSE, DISTILLED, PRUNED, QUANTIZED, COMBINED)
+"""What was done to a model, as the Pareto picture tells them apart."""
+
+_PACKAGES = {
+    ".methods.distill.": DISTILLED, ".methods.mlm.": DISTILLED, ".methods.prune.": PRUNED, ".methods.layers.": PRUNED,
+    ".methods.quantize.": QUANTIZED,
+}
+
+
+@dataclass(frozen=True)
+class Export:
+    """One export of one run: `key` is its folder's name, `facts` the content of plmc_export.json."""
+
+    run: Run
+    key: str
+    facts: Mapping[str, Any]
+
+    @property
+    def label(self) -> str:
+        """`onnx int8`."""
+        scheme = self.facts.get("quantize")
+        return " ".join([str(self.facts.get("format", "export")), *([] if scheme in PLAIN else [str(scheme)])])
+
+    @property
+    def score(self) -> float | None:
+        """The run's primary metric as the export's own check measured it; None for one that was not checked."""
+        checked = self.facts.get("verification") or {}
+        return (checked.get("metrics_after") or {}).get(self.run.primary)
+
+
+def exports(run: Run) -> list[Export]:
+    """The finished exports in RUN/export, by name. Raises DataError for a damaged description."""
+    found = []
+    for path in sorted(run.folder.glob("export/*/plmc_export.json")):
+        try:
+            facts = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path} is damaged: {error}. Export again: plmc export {run.folder}") from error
+        found.append(Export(run, path.parent.name, facts))
+    return found
+
+
+def of_arm(arm: Arm) -> dict[str, list[Export]]:
+    """The exports of all runs of an arm, by the name that they share."""
+    grouped: dict[str, list[Export]] = {}
+    for run in arm.runs:
+        for export in exports(run):
+            grouped.setdefault(export.key, []).append(export)
+    return grouped
+
+
+def spread(values: Sequence[float | None]) -> Spread | None:
+    """Mean and sample standard deviation of the values that are known (nan for one); None without any."""
+    known = [float(value) for value in values if value is not None]
+    if not known:
+        return None
+    return float(np.mean(known)), float(np.std(known, ddof=1)) if len(known) > 1 else float("nan")
+
+
+def speeds(runs: Sequence[Run], key: str) -> dict[str, Spread]:
+    """Median milliseconds of a batch by case (`b1 real`), mean over the runs that were benched; `key` as in bench.json.
+
+    GPU figures and those of several threads are cases of their own: `b32 128, 2 threads`, `b32 128, cuda`.
+    """
+    return _speeds([run.folder for run in runs], key)
+
+
+def _speeds(folders: Sequence[Path], key: str) -> dict[str, Spread]:
+    found: dict[str, list[float]] = {}
+    for folder in folders:
+        for record in store.read(folder):
+            if record["key"] == key:
+                found.setdefault(case_name(record), []).append(record["p50_ms"])
+    return {case: spread(values) for case, values in found.items()}
+
+
+def teacher_speeds(runs: Sequence[Run]) -> dict[str, Spread]:
+    """`speeds` of the runs' teachers: the runs in the folder `teachers` beside them with the very metrics they report."""
+    folders: set[Path] = set()
+    for run in runs:
+        for path in run.folder.parent.glob("teachers/*/result.json"):
+            try:
+                result = json.loads(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise DataError(f"{path} is damaged: {error}. Delete its folder; the next run makes it anew.") from error
+            if result.get("task") == run.result["task"] and result.get("metrics") == run.result["teacher"]["metrics"]:
+                folders.add(path.parent)
+    return _speeds(sorted(folders), "torch_fp32")
+
+
+def case_name(record: Mapping[str, Any]) -> str:
+    """`b1 real`, with threads if more than one and with the device if not the CPU."""
+    name = f"b{record['batch']} {record['length']}"
+    if record["device"] != "cpu":
+        return f"{name}, {record['device']}"
+    return name if record["threads"] == 1 else f"{name}, {record['threads']} threads"
+
+
+def kind(run: Run, quantized: bool = False) -> str:
+    """Which of KINDS a run is, by the packages of its methods; `quantized`: this export of it is."""
+    found = {name for target in _targets(run.config) for part, name in _PACKAGES.items() if part in target}
+    if quantized:
+        found.add(QUANTIZED)
+    if ((run.result.get("student") or {}).get("sparsity") or 0) > 0.01:
+        found.add(PRUNED)
+    return COMBINED if len(found) > 1 else found.pop() if found else DENSE
+
+
+def _targets(node: Any) -> list[str]:
+    """All `_target_` of a config but the plain task loss, which every recipe has."""
+    if not isinstance(node, Mapping):
+        return [target for item in node for target in _targets(item)] if isinstance(node, list) else []
+    own = [str(node["_target_"])] if "_target_" in node and not str(node["_target_"]).endswith("TaskLoss") else []
+    return own + [target for value in node.values() for target in _targets(value)]

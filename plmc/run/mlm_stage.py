@@ -1,0 +1,93 @@
+"""What masked-language-model stages need beside what every stage needs: text, heads, a teacher, an artifact."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from plmc import masked_lm, models, pretraining
+from plmc.config import Run
+from plmc.console import Console
+from plmc.core.stage import Stage
+from plmc.data.types import TaskData
+from plmc.report import measure
+from plmc.run import rows
+from plmc.run.teachers import FIGURES, FinetunedTeacher, train_once
+from plmc.tasks.base import Task
+from plmc.train.checkpoint import replacing
+from plmc.train.evaluate import evaluate
+
+
+def stage_data(run: Run, stage: Stage, task: Task, data: TaskData, tokenizer: Any) -> TaskData:
+    """Rows of a masked-language-model stage: its corpus, or the run's own text with the stage's masking."""
+    if run.task.kind == "mlm":
+        return data.with_train(task.encode(data.train.raw, tokenizer, training=True, cache=run.cache))
+    raw = task.own_source.load(task)
+    held_out = rows.subset(raw["validation"], run.budget.eval_rows)
+    return TaskData(
+        train=task.encode(raw["train"], tokenizer, training=True, cache=run.cache),
+        evaluation={"validation": task.encode(held_out, tokenizer, training=False, cache=run.cache)},
+        source=task.own_source.name,
+    )
+
+
+def change_head(model: torch.nn.Module, task: Task, *, seed: int) -> torch.nn.Module:
+    """The same encoder with a fresh head for `task`, drawn under `seed`; a pooler that the model carries goes along."""
+    target = models.from_config(copy.deepcopy(model.config), task, seed=seed)
+    masked_lm.move_encoder(model, target)
+    if task.kind == "mlm":
+        masked_lm.attach_pooler(target, copy.deepcopy(masked_lm.pooler_of(model)))
+    return target.train()
+
+
+def save_pretrained(run: Run, model: torch.nn.Module) -> None:
+    """The language model before its head goes, as a folder that later runs name: student.name=RUN/pretrained."""
+    with replacing(run.folder / "pretrained") as temporary:
+        model.save_pretrained(temporary)
+        models.load_tokenizer(run.student.name).save_pretrained(temporary)
+
+
+def start(run: Run, teacher: FinetunedTeacher | None) -> torch.nn.Module:
+    """The student before the first stage. Where it comes from the teacher's model, it starts from the prepared teacher.
+
+    So do both models of Prune OFA, and so a student of some of the teacher's layers gets a trained head.
+    """
+    spec, first = run.student, run.recipe.stages[0]
+    same = spec.name == run.teacher.name and spec.shape is None and run.teacher.layers is None and run.teacher.shape is None
+    if first.mlm is not None and teacher is not None and same:
+        spec = replace(spec, name=teacher.folder)
+    return models.build(spec, pretraining.stage_task(run, first), seed=run.seed)
+
+
+def ensure(run: Run, data: TaskData, tokenizer: Any, console: Console, train: Callable[[Run], Any]) -> FinetunedTeacher:
+    """The masked language model that teaches `run`, made now if it does not exist. `train(run)` trains a run."""
+    spec = run.teacher
+    if run.task.kind == "mlm" and spec.checkpoint:
+        return _as_it_is(run, spec.checkpoint, data, tokenizer)
+    headless = spec.shape is None and not masked_lm.has_head(models.load_config(spec.name))
+    if not headless and spec.mlm.train == "auto" and spec.layers is None and spec.shape is None:
+        return _as_it_is(run, spec.name, data, tokenizer)
+    own = pretraining.teacher_run(run, headless=headless)
+    what = "gets a language model head" if own.recipe.stages[-1].name == "head" else "is trained on as a language model"
+    result = train_once(own, console, f"teacher [bold]{spec.name}[/] {what} (once; then reused)", train)
+    figures = {key: result["student"][key] for key in FIGURES}
+    return FinetunedTeacher(
+        spec.name, str(own.folder / "model"), result["signature"], result["metrics"], figures=figures, pretrained=True
+    )
+
+
+def _as_it_is(run: Run, name: str, data: TaskData, tokenizer: Any) -> FinetunedTeacher:
+    from plmc.tasks.mlm import MaskedLM
+
+    folder, metrics, figures = models.locate(name), {}, {}
+    model = models.load_finetuned(name, MaskedLM())
+    if run.task.kind == "mlm":
+        metrics, _ = evaluate(model, next(iter(data.evaluation.values())), run.task, pad_id=tokenizer.pad_token_id)
+    if Path(folder).is_dir():
+        figures = measure.figures(model, Path(folder))
+    return FinetunedTeacher(name, folder, name, metrics, figures=figures, pretrained=True)

@@ -1,0 +1,61 @@
+"""`plmc export`: a trained model in the form that is deployed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from plmc.errors import ConfigError, DataError
+
+
+def export(
+    name: str, words: Sequence[str], to: str, quantize: str | None, max_drop: float, force: bool, out: Path | None,
+    rows: int | None, outputs: Path,
+) -> None:
+    """Writes the export, verifies it, prints its figures and logs them to the run's MLflow run."""
+    from plmc.export.schemes import NONE, Plan
+    from plmc.verbs.pick import pick, settings
+
+    plan = Plan(to, quantize or NONE)
+    if rows is not None and rows < 1:
+        raise ConfigError(f"--rows {rows}: use 1 or more, or leave it out for all.")
+    picked = pick(name, outputs)
+    config = settings(picked, words)
+
+    from plmc import models
+    from plmc.config import build
+    from plmc.console import Console
+    from plmc.export.make import make
+    from plmc.export.source import Source
+    from plmc.export.table import table
+    from plmc.export.track import log_to_run
+    from plmc.run import environment
+    from plmc.run.rows import subset
+
+    console = Console()
+    environment.own_bars_only()
+    task = build(config["task"], "task")
+    environment.set_threads(config.get("threads"))
+    tokenizer = models.load_tokenizer(str(picked.model))
+    models.load_finetuned(str(picked.model), task)
+    raw = (task.own_source or build(config["data"], "data")).load(task)
+    split = next((part for part in raw if part.startswith("validation")), None)
+    if split is None:
+        raise DataError(f"{task.name}: the data has no validation rows to verify an export on (splits: {', '.join(raw)}).")
+    cache = outputs / "cache"
+    evaluation = task.encode(subset(raw[split], rows), tokenizer, training=False, cache=cache)
+    train = None
+    if plan.calibrated and "train" in raw:
+        from plmc.export.make import CALIBRATION_ROWS
+
+        train = task.encode(subset(raw["train"], CALIBRATION_ROWS), tokenizer, training=True, cache=cache)
+    run = picked.folder
+    source = Source(
+        picked.model, task, evaluation, train, tokenizer.pad_token_id, run, run.name if run else None
+    )
+    folder = (out or (run or picked.model) / "export" / plan.name).expanduser()
+    facts = make(source, plan, folder, console=console, max_drop=max_drop, force=force)
+    if run:
+        log_to_run(run, folder, facts, console)
+    console.rich.print(table({folder.name: facts}))
+    console.rich.print(str(folder), soft_wrap=True)

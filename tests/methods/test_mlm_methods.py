@@ -1,0 +1,284 @@
+"""Masked language models: losses, distillation, the head on an encoder that stays, batches and resuming."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from loop import tiny
+from train.factory import Interrupted, equal, rig
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    DistilBertConfig,
+    DistilBertForMaskedLM,
+    ElectraConfig,
+    ElectraForMaskedLM,
+    RobertaConfig,
+    RobertaForMaskedLM,
+)
+
+from plmc import encoder, masked_lm
+from plmc.core.clock import Clock
+from plmc.core.view import Outputs, View
+from plmc.data.masking import Masking
+from plmc.data.types import Ragged, Split
+from plmc.errors import ConfigError
+from plmc.losses.cosine import hidden_cosine
+from plmc.losses.kl import kd_kl
+from plmc.methods.distill.logit_kd import LogitKD
+from plmc.methods.distill.task_loss import TaskLoss
+from plmc.methods.mlm.cosine_kd import CosineKD
+from plmc.methods.mlm.head_only import HeadOnly
+from plmc.methods.mlm.token_kd import TokenKD
+from plmc.methods.prune.gmp_lrr import GMPRewind
+from plmc.train.batches import collate, training_batches
+from plmc.train.objective import Objective, positions
+
+V = 60
+SHAPE = dict(vocab_size=V, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48)
+
+
+def lm(seed: int = 0, layers: int = 2, dropout: float = 0.1) -> BertForMaskedLM:
+    torch.manual_seed(seed)
+    rates = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
+    return BertForMaskedLM(BertConfig(**{**SHAPE, "num_hidden_layers": layers}, max_position_embeddings=40, **rates))
+
+
+def text(count: int = 30, seed: int = 0) -> Split:
+    rng = np.random.default_rng(seed)
+    offsets = np.concatenate([[0], np.cumsum(rng.integers(5, 20, count))])
+    ids = Ragged(rng.integers(5, V, offsets[-1]), offsets)
+    weights = np.where(np.arange(V) < 5, 0.0, 1.0)
+    number = np.arange(count)
+    masking = Masking(weights=weights, ordinary=np.arange(5, V), mask_id=4, rate=0.3)
+    return Split({"input_ids": ids}, None, number, None, number, f"text-{count}-{seed}", masking=masking)
+
+
+def updates(split, *, start=0, count=4, **options):
+    given = {"batch_size": 8, "micro_batch": None, "pad_id": 0, "seed": 3, "stage": 0, **options}
+    stream = training_batches(split, start=start, **given)
+    return [next(stream) for _ in range(count)]
+
+
+def training(folder, methods, **options):
+    given = {"model": lm(), "teacher": lm(7), "split": text(), "kind": "mlm", "evaluate": None, "select": "last", "steps": 8}
+    return rig(methods, folder, **{**given, **options})
+
+
+TRIPLE = {"token_kd": lambda: TokenKD(weight=5), "mlm": lambda: TaskLoss(weight=2), "cosine": CosineKD}
+OFA = {"mlm": lambda: TaskLoss(weight=0.5), "token_kd": lambda: TokenKD(weight=0.5), "gmp": lambda: GMPRewind(every=1)}
+
+
+def made(recipe):
+    return {name: make() for name, make in recipe.items()}
+
+
+# Batches.
+
+
+def test_masks_are_a_function_of_seed_stage_and_update():
+    whole = updates(text(), count=9)
+    later = updates(text(), start=5, count=4)
+    for one, two in zip(whole[5:], later, strict=True):
+        assert torch.equal(one[0].inputs["input_ids"], two[0].inputs["input_ids"])
+        assert torch.equal(one[0].labels, two[0].labels) and (one[0].ids == two[0].ids).all()
+    other = updates(text(), count=1, seed=4)[0][0]
+    assert other.labels.shape != whole[0][0].labels.shape or not torch.equal(other.labels, whole[0][0].labels)
+    second_epoch = {int(i): batch[0] for batch in whole[4:8] for i in batch[0].ids}
+    assert any(not torch.equal(batch[0].labels, second_epoch[int(batch[0].ids[0])].labels) for batch in whole[:4])
+
+
+def test_micro_batches_and_processes_see_the_same_masks():
+    whole = updates(text())
+    for options in ({"micro_batch": 3}, {"micro_batch": 1}):
+        for one, parts in zip(whole, updates(text(), **options), strict=True):
+            assert (np.concatenate([part.rows for part in parts]) == one[0].rows).all()
+            flat = torch.cat([part.labels[part.inputs["attention_mask"].bool()] for part in parts])
+            assert torch.equal(flat, one[0].labels[one[0].inputs["attention_mask"].bool()])
+    halves = [updates(text(), rank=rank, world=2) for rank in (0, 1)]
+    for one, first, second in zip(whole, *halves, strict=True):
+        guessed = sum(int((half[0].labels >= 0).sum()) for half in (first, second))
+        assert guessed == int((one[0].labels >= 0).sum())
+
+
+def objective(methods, student, teacher=None, **options):
+    from plmc.core.chain import Chain
+    from plmc.train.teacher import live
+
+    chain = Chain(methods)
+    source = live(teacher, chain.required(), "mlm") if teacher is not None else None
+    return Objective(student, chain, torch.nn.ModuleDict(), kind="mlm", teacher=source, **options)
+
+
+def gradient(made, batches):
+    made.zero_grad()
+    rows = sum(len(batch.rows) for batch in batches)
+    for batch in batches:
+        (made(batch, Clock(1, 8, 4))[0] * (len(batch.rows) / rows)).backward()
+    return torch.cat([p.grad.flatten() for p in made.student.parameters() if p.grad is not None])
+
+
+def test_one_batch_equals_its_micro_batches():
+    made_one = objective(made(TRIPLE), lm(dropout=0).train(), lm(7).eval())
+    for whole, parts in zip(updates(text(), count=2), updates(text(), count=2, micro_batch=2), strict=True):
+        torch.testing.assert_close(gradient(made_one, whole), gradient(made_one, parts), rtol=1e-4, atol=1e-6)
+
+
+# Losses.
+
+
+def test_padding_changes_no_loss():
+    batch = updates(text(), count=1)[0][0]
+    wider = {name: F.pad(value, (0, 5)) for name, value in batch.inputs.items()}
+    padded = replace(batch, inputs=wider, labels=F.pad(batch.labels, (0, 5), value=-100))
+    loss = objective(made(TRIPLE), lm(dropout=0).eval(), lm(7).eval())
+    for one, two in zip(loss(batch, Clock(0, 8, 4))[1].values(), loss(padded, Clock(0, 8, 4))[1].values(), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-6)
+
+
+def test_a_student_that_is_its_teacher_has_nothing_to_learn_from_it():
+    student, teacher = lm(3, dropout=0).train(), lm(3).eval()
+    batch = updates(text(), count=1)[0][0]
+    loss = objective(made(TRIPLE), student, teacher)
+    _, terms = loss(batch, Clock(0, 8, 4))
+    assert all(abs(terms[name].item()) < 1e-6 for name in ("token_kd/kl", "cosine/cosine"))
+    full = teacher(**batch.inputs).logits
+    expected = F.cross_entropy(full.flatten(0, 1), batch.labels.flatten(), ignore_index=-100)
+    torch.testing.assert_close(terms["mlm/ce"], expected, rtol=1e-5, atol=1e-6)
+    grads = torch.autograd.grad(terms["token_kd/kl"], list(student.parameters()), allow_unused=True)
+    assert all(grad is None or float(grad.abs().max()) < 1e-6 for grad in grads)
+
+
+@pytest.mark.parametrize("recipe", [TRIPLE, OFA])
+def test_without_distillation_it_is_plain_training_bit_for_bit(tmp_path, recipe):
+    rest = {name: make for name, make in recipe.items() if name not in ("token_kd", "cosine")}
+    off = made(rest) | {"token_kd": TokenKD(weight=0), "cosine": CosineKD(weight=0)}
+    with_it = training(tmp_path / "with", off, teacher=None).fit()
+    without = training(tmp_path / "without", made(rest), teacher=None).fit()
+    assert equal(with_it.weights, without.weights)
+
+
+def test_the_size_of_the_gradient_does_not_depend_on_the_temperature():
+    torch.manual_seed(0)
+    teacher = torch.randn(40, 200) * 0.1
+    norms, plain = [], []
+    for temperature in (1.0, 2.0, 4.0, 8.0):
+        student = (torch.randn(40, 200, generator=torch.Generator().manual_seed(1)) * 0.1).requires_grad_()
+        (grad,) = torch.autograd.grad(kd_kl(student, teacher, temperature=temperature), student)
+        norms.append(float(grad.norm()))
+        plain.append(float(grad.norm()) / temperature**2)
+    assert max(norms) / min(norms) < 1.03
+    assert plain[0] / plain[2] == pytest.approx(16, rel=0.05)
+
+
+def test_cosine_is_blind_to_length_and_counts_real_tokens_only():
+    torch.manual_seed(0)
+    states, mask = torch.randn(2, 5, 8), torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
+    assert hidden_cosine(states * 3, states, mask) == pytest.approx(0, abs=1e-6)
+    assert hidden_cosine(-states, states, mask) == pytest.approx(2, abs=1e-6)
+    spoilt = states.clone()
+    spoilt[0, 3:] = 9
+    assert torch.equal(hidden_cosine(spoilt, -states + 1, mask), hidden_cosine(states, -states + 1, mask))
+    with pytest.raises(ValueError, match="project"):
+        hidden_cosine(states, states[..., :4], mask)
+
+
+def test_masked_positions_are_what_both_ways_of_choosing_agree_on():
+    batch = updates(text(), count=1)[0][0]
+    student, teacher = lm(dropout=0).eval(), lm(7).eval()
+    only = objective({"kd": TokenKD(positions="masked")}, student, teacher)(batch, Clock(0, 8, 4))[1]["kd/kl"]
+    # The third method asks for all tokens, so the first has to choose.
+    both = objective({"kd": TokenKD(positions="masked"), "all": TokenKD()}, student, teacher)(batch, Clock(0, 8, 4))[1]
+    logit = objective({"kd": LogitKD(alpha=0.0)}, student, teacher)(batch, Clock(0, 8, 4))[1]["kd/kl"]
+    torch.testing.assert_close(only, both["kd/kl"])
+    torch.testing.assert_close(only, logit)
+    assert both["all/kl"].item() != pytest.approx(only.item(), rel=1e-3)
+
+
+def test_a_micro_batch_without_anything_to_guess_is_no_nan():
+    nothing = torch.full((4,), -100)
+    logits = torch.randn(4, V, requires_grad=True)
+    view = View("mlm", nothing, torch.ones(1, 4), {}, Outputs((logits,)), Outputs((logits.detach(),)))
+    for method in (TaskLoss(), TokenKD(positions="masked"), LogitKD(alpha=0.5)):
+        assert all(value.item() == 0 for value in method.losses(view, Clock(0, 8, 4)).values())
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert", "electra"])
+def test_the_head_at_chosen_positions_is_the_librarys(kind):
+    torch.manual_seed(0)
+    model = {
+        "bert": lambda: BertForMaskedLM(BertConfig(**SHAPE)),
+        "roberta": lambda: RobertaForMaskedLM(RobertaConfig(**SHAPE)),
+        "electra": lambda: ElectraForMaskedLM(ElectraConfig(**SHAPE, embedding_size=16)),
+        "distilbert": lambda: DistilBertForMaskedLM(
+            DistilBertConfig(vocab_size=V, dim=32, n_layers=2, n_heads=4, hidden_dim=48)
+        ),
+    }[kind]().eval()
+    batch = updates(text(), count=1)[0][0]
+    for everything in (True, False):
+        chosen = positions(batch, everything)
+        found = masked_lm.read_at(model, batch.inputs, chosen, output_hidden_states=True)
+        torch.testing.assert_close(found.logits[0], model(**batch.inputs).logits[chosen], rtol=1e-5, atol=1e-6)
+        assert len(found.hidden_states) == 3
+
+
+# Whole stages.
+
+
+@pytest.mark.parametrize("recipe", [TRIPLE, OFA])
+@pytest.mark.parametrize("at", [2, 5])
+def test_a_killed_stage_ends_bit_for_bit_as_if_it_had_not_been(tmp_path, recipe, at):
+    whole = training(tmp_path / "whole", made(recipe)).fit()
+    with pytest.raises(Interrupted):
+        training(tmp_path / "cut", made(recipe), checkpoint_steps=at, stop_after=at).fit()
+    torch.manual_seed(999)
+    again = training(tmp_path / "cut", made(recipe)).fit()
+    assert equal(again.weights, whole.weights) and equal(again.model.state_dict(), whole.model.state_dict())
+    assert all(values == whole.logs[step] for step, values in again.logs.items())
+
+
+def test_the_teacher_is_neither_trained_nor_saved(tmp_path):
+    stage = training(tmp_path, made(OFA)).fit()
+    assert equal(stage.teacher.state_dict(), lm(7).state_dict())
+    assert all(param.grad is None for param in stage.teacher.parameters())
+    assert stage.weights.keys() == {f"student.{name}" for name in stage.model.state_dict()}
+
+
+def test_only_the_head_learns(tmp_path):
+    before = {name: value.clone() for name, value in lm().state_dict().items()}
+    stage = training(tmp_path, {"mlm": TaskLoss(), "head_only": HeadOnly()}, teacher=None).fit()
+    changed = {name for name, value in stage.model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed and all(name.startswith("cls.") and "decoder.weight" not in name for name in changed)
+    assert stage.model.get_output_embeddings().weight is stage.model.get_input_embeddings().weight
+    assert all(param.requires_grad for param in stage.model.parameters())
+
+
+def test_every_layer_kept_the_hidden_states_are_the_teachers():
+    teacher, student = lm(layers=4).eval(), lm(layers=4).eval()
+    encoder.set_layers(student, [0, 1, 2, 3])
+    batch = updates(text(), count=1)[0][0]
+    states = [model.base_model(**batch.inputs).last_hidden_state for model in (teacher, student)]
+    assert torch.equal(*states)
+    encoder.set_layers(student, [0, 3])
+    for kept, source in enumerate((0, 3)):
+        assert equal(student.bert.encoder.layer[kept].state_dict(), teacher.bert.encoder.layer[source].state_dict())
+
+
+def test_token_kd_elsewhere_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="Use method kd"):
+        rig({"task": TaskLoss(), "kd": TokenKD()}, tmp_path, teacher=tiny())
+    with pytest.raises(ConfigError, match="positions"):
+        TokenKD(positions="some")
+
+
+def test_collate_of_masked_rows_pads_labels():
+    from plmc.data.masking import hide_rows
+
+    small = hide_rows(text(), np.arange(6), key=(1,))
+    batch = collate(small, np.arange(6), 0)
+    assert batch.labels.shape == batch.inputs["input_ids"].shape
+    assert bool((batch.labels[batch.inputs["attention_mask"] == 0] == -100).all())

@@ -1,0 +1,273 @@
+"""Pruning of heads and of feed-forward width: scores, schedule, and models that are really smaller."""
+
+import pytest
+import torch
+from loop import batch, equal, setting, start, tiny
+from transformers import (
+    AutoModelForSequenceClassification,
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
+    ElectraConfig,
+    ElectraForSequenceClassification,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+)
+
+from plmc import encoder, models, shrink
+from plmc.errors import ConfigError
+from plmc.methods.average.swa import SWA
+from plmc.methods.layers.layer_drop import LayerDrop
+from plmc.methods.prune.ffn import FFNPruning
+from plmc.methods.prune.gmp import GMP
+from plmc.methods.prune.heads import HeadPruning
+
+BOTH = pytest.mark.parametrize("make", [HeadPruning, lambda **o: FFNPruning(**{"multiple": 1, **o})], ids=["heads", "ffn"])
+
+
+def family(name: str):
+    torch.manual_seed(0)
+    shared = dict(vocab_size=100, max_position_embeddings=40)
+    if name == "distilbert":
+        return DistilBertForSequenceClassification(DistilBertConfig(dim=32, n_layers=2, n_heads=4, hidden_dim=48, **shared))
+    if name == "bert":
+        return tiny(num_hidden_layers=2)
+    sizes = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48, **shared)
+    if name == "electra":
+        return ElectraForSequenceClassification(ElectraConfig(embedding_size=16, **sizes))
+    return RobertaForSequenceClassification(RobertaConfig(**sizes))
+
+
+def judged(run):
+    with torch.no_grad():
+        live = dict(run.model.named_parameters())
+        for name, value in run.judged().items():
+            live[name].copy_(value)
+    return run.model.eval()
+
+
+def logits(model):
+    with torch.no_grad():
+        return model.eval()(**{**batch(99), "labels": None}).logits
+
+
+def widths(model):
+    heads = [out.in_features // shrink.head_size(model) for *_, out in shrink.attention_linears(model)]
+    return heads, [down.in_features for _, down in shrink.feed_forward_linears(model)]
+
+
+def test_the_score_of_a_head_is_the_loss_change_of_its_gate():
+    """Against the difference quotient of the loss in each gate, one row at a time: no other path to the score."""
+    model = tiny(num_hidden_layers=1).double().eval()
+    run = start({"heads": HeadPruning(begin=1, end=9)}, model=model)
+    run.model.train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    inputs = batch(0, rows=3)
+    method, out = run.chain["heads"], model.bert.encoder.layer[0].attention.output.dense
+
+    def compute():
+        with run.chain.scope(model, setting(model).clock):
+            loss = model(**inputs).loss
+        loss.backward()
+        return loss
+
+    run.chain.gradient(compute, list(model.parameters()))
+    score = method._gates.take([4], out.weight.device)[0]
+    expected, step, clean = torch.zeros(4, dtype=torch.float64), 1e-6, out.weight.detach().clone()
+    with torch.no_grad():
+        for row in range(3):
+            one = {key: value[row : row + 1] for key, value in inputs.items()}
+            for head in range(4):
+                loss = []
+                for sign in (1, -1):
+                    out.weight.copy_(clean)
+                    out.weight[:, head * 8 : head * 8 + 8] *= 1 + sign * step
+                    loss.append(model(**one).loss)
+                expected[head] += abs(loss[0] - loss[1]) / (2 * step) / 3
+    torch.testing.assert_close(score.double(), expected, rtol=1e-4, atol=1e-9)
+
+
+@BOTH
+def test_gates_change_no_bit_of_training_before_the_first_event(make):
+    plain, gated = start().go(until=10), start({"prune": make(begin=12, end=18)}).go(until=10)
+    assert plain.losses == gated.losses and equal(plain.history[-1], gated.history[-1])
+
+
+@BOTH
+def test_keeping_everything_is_plain_training_and_no_cut(make):
+    plain, kept = start().go(), start({"prune": make(keep=1.0)}).go()
+    assert plain.losses == kept.losses and equal(plain.history[-1], kept.history[-1])
+    model = kept.chain.finish(kept.model, setting())
+    assert widths(model) == ([4] * 4, [64] * 4) and not hasattr(model.config, "plmc")
+
+
+@BOTH
+@pytest.mark.parametrize("ranking", ["layer", "global"])
+def test_removed_units_stay_removed_and_the_share_is_exact(make, ranking):
+    run = start({"prune": make(keep=0.5, every=1, ranking=ranking)})
+    method, last, kept = run.chain["prune"], None, []
+    while run.step < 20:
+        run.go(until=run.step + 1)
+        now = [mask.clone() for mask in method._kept]
+        if last is not None:
+            assert all(bool((after <= before).all()) for before, after in zip(last, now, strict=True))
+        last = now
+        kept.append(sum(int(mask.sum()) for mask in now))
+    total = sum(len(mask) for mask in last)
+    assert kept[1] == total and kept[13] == kept[-1] == total // 2
+    assert len(set(kept)) > 2, "the window has intermediate events"
+    if ranking == "layer":
+        assert {int(mask.sum()) for mask in last} == {len(last[0]) // 2}
+
+
+@BOTH
+def test_a_global_ranking_leaves_every_layer_something(make):
+    run = start({"prune": make(keep=0.02, every=1, ranking="global")}).go()
+    assert min(int(mask.sum()) for mask in run.chain["prune"]._kept) >= 1
+
+
+@BOTH
+@pytest.mark.parametrize("ranking", ["layer", "global"])
+def test_the_cut_model_answers_as_the_masked_one(make, ranking):
+    run = start({"prune": make(keep=0.4, ranking=ranking)}).go()
+    masked = logits(judged(run))
+    before = sum(p.numel() for p in run.model.parameters())
+    model = run.chain.finish(run.model, setting())
+    assert sum(p.numel() for p in model.parameters()) < before
+    torch.testing.assert_close(logits(model), masked, rtol=1e-5, atol=1e-6)
+
+
+@BOTH
+def test_momentum_does_not_revive_what_is_removed(make):
+    run = start({"prune": make(begin=5, end=5)})
+    run.optimizer = torch.optim.SGD(run.model.parameters(), lr=1e-3, momentum=0.9, weight_decay=0.1)
+    run.go()
+    method = run.chain["prune"]
+    for name, mask in method._masks.items():
+        weight = run.model.get_parameter(name).detach()
+        assert bool((weight[~mask.expand_as(weight)] == 0).all()) and not bool(mask.all())
+
+
+def test_the_width_is_a_multiple():
+    run = start({"ffn": FFNPruning(keep=0.4, multiple=16)}).go()
+    assert widths(run.chain.finish(run.model, setting()))[1] == [32] * 4
+    assert run.model.config.intermediate_size == 32 and not hasattr(run.model.config, "plmc")
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta", "distilbert", "electra"])
+@pytest.mark.parametrize("ranking", ["layer", "global"])
+def test_a_saved_model_comes_back_with_its_shape(tmp_path, name, ranking):
+    methods = {"heads": HeadPruning(keep=0.4, ranking=ranking), "ffn": FFNPruning(keep=0.4, ranking=ranking, multiple=1)}
+    run = start(methods, model=family(name)).go()
+    model = run.chain.finish(run.model, setting())
+    model.save_pretrained(tmp_path)
+    again = models.load_whole(AutoModelForSequenceClassification, str(tmp_path))
+    assert torch.equal(logits(again), logits(model)) and widths(again) == widths(model)
+    assert encoder.dims(again).heads == max(widths(model)[0])
+    again.save_pretrained(tmp_path / "twice")
+    twice = models.load_whole(AutoModelForSequenceClassification, str(tmp_path / "twice"))
+    assert torch.equal(logits(twice), logits(model))
+    assert again.config.architectures == model.config.architectures
+    with pytest.raises(RuntimeError, match="ignore_mismatched_sizes"):
+        AutoModelForSequenceClassification.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta", "distilbert", "electra"])
+def test_an_even_width_needs_nothing_special_to_reload(tmp_path, name):
+    run = start({"ffn": FFNPruning(keep=0.5)}, model=family(name)).go()
+    model = run.chain.finish(run.model, setting())
+    model.save_pretrained(tmp_path)
+    again = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    assert torch.equal(logits(again), logits(model)) and widths(again) == widths(model)
+
+
+def test_a_cut_student_can_be_trained_cut_and_shortened_again(tmp_path):
+    run = start({"heads": HeadPruning(keep=0.5, ranking="global")}).go()
+    run.chain.finish(run.model, setting()).save_pretrained(tmp_path)
+    student = models.load_whole(AutoModelForSequenceClassification, str(tmp_path))
+    first = widths(student)[0]
+    encoder.set_layers(student, [1, 3])
+    assert student.config.plmc["shape"]["heads"] == [first[1], first[3]]
+    again = start({"heads": HeadPruning(keep=0.5, ranking="global")}, model=student).go()
+    made = again.chain.finish(again.model, setting())
+    assert sum(widths(made)[0]) == max(2, round(0.5 * (first[1] + first[3])))
+    made.save_pretrained(tmp_path / "second")
+    assert torch.equal(logits(models.load_whole(AutoModelForSequenceClassification, str(tmp_path / "second"))), logits(made))
+
+
+@BOTH
+@pytest.mark.parametrize("at", [3, 9, 16])
+def test_resume_is_bitwise(make, at):
+    whole = start({"prune": make()}).go()
+    half = start({"prune": make()}).go(until=at)
+    state = half.state()
+    other = start({"prune": make()})
+    other.load(state)
+    other.go()
+    assert other.losses == whole.losses[at:] and equal(other.history[-1], whole.history[-1])
+
+
+@BOTH
+def test_a_finished_stage_is_cut_from_its_state_alone(make):
+    run = start({"prune": make(ranking="global")}).go()
+    state = run.chain.state_dict()
+    made = run.chain.finish(judged(run), setting())
+    other = start({"prune": make(ranking="global")})
+    other.chain.load_state_dict(state)
+    empty = other.chain.finish(other.model, setting())
+    assert widths(empty) == widths(made) and getattr(empty.config, "plmc", None) == getattr(made.config, "plmc", None)
+    empty.load_state_dict(made.state_dict())
+    assert torch.equal(logits(empty), logits(made))
+
+
+@BOTH
+@pytest.mark.parametrize("others", [{"gmp": GMP(final=0.5)}, {"swa": SWA()}, {"drop": LayerDrop(drop=[0])}], ids=str)
+def test_with_masks_averages_and_fewer_layers_what_is_cut_is_what_was_judged(make, others):
+    run = start({"prune": make(), **others}).go()
+    expected = logits(judged(run))
+    torch.testing.assert_close(logits(run.chain.finish(run.model, setting())), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_masks_over_weights_come_after_the_cut():
+    with pytest.raises(ConfigError, match=r"method=\[heads,gmp\]"):
+        start({"gmp": GMP(), "heads": HeadPruning()})
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        ({"keep": 0}, "keep=0.5"), ({"keep": 1.5}, "below 1"), ({"ranking": "local"}, "global or layer"),
+        ({"every": 0}, "every=5%"), ({"ranking": "global", "multiple": 8}, "multiple=1"),
+    ],
+)
+def test_wrong_fields_are_refused(options, says):
+    with pytest.raises(ConfigError, match=says):
+        HeadPruning(**options)
+
+
+@pytest.mark.parametrize("window", [{"begin": "50%", "end": "40%"}, {"begin": 0, "end": 0}])
+def test_an_empty_window_is_refused(window):
+    with pytest.raises(ConfigError, match=r"methods\.heads\.begin=10%"):
+        start({"heads": HeadPruning(**window)})
+
+
+def test_importance_beats_its_opposite():
+    """Removing the units that the score calls unimportant costs less loss than removing the others."""
+    run = start({"ffn": FFNPruning(begin=15, end=20, every=5, multiple=1)}).go(until=12)
+    method, model = run.chain["ffn"], run.model.eval()
+    sums = method._gates.take([64] * 4, torch.device("cpu"))
+
+    def loss_without(largest: bool) -> float:
+        saved = {name: p.detach().clone() for name, p in model.named_parameters()}
+        with torch.no_grad():
+            for score, (_, down) in zip(sums, shrink.feed_forward_linears(model), strict=True):
+                down.weight[:, score.topk(32, largest=largest).indices] = 0
+            loss = sum(float(model(**batch(step)).loss) for step in range(8))
+            for name, p in model.named_parameters():
+                p.copy_(saved[name])
+        return loss
+
+    with torch.no_grad():
+        whole = sum(float(model(**batch(step)).loss) for step in range(8))
+    assert abs(loss_without(largest=False) - whole) < abs(loss_without(largest=True) - whole)
