@@ -244,7 +244,7 @@ def export(
         str | None, typer.Option("--quantize", help="int8, int8-static, weights8, int4, bf16 or none (the default).")
     ] = None,
     max_drop: Annotated[float, typer.Option("--max-drop", help="Points the task's metric may fall by.")] = 1.0,
-    force: Annotated[bool, typer.Option("--force", help="Write it whatever the metric says, and again if it is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write it whatever the metric says; also again.")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Folder to write; default RUN/export/NAME.")] = None,
     rows: Annotated[int | None, typer.Option("--rows", help="Validation rows to verify on; default all.")] = None,
     outputs: Annotated[Path, typer.Option(help="Where runs lie.")] = Path("outputs"),

@@ -130,6 +130,26 @@ def single_runs(words: Sequence[str]) -> list[list[str]]:
     return runs
 
 
+def for_jobs(words: Sequence[str]) -> list[str]:
+    """The words of a sweep with `key=value` as `key=choice(value)`, which Hydra gives to the jobs alone.
+
+    Before its jobs Hydra composes the sweep itself, without the swept groups: `recipe=gmp_star,one_shot` is still the default
+    recipe there, which lacks the keys of the others.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    overrides, extra = split_words(words)
+    kept = []
+    for override in OverridesParser.create().parse_overrides(overrides):
+        plain_value = not override.is_sweep_override() and not override.is_delete() and not override.is_hydra_override()
+        if plain_value and "." in override.key_or_group and not override.is_add():
+            key, value = override.input_line.split("=", 1)
+            kept.append(f"{key}=choice({value})")
+        else:
+            kept.append(override.input_line)
+    return kept + (["--config-dir", str(extra)] if extra else [])
+
+
 def explain(error: Exception, overrides: Sequence[str], extra: Path | None = None) -> str:
     """One clear message for what Hydra refused, with the nearest right name."""
     from hydra.errors import OverrideParseException

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from plmc.compose import compose, conf_dir, plain, single_runs, split_words
+from plmc.compose import compose, conf_dir, for_jobs, plain, single_runs, split_words
 from plmc.errors import ConfigError, PlmcError, TrainingError
 from plmc.names import did_you_mean
 
@@ -46,7 +46,7 @@ def launch(words: Sequence[str], command: str) -> int:
     os.environ["PLMC_COMMAND"] = command
     sweep.forget()
     # Hydra's parser takes overrides in one piece only.
-    own, folder = split_words(overrides)
+    own, folder = split_words(for_jobs(overrides) if sweeping else overrides)
     sys.argv = ["plmc train", *flags, *(["--config-dir", str(folder)] if folder else []), *own]
     entry = hydra.main(version_base="1.3", config_path=str(conf_dir().resolve()), config_name="train")(job)
     entry()

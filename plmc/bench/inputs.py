@@ -56,7 +56,12 @@ def tokenizer_of(contender: Contender) -> Any:
     if (contender.model / "config.json").is_file() and (contender.model / "tokenizer.json").is_file():
         return AutoTokenizer.from_pretrained(contender.model)
     if (contender.model / "tokenizer.json").is_file():
-        return PreTrainedTokenizerFast(tokenizer_file=str(contender.model / "tokenizer.json"), pad_token="[PAD]")
+        # Which inputs the model takes is the graph's affair, which leaves the others alone.
+        names = ["input_ids", "attention_mask", "token_type_ids"]
+        if (contender.model / "tokenizer_config.json").is_file():
+            return PreTrainedTokenizerFast.from_pretrained(contender.model, model_input_names=names)
+        path = str(contender.model / "tokenizer.json")
+        return PreTrainedTokenizerFast(tokenizer_file=path, pad_token="[PAD]", model_input_names=names)
     return None
 
 

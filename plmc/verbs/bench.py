@@ -40,7 +40,7 @@ def bench(names: Sequence[str], options: Options, json_file: Path | None, plot_f
     for line in table.headline(result):
         console.say(f"[dim]{escape(line)}[/]")
     console.say("")
-    for drawn in table.rich_tables(result):
+    for drawn in table.rich_tables(result, console.rich.width):
         console.rich.print(drawn)
     for line in result["notes"]:
         console.say(f"[dim]{escape(line)}[/]")

@@ -128,3 +128,19 @@ def test_the_load_counts_others_and_not_ourselves():
     sum(i * i for i in range(200_000))
     found = load.stop()
     assert 0 <= found["other_cores"] <= os.cpu_count() and found["load_after"] >= 0
+
+
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_a_narrow_terminal_keeps_models_and_medians(width):
+    from rich.console import Console
+
+    from plmc.bench.table import SPEED_HEADS, _drawn
+
+    rows = [[f"kd-sst2-1 torch {kind}", "12.34", "23.45", "34.56", "123", "1.00 [1.00, 1.00]", "1.01 [0.98, 1.02]", "11.20",
+             "0.271", ""] for kind in ("fp32", "bf16")]
+    console = Console(width=width, record=True, file=open("/dev/null", "w"))
+    console.print(_drawn("batch 1", SPEED_HEADS, rows, width))
+    text = console.export_text()
+    assert "…" not in text and "p50 ms" in text and "times as fast" in text
+    assert "kd-sst2-1 torch bf16" in text
+    assert ("GMACs/row" in text) == (width == 200)

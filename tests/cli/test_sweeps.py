@@ -158,3 +158,11 @@ def test_cores_are_divided_by_the_jobs_of_a_launcher(launcher, jobs, monkeypatch
 
 def test_alone_a_run_takes_all_cores():
     assert threads(None) is None
+
+
+def test_keys_of_a_swept_recipe_can_be_set(tracked, updates):
+    words = [*tracked, "recipe=gmp_star,one_shot", "recipe.stages.prune.methods.gmp.final=0.5"]
+    words += ["recipe.stages.prune.methods.gmp.initial=0.4", "tracking=off", "student.layers=[0]"]
+    swept = plmc("train", "-m", *words)
+    assert swept.code == 0, swept.text
+    assert swept.text.count("finished") >= 2
