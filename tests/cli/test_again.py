@@ -6,7 +6,7 @@ import os
 
 import pytest
 import torch
-from conftest import plmc
+from commands import plmc
 from filelock import FileLock
 from test_bad_words import refused
 

@@ -5,7 +5,7 @@ import random
 import shutil
 
 import pytest
-from conftest import plmc
+from commands import plmc
 from test_bad_words import refused
 
 WORDS = "the old new boat house river harbour tree is was lies near far dark bright cold warm green red".split()

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from conftest import plmc
+from commands import plmc
 from test_bad_files import own, table  # noqa: F401
 from test_bad_words import refused
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer

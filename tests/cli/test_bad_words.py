@@ -4,7 +4,7 @@ import socket
 import time
 
 import pytest
-from conftest import plmc
+from commands import plmc
 
 
 def refused(ended, code: int, *parts: str) -> None:

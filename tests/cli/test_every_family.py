@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import SMALL, plmc
+from commands import SMALL, plmc
 from zoo import FAMILIES
 
 ALL_METHODS = "method=[gmp,swa,hype,sam]"

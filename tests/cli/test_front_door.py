@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import plmc
+from commands import plmc
 
 from plmc.compose import options
 from plmc.verbs.complete import complete

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import plmc
+from commands import plmc
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoTokenizer
 

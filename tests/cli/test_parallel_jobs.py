@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import SMALL
+from commands import SMALL
 
 pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="pip install 'plmc[parallel]'")
 

@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from conftest import SMALL, plmc
+from commands import SMALL, plmc
 from safetensors.torch import load_file
 
 METHODS = "method=[head_prune,ffn_prune,qat,vocab_trim]"

@@ -5,7 +5,7 @@ import os
 from types import SimpleNamespace
 
 import pytest
-from conftest import SMALL, plmc
+from commands import SMALL, plmc
 
 from plmc import config as configs
 from plmc import sweep

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+
+def _plain_text(stage: str) -> list[str]:
+    """A stage on made-up text, in rows that the tiny models can read."""
+    at = f"recipe.stages.{stage}"
+    return [f"{at}.corpus=embedded", f"+{at}.corpus_rows=200", f"+{at}.mlm.max_length=64"]
+
+
 RECIPES: dict[str, list[str]] = {
     "finetune": [],
     "kd": [],
@@ -18,9 +25,11 @@ RECIPES: dict[str, list[str]] = {
     "gmp_star": [],
     "gmp_obert": [],
     "one_shot": [],
-    "prune_ofa": ["recipe.stages.prune.corpus=embedded", "+recipe.stages.prune.corpus_rows=200"],
-    "prune_ofa_85": ["recipe.stages.prune.corpus=embedded", "+recipe.stages.prune.corpus_rows=200"],
-    "distilbert": ["recipe.stages.distil.corpus=embedded", "+recipe.stages.distil.corpus_rows=200"],
+    "qat": [],
+    "structured": [],
+    "prune_ofa": _plain_text("prune"),
+    "prune_ofa_85": _plain_text("prune"),
+    "distilbert": _plain_text("distil"),
     "tinybert+gmp+swa+hype+sam": ["method=[gmp,swa,hype,sam]"],
 }
 # A model without a language model head makes augmentation fall back on the teacher's embeddings.
