@@ -61,7 +61,9 @@ class Run:
     def identity(self) -> dict[str, Any]:
         """The config without seeds and whatever cannot change a result; equal for runs that are to be averaged."""
         # A run that never looked at its teacher is the same run whoever was named as teacher.
-        unused = () if self.teacher_score is not None else ("teacher",)
+        # Its score stands in the result all the same, once some other run has made it.
+        learned = (self.result.get("teacher") or {}).get("learned_from", self.teacher_score is not None)
+        unused = () if learned else ("teacher",)
         return _without(self.config, (*SEED_KEYS, *EXCLUDED, *unused))
 
     @cached_property

@@ -76,6 +76,7 @@ def _measure(
         ],
         "metrics": metrics,
         "teacher": {
+            "learned_from": run.learns_from_teacher,
             "name": run.teacher.checkpoint or run.teacher.name, "metrics": teacher.metrics if teacher else None,
             **(teacher.figures if teacher else {}),
         },

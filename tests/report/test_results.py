@@ -82,6 +82,15 @@ def test_the_teachers_other_settings_separate_arms(tmp_path):
     assert len(arms(find(tmp_path))) == 2
 
 
+def test_a_teacher_whose_score_is_known_but_taught_nothing_separates_nothing(tmp_path):
+    # The teacher of the first was not there yet; some other run made it before the second.
+    unknown = {"name": "big", "metrics": None, "learned_from": False}
+    known = {"name": "big", "metrics": {"accuracy": 0.9}, "learned_from": False}
+    make_run(tmp_path, recipe="finetune", seed=1, teacher=unknown, config={"teacher": {"name": "big", "lr": 1}})
+    make_run(tmp_path, recipe="finetune", seed=2, teacher=known, config={"teacher": {"name": "big", "lr": 2}})
+    assert len(arms(find(tmp_path))) == 1
+
+
 def test_a_teacher_that_was_not_looked_at_separates_nothing(tmp_path):
     for seed, name in ((1, "big"), (2, "bigger")):
         make_run(tmp_path, recipe="finetune", seed=seed, teacher=None, config={"teacher": {"name": name}})
