@@ -73,7 +73,8 @@ class GMP(Masked):
         return super().prepare(model, setting)
 
     def settled(self, clock: Clock) -> int:
-        return self._window(clock)[1]
+        # Nothing to prune, nothing to wait for.
+        return self._window(clock)[1] if self.final else 0
 
     def rate(self, factor: float, clock: Clock) -> float:
         if self.cycle is None:

@@ -78,7 +78,7 @@ class GMPRewind(Masked):
         return super().prepare(model, setting)
 
     def settled(self, clock: Clock) -> int:
-        return self._window(clock)[2]
+        return self._window(clock)[2] if self.final else 0
 
     def rate(self, factor: float, clock: Clock) -> float:
         if self.rewind is None:
