@@ -138,7 +138,15 @@ class Press(Method):
         yield
 
 
-def test_ctrl_c_ends_the_update_and_leaves_a_checkpoint(tmp_path, whole):
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C as in a terminal: shells start background jobs with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_ends_the_update_and_leaves_a_checkpoint(tmp_path, whole, ctrl_c):
     made = train(tmp_path, {**everything(), "press": Press(5)})
     with pytest.raises(KeyboardInterrupt):
         made.fit()
@@ -148,7 +156,7 @@ def test_ctrl_c_ends_the_update_and_leaves_a_checkpoint(tmp_path, whole):
     assert equal(again.weights, whole.weights) and again.outcome.metrics == whole.outcome.metrics
 
 
-def test_a_second_ctrl_c_does_not_wait(tmp_path):
+def test_a_second_ctrl_c_does_not_wait(tmp_path, ctrl_c):
     made = train(tmp_path, {**everything(), "press": Press(5, times=2)}, checkpoint_steps=2)
     with pytest.raises(KeyboardInterrupt):
         made.fit()
@@ -157,7 +165,7 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_ctrl_c_is_left_alone_outside_the_main_thread():
+def test_ctrl_c_is_left_alone_outside_the_main_thread(ctrl_c):
     seen = []
 
     def ask():
