@@ -274,39 +274,3 @@ def _precision(run: Run) -> str:
     # Without instructions for it (AMX, AVX512-BF16), bf16 on a CPU is emulated and slower.
     can = torch.cpu.get_capabilities()
     return "bf16" if can.get("amx_bf16") or can.get("avx512_bf16") else "fp32"
-
-
-def teacher_run(run: Run) -> Run:
-    """The run that fine-tunes the teacher of `run`: one per (model, task, data, seed, budget of rows)."""
-    spec = run.teacher
-    given = run.config["teacher"]
-    config = {
-        **{key: run.config[key] for key in run.config},
-        "seed": spec.seed,
-        # What was asked for, not what the student's methods forced: all arms share one teacher.
-        "precision": run.precision,
-        "teacher": {"_target_": given["_target_"], "name": None},
-        "student": {
-            "_target_": "plmc.models.ModelSpec",
-            **{key: given.get(key) for key in ("name", "layers", "shape")}, "pick": given.get("pick", "alternate"),
-        },
-        "recipe": {
-            "name": "teacher", "title": "Fine-tuned teacher", "paper": "",
-            "stages": {
-                "finetune": {
-                    "epochs": spec.epochs, "batch_size": spec.batch_size, "lr": spec.lr, "schedule": "linear",
-                    "weight_decay": 0.01, "warmup": "6%", "clip": 1.0, "eval_every": "1ep", "select": "best",
-                    "methods": {"task": {"_target_": "plmc.methods.distill.task_loss.TaskLoss"}},
-                }
-            },
-        },
-        "methods": {},
-        "compile": False,
-        # Only the rows are shared with the students' budget: how long the teacher trains is its own affair.
-        "budget": {**run.config["budget"], "epochs": None, "lr": None},
-        "train": {"epochs": 3, "micro_batch": run.config["train"]["micro_batch"]},
-        "preset": None,
-        "quantize": None,
-        "force": False,
-    }
-    return resolve(config, role="teacher", command=run.command)

@@ -84,8 +84,9 @@ def taught_stage(run: Run) -> Stage | None:
 def teacher_run(run: Run, *, headless: bool) -> Run:
     """The run that makes the masked language model that teaches `run`; `headless`: its files hold no head."""
     from plmc.config import resolve
+    from plmc.teacher_config import as_teacher
 
-    spec, given, stage = run.teacher.mlm, run.config["teacher"], taught_stage(run)
+    spec, stage = run.teacher.mlm, taught_stage(run)
     own = run.task.kind == "mlm"
     task = dict(run.config["task"]) if own else {
         # Every draw of masks is even here, so that recipes that favour rare tokens share the teacher.
@@ -107,25 +108,8 @@ def teacher_run(run: Run, *, headless: bool) -> Run:
         stages["continue"] = {
             **common, "epochs": spec.epochs, "steps": spec.steps, "lr": spec.lr, "warmup": "1%", "methods": loss,
         }
-    config = {
-        **run.config,
-        "seed": run.teacher.seed,
-        "precision": run.precision,
-        "task": task,
-        "teacher": {"_target_": given["_target_"], "name": None},
-        "student": {
-            "_target_": "plmc.models.ModelSpec",
-            **{key: given.get(key) for key in ("name", "layers", "shape")}, "pick": given.get("pick", "alternate"),
-        },
-        "recipe": {"name": "mlm_teacher", "title": "Masked language model that teaches", "paper": "", "stages": stages},
-        "methods": {},
-        "compile": False,
-        "budget": {**run.config["budget"], "epochs": None, "lr": None},
-        "train": {"epochs": 3, "micro_batch": run.config["train"]["micro_batch"]},
-        "preset": None,
-        "quantize": None,
-        "force": False,
-    }
+    recipe = {"name": "mlm_teacher", "title": "Masked language model that teaches", "paper": "", "stages": stages}
+    config = as_teacher(run, recipe) | {"task": task}
     if not own:
         # The text is named by the stage, so neither the rows' source nor their number makes another teacher.
         config["data"] = {"_target_": "plmc.data.hub.Hub", "name": "hub"}

@@ -27,7 +27,8 @@ from plmc.train import checkpoint
 from plmc.train import teacher as teachers
 from plmc.train.evaluate import evaluate
 from plmc.train.objective import Objective
-from plmc.train.trainer import Outcome, Progress, Trainer
+from plmc.train.progress import Outcome, Progress
+from plmc.train.trainer import Trainer
 
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 

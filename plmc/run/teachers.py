@@ -11,11 +11,12 @@ import numpy as np
 from filelock import FileLock
 
 from plmc import models
-from plmc.config import Run, teacher_run
+from plmc.config import Run
 from plmc.console import Console
 from plmc.data.types import Split, TaskData
 from plmc.errors import ConfigError
 from plmc.report import measure
+from plmc.teacher_config import teacher_run
 from plmc.train.evaluate import evaluate, logits_of
 
 FIGURES = ("parameters", "nonzero_parameters", "size_bytes", "sparsity")

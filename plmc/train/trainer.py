@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,42 +36,8 @@ from plmc.train.evaluate import judged
 from plmc.train.interrupt import deferred
 from plmc.train.objective import Objective
 from plmc.train.optimizer import build_optimizer, rate_factor, set_rate
+from plmc.train.progress import Outcome, Position, Progress
 from plmc.train.scale import LossScale
-
-
-@dataclass
-class Progress:
-    """What the loop tells the outside: hooks with no effect on training."""
-
-    log: Callable[[Mapping[str, float], int], None] = lambda values, step: None
-    advance: Callable[[int, Mapping[str, float]], None] = lambda step, values: None
-    warn: Callable[[str], None] = lambda text: None
-
-
-@dataclass
-class Outcome:
-    """Result of a stage: `metrics` of the weights that were kept, their update, updates made, seconds trained."""
-
-    metrics: dict[str, float]
-    best_step: int
-    steps: int
-    seconds: float
-    samples: int
-
-
-@dataclass
-class _Position:
-    """The loop's own state, all of it in the checkpoint."""
-
-    step: int = 0
-    seconds: float = 0.0
-    samples: int = 0
-    best: float = -math.inf
-    best_step: int = -1
-    best_metrics: dict[str, float] = field(default_factory=dict)
-    stale: int = 0
-    stopped: bool = False
-    warnings: list[str] = field(default_factory=list)
 
 
 class Trainer:
@@ -94,7 +60,7 @@ class Trainer:
         self.folder, self.signature, self.first_step = folder, signature, first_step
         self.log_every, self.checkpoint_seconds, self.checkpoint_steps = log_every, checkpoint_seconds, checkpoint_steps
         self.progress = progress or Progress()
-        self.at = _Position()
+        self.at = Position()
         self.params = [p for p in objective.parameters() if p.requires_grad]
         self.optimizer = build_optimizer(objective, chain, stage)
         self.schedule = rate_factor(stage, clock)
@@ -299,7 +265,7 @@ class Trainer:
         self.objective.load_state_dict(state["objective"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.chain.load_state_dict(state["methods"])
-        self.at = _Position(**state["position"])
+        self.at = Position(**state["position"])
         self.scale.load_state_dict(state["scale"])
         checkpoint.restore_random(state["random"])
         for text in self.at.warnings:

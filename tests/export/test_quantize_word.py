@@ -12,9 +12,10 @@ import pytest
 from deployed import save
 
 from plmc.compose import compose, plain
-from plmc.config import resolve, teacher_run
+from plmc.config import resolve
 from plmc.errors import ConfigError
 from plmc.export.schemes import Plan
+from plmc.teacher_config import teacher_run
 
 SMALL = (
     "preset=smoke", "task=sst2", "data=embedded", "tracking=off", "threads=1", "budget.steps=2", "data.train_rows=32",

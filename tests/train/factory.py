@@ -27,7 +27,8 @@ from plmc.scores import use_scores
 from plmc.train import teacher as teachers
 from plmc.train.evaluate import logits_of
 from plmc.train.objective import Objective
-from plmc.train.trainer import Outcome, Progress, Trainer
+from plmc.train.progress import Outcome, Progress
+from plmc.train.trainer import Trainer
 
 VOCABULARY, CLASSES, PAD = 60, 3, 0
 STAGE = {"steps": 8, "batch_size": 4, "lr": 1e-3, "warmup": "25%", "eval_every": 3, "select": "best"}

@@ -1,0 +1,77 @@
+"""What a model is made from: a name, the layers to keep, or a shape of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from plmc.errors import ConfigError
+
+ALTERNATE, TOP, BOTTOM = "alternate", "top", "bottom"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """An encoder from scratch: number of layers, hidden width, attention heads, feed-forward width."""
+
+    layers: int
+    width: int
+    heads: int
+    intermediate: int
+
+    def __post_init__(self):
+        if min(self.layers, self.width, self.heads, self.intermediate) < 1:
+            raise ConfigError(f"shape {self}: every number must be at least 1.")
+        if self.width % self.heads:
+            raise ConfigError(f"shape: width {self.width} is not a multiple of {self.heads} heads.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """A model to start from.
+
+    `name`: a Hub id, a folder, a finished plmc run, or `minilm-l6`. `layers`: null for all; a list of 0-based layers to
+    keep; or a number of layers with `pick`: `alternate` (evenly spread, first and last included), `top` or `bottom` of
+    the original. `shape`: random weights of this shape instead, with the family and tokenizer of `name`.
+    """
+
+    name: str
+    layers: Any = None
+    pick: str = ALTERNATE
+    shape: Shape | None = None
+
+    def __post_init__(self):
+        if self.layers is not None and self.shape is not None:
+            raise ConfigError(
+                f"model {self.name}: layers (taken from the model) and shape (from scratch) exclude each other."
+            )
+        if self.pick not in (ALTERNATE, TOP, BOTTOM):
+            raise ConfigError(f"model {self.name}: pick={self.pick!r}; use alternate, top or bottom.")
+        if isinstance(self.layers, (list, tuple)) and not self.layers:
+            raise ConfigError(f"model {self.name}: layers=[] keeps no layer at all.")
+
+    def kept(self, available: int) -> list[int] | None:
+        """0-based layers to keep of `available`, or None for all. Raises ConfigError where a layer does not exist."""
+        if self.layers is None:
+            return None
+        if isinstance(self.layers, (list, tuple)):
+            kept = [int(layer) for layer in self.layers]
+            wrong = [layer for layer in kept if not 0 <= layer < available]
+            if wrong or len(set(kept)) != len(kept):
+                raise ConfigError(
+                    f"layers={kept}: {self.name} has {available} layers, so use distinct numbers from 0 to {available - 1}."
+                )
+            return sorted(kept)
+        count = available // 2 if self.layers == "half" else self.layers
+        if not isinstance(count, int) or not 1 <= count <= available:
+            raise ConfigError(
+                f"layers={self.layers}: {self.name} has {available} layers; use 1 to {available}, half, or a list."
+            )
+        if self.pick == TOP:
+            return list(range(available - count, available))
+        if self.pick == BOTTOM:
+            return list(range(count))
+        if count == 1:
+            return [0]
+        # Evenly spread with both ends kept: 12 to 6 gives 0 2 4 7 9 11, as DistilBERT chose; 6 to 3 gives 0 2 5.
+        return [int(i * (available - 1) / (count - 1)) for i in range(count)]
