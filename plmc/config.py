@@ -37,6 +37,8 @@ class TeacherSpec(ModelSpec):
     """The teacher: a model, and how it is fine-tuned unless `checkpoint` names one that already is.
 
     `label_order`: for each of the task's labels, the column of the checkpoint's logits. `mlm`: how it teaches MLM stages.
+    `cache`: how its outputs are stored, `fp32`, `fp16`, or None for a teacher that runs along; `cache_gb`: the most that
+    one set of rows may take.
     """
 
     name: str | None
@@ -46,10 +48,16 @@ class TeacherSpec(ModelSpec):
     epochs: float = 3
     batch_size: int = 32
     lr: float = 5e-5
+    cache: str | None = "fp32"
+    cache_gb: float = 4.0
     mlm: Any = field(default_factory=MLMTeacher)
 
     def __post_init__(self):
         super().__post_init__()
+        if self.cache not in ("fp32", "fp16", None):
+            raise ConfigError(f"teacher.cache={self.cache!r} is unknown. Use fp32, fp16, or null.")
+        if not self.cache_gb > 0:
+            raise ConfigError(f"teacher.cache_gb={self.cache_gb} must be greater than 0; teacher.cache=null stores nothing.")
         object.__setattr__(self, "mlm", options(self.mlm))
 
     @property

@@ -54,6 +54,9 @@ class Chain(Method):
     def required(self) -> frozenset[str]:
         return frozenset().union(*(m.required() for m in self))
 
+    def teacher_layers(self, setting: Setting) -> frozenset[int]:
+        return frozenset().union(*(m.teacher_layers(setting) for m in self))
+
     def terms(self) -> dict[str, float]:
         return {f"{m.name}/{k}": w for m in self for k, w in m.terms().items()}
 

@@ -29,7 +29,8 @@ class Method:
     `needs`: what the trainer must supply: `teacher.logits`, `teacher.hidden_states`, `teacher.attentions`,
     `teacher.scores`, `hidden_states`, `attentions`, `scores` (the student's), `fp32` (does not work in half precision),
     `dense_gradient` (writes into the gradient of words that the batch does not have), `all_tokens` (of a masked language
-    model the logits of every real token, not only of the masked ones).
+    model the logits of every real token, not only of the masked ones), `teacher.padding` (reads the teacher's hidden states
+    on padding, which stored outputs do not have).
     `order`: 0 changes weights, 1 only watches them; judged weights and `finish` fold in reverse `order`.
     `place`: the stage that `method=[…]` on the command line puts it in: `first` or `last`.
     `exclusive`: roles only one method of a stage may hold, e.g. `average`, `gradient`.
@@ -46,6 +47,13 @@ class Method:
     def required(self) -> frozenset[str]:
         """`needs` of this instance; override where fields switch a need on or off."""
         return self.needs
+
+    def teacher_layers(self, setting: Setting) -> frozenset[int]:
+        """Law: union. Which of the teacher's hidden states `losses` reads, 0 being the embedding output: only these are
+        stored. All of them, unless overridden."""
+        if setting.teacher is None or "teacher.hidden_states" not in self.required():
+            return frozenset()
+        return frozenset(range(setting.teacher.layers + 1))
 
     def terms(self) -> dict[str, float]:
         """Weight of each loss term that `losses` returns: the stage's loss is the sum of weight x term over methods."""

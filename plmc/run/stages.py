@@ -22,15 +22,13 @@ from plmc.data.types import Split, TaskData
 from plmc.errors import ConfigError, DataError
 from plmc.pretraining import stage_task
 from plmc.run import mlm_stage
-from plmc.run.teachers import FinetunedTeacher, reorder
+from plmc.run.teacher_source import AUTOCAST, TeacherSource
+from plmc.run.teachers import FinetunedTeacher
 from plmc.train import checkpoint
-from plmc.train import teacher as teachers
 from plmc.train.evaluate import evaluate
 from plmc.train.objective import Objective
 from plmc.train.progress import Outcome, Progress
 from plmc.train.trainer import Trainer
-
-AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass
@@ -54,12 +52,13 @@ class Stages:
         log: Callable[[dict, int], None], language_model: FinetunedTeacher | None = None,
     ):
         self.run, self.model, self.data, self.tokenizer = run, model, data, tokenizer
-        self.accelerator, self.console, self.teacher, self.log = accelerator, console, teacher, log
-        self.language_model, self.task, self._head = language_model, run.task, stage_task(run, run.recipe.stages[0])
+        self.accelerator, self.console, self.log = accelerator, console, log
+        self.task, self._head = run.task, stage_task(run, run.recipe.stages[0])
         self.results: list[StageResult] = []
         self.step = 0
-        self._teachers: dict[str, Any] = {}
-        self._attention: dict[str, str] = {}
+        self.teachers = TeacherSource(
+            run, device=accelerator.device, console=console, finetuned=teacher, language_model=language_model
+        )
         self._carried: dict[str, Any] = {}
         self._readers: list[Chain] = []
 
@@ -139,7 +138,7 @@ class Stages:
         run, model = self.run, self.model
         teacher = None
         if run.teacher.known and self._wants_teacher(stage):
-            teacher = self._teacher_model(stage)
+            teacher = self.teachers.model(stage, self.task)
         mlm_source = models.locate(run.teacher.name) if run.teacher.name else None
         return Setting(
             stage=stage.name, kind=self.task.kind, seed=run.seed, student=encoder.dims(model),
@@ -161,65 +160,6 @@ class Stages:
             caps.append(budget.steps)
         return min(caps, default=None)
 
-    def _teacher_model(self, stage: Stage):
-        which = self._which(stage)
-        if which not in self._teachers:
-            if which == "mlm":
-                model = models.load_finetuned(self.language_model.folder, self.task)
-            elif which == "pretrained":
-                model = models.build(self.run.teacher, self.run.task, seed=self.run.seed)
-            else:
-                model = models.load_finetuned(self.teacher.folder, self.run.task)
-                reorder(model, self.teacher.order)
-            self._attention[which] = model.config._attn_implementation
-            self._teachers[which] = model.eval().requires_grad_(False).to(self.accelerator.device)
-        return self._teachers[which]
-
-    def _which(self, stage: Stage) -> str:
-        return "mlm" if stage.mlm is not None else stage.teacher
-
-    def _teacher_source(self, stage: Stage, needs: frozenset[str], train: Split, clock: Clock):
-        wanted = {need for need in needs if need.startswith("teacher.")}
-        if not wanted:
-            return None
-        run, kind, autocast = self.run, self.task.kind, AUTOCAST[self.run.config["precision"]]
-        model = self._teacher_model(stage)
-        # As it was loaded: an earlier stage may have had it return scores, and if that stage was taken up, it has not.
-        if model.config._attn_implementation != self._attention[self._which(stage)]:
-            model.set_attn_implementation(self._attention[self._which(stage)])
-        source = self.language_model if kind == "mlm" else self.teacher
-        own = models.load_tokenizer(source.folder if source else run.teacher.name)
-        same = models.same_vocabulary(own, self.tokenizer)
-        # Logits of all rows pay off as soon as every row is visited once; before that the teacher runs along.
-        visits = clock.total * stage.batch_size
-        if kind != "mlm" and wanted == {"teacher.logits"} and (visits >= len(train) or not same):
-            split = train
-            if not same:
-                if kind == "span":
-                    raise ConfigError(
-                        "teacher and student split text differently, so answer positions do not match. "
-                        "Use a teacher of the student's vocabulary."
-                    )
-                self.console.warn("teacher and student have different vocabularies; each reads with its own tokenizer.")
-                split = run.task.encode(train.raw, own, training=True, cache=run.cache)
-            heads = teachers.cached_logits(
-                model, split, identity=self.teacher.identity, kind=kind, pad_id=own.pad_token_id, autocast=autocast,
-                cache=run.cache, progress=self.console.each,
-            )
-            return teachers.from_logits(heads, train, kind)
-        if not same:
-            raise ConfigError(
-                f"stage {stage.name} compares hidden states or attention maps, but teacher and student split text into "
-                f"different tokens. Use a teacher of the student's vocabulary, or a recipe on logits such as kd."
-            )
-        if "teacher.scores" in needs:
-            from plmc.scores import use_scores
-
-            use_scores(model)
-        elif "teacher.attentions" in needs:
-            model.set_attn_implementation("eager")
-        return teachers.live(model, needs, kind)
-
     def _train(
         self, index: int, stage: Stage, chain: Chain, folder: Path, setting: Setting, data: TaskData, clock
     ) -> None:
@@ -235,7 +175,7 @@ class Stages:
         self.model.to(device)
         modules = chain.modules(setting).to(device)
         objective = Objective(
-            self.model, chain, modules, kind=task.kind, teacher=self._teacher_source(stage, needs, train, clock),
+            self.model, chain, modules, kind=task.kind, teacher=self.teachers.outputs(stage, task, chain, setting, self.tokenizer),
             autocast=AUTOCAST[run.config["precision"]],
         )
         if run.config["compile"]:

@@ -38,8 +38,8 @@ class LayersKD(Method):
     for the embedding and all layers; scores of padded columns count as 0; the mean runs over all positions, padding
     included, so the loss of a row depends on the longest row of its batch.
 
-    Composes badly with methods that change the number of layers or heads during the stage, and with teacher caches of
-    logits. Errors: ConfigError on unknown modes, maps that do not fit, unequal heads, widths without a projection.
+    Composes badly with methods that change the number of layers or heads during the stage. The teacher's hidden states
+    are stored like logits (`teacher.cache`) where there is no attention term and `mode=paper`. Errors: ConfigError on unknown modes, maps that do not fit, unequal heads, widths without a projection.
     """
 
     attention: float = 1.0
@@ -70,7 +70,13 @@ class LayersKD(Method):
             outputs |= {"scores", "teacher.scores"}
         if self.hidden or self.embedding:
             outputs |= {"hidden_states", "teacher.hidden_states"}
+            if self.mode == "official_code":
+                outputs.add("teacher.padding")
         return frozenset(outputs)
+
+    def teacher_layers(self, setting: Setting) -> frozenset[int]:
+        mapped = layer_map(self.map, student=setting.student.layers, teacher=setting.teacher.layers)
+        return frozenset((mapped[:1] if self.embedding else ()) + (mapped[1:] if self.hidden else ()))
 
     def check(self, setting: Setting) -> None:
         if not self.terms():

@@ -1,0 +1,116 @@
+"""Where a stage's teacher outputs come from: stored for all rows where that pays, else from a teacher that runs along."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from plmc import encoder, models
+from plmc.config import Run
+from plmc.console import Console
+from plmc.core.setting import Setting
+from plmc.core.stage import Stage
+from plmc.data.types import Split
+from plmc.errors import ConfigError
+from plmc.run.teachers import FinetunedTeacher, reorder
+from plmc.train.teacher import Teacher, live
+from plmc.train.teacher_cache import Wanted, look_up, stored
+
+AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+STORABLE = frozenset({"teacher.logits", "teacher.hidden_states"})
+
+
+class TeacherSource:
+    """The teachers of a run's stages: fine-tuned, pre-trained alone, or with a language model head."""
+
+    def __init__(
+        self, run: Run, *, device: torch.device, console: Console, finetuned: FinetunedTeacher | None,
+        language_model: FinetunedTeacher | None,
+    ):
+        self.run, self.device, self.console = run, device, console
+        self.finetuned, self.language_model = finetuned, language_model
+        self._models: dict[str, Any] = {}
+        self._attention: dict[str, str] = {}
+
+    def model(self, stage: Stage, task):
+        """The stage's teacher, frozen, loaded once a run."""
+        which = _which(stage)
+        if which not in self._models:
+            if which == "mlm":
+                model = models.load_finetuned(self.language_model.folder, task)
+            elif which == "pretrained":
+                model = models.build(self.run.teacher, self.run.task, seed=self.run.seed)
+            else:
+                model = models.load_finetuned(self.finetuned.folder, self.run.task)
+                reorder(model, self.finetuned.order)
+            self._attention[which] = model.config._attn_implementation
+            self._models[which] = model.eval().requires_grad_(False).to(self.device)
+        return self._models[which]
+
+    def outputs(self, stage: Stage, task, chain, setting: Setting, tokenizer) -> Teacher | None:
+        """What the stage asks its teacher with; None where no method of `chain` looks at one. `setting` has the rows."""
+        needs = chain.required()
+        wanted = frozenset(need for need in needs if need.startswith("teacher."))
+        if not wanted:
+            return None
+        run, kind, train = self.run, task.kind, setting.data.train
+        model = self.model(stage, task)
+        # As it was loaded: an earlier stage may have had it return scores, and if that stage was taken up, it has not.
+        if model.config._attn_implementation != self._attention[_which(stage)]:
+            model.set_attn_implementation(self._attention[_which(stage)])
+        source = self.language_model if kind == "mlm" else self.finetuned
+        own = models.load_tokenizer(source.folder if source else run.teacher.name)
+        same = models.same_vocabulary(own, tokenizer)
+        if not same and wanted != {"teacher.logits"}:
+            raise ConfigError(
+                f"stage {stage.name} compares hidden states or attention maps, but teacher and student split text into "
+                f"different tokens. Use a teacher of the student's vocabulary, or a recipe on logits such as kd."
+            )
+        if _which(stage) == "finetuned" and wanted <= STORABLE and (not same or run.teacher.cache is not None):
+            rows = train
+            if not same:
+                rows = self._reread(train, own, kind)
+            layers = tuple(sorted(chain.teacher_layers(setting))) if "teacher.hidden_states" in wanted else ()
+            choice = Wanted(kind, layers, run.teacher.cache or "fp32", AUTOCAST[run.config["precision"]])
+            # Outputs of all rows pay off as soon as every row is visited once.
+            if not same or (setting.clock.total * stage.batch_size >= len(train) and self._fits(choice, model, rows)):
+                columns = stored(
+                    model, rows, choice, identity=self.finetuned.identity, pad_id=own.pad_token_id, cache=run.cache,
+                    progress=self.console.each,
+                )
+                return look_up(columns, rows, choice, layers=setting.teacher.layers)
+        if "teacher.scores" in needs:
+            from plmc.scores import use_scores
+
+            use_scores(model)
+        elif "teacher.attentions" in needs:
+            model.set_attn_implementation("eager")
+        return live(model, needs, kind)
+
+    def _reread(self, train: Split, own, kind: str) -> Split:
+        if kind == "span":
+            raise ConfigError(
+                "teacher and student split text differently, so answer positions do not match. "
+                "Use a teacher of the student's vocabulary."
+            )
+        self.console.warn("teacher and student have different vocabularies; each reads with its own tokenizer.")
+        return self.run.task.encode(train.raw, own, training=True, cache=self.run.cache)
+
+    def _fits(self, choice: Wanted, model, rows: Split) -> bool:
+        """Whether the outputs may be stored. It hangs on the config, not on what is free, so a resumed run decides the same."""
+        size = choice.size(outputs=self.run.task.outputs, width=encoder.dims(model).width, split=rows)
+        limit = self.run.teacher.cache_gb * 1e9
+        if size > limit:
+            what = "hidden states and logits" if choice.layers else "logits"
+            smaller = " teacher.cache=fp16 halves it." if choice.dtype == "fp32" else ""
+            self.console.say(
+                f"the teacher's {what} of {len(rows):,} rows would take {size / 1e9:.1f} GB, more than "
+                f"teacher.cache_gb={self.run.teacher.cache_gb:g}: it runs along instead.{smaller}"
+            )
+            return False
+        return True
+
+
+def _which(stage: Stage) -> str:
+    return "mlm" if stage.mlm is not None else stage.teacher

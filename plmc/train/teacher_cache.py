@@ -1,0 +1,146 @@
+"""Teacher outputs on disk: computed once for all rows, memory-mapped, shared by all jobs that need the same."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from numpy.lib.format import open_memmap
+from torch import nn
+
+from plmc.core.view import Outputs
+from plmc.data.types import Split
+from plmc.train.batches import Batch, evaluation_batches
+from plmc.train.checkpoint import replacing
+from plmc.train.evaluate import TOKENS
+from plmc.train.objective import read
+
+DTYPES = {"fp32": np.float32, "fp16": np.float16}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is stored of a teacher: its logits, and the hidden states of `layers` (0 is the embedding output).
+
+    `dtype`: `fp32`, or `fp16`: half the size, and values rounded to 11 bits. `autocast`: precision of the teacher's forward.
+    """
+
+    kind: str
+    layers: tuple[int, ...] = ()
+    dtype: str = "fp32"
+    autocast: torch.dtype | None = None
+
+    def columns(self, *, outputs: int, width: int, split: Split) -> dict[str, tuple[int, ...]]:
+        """Shapes by file name. Hidden states and the logits of spans have a row a token, other logits a row a row."""
+        tokens = int(split.lengths.sum())
+        heads = {"head0": (tokens,), "head1": (tokens,)} if self.kind == "span" else {"head0": (len(split), outputs)}
+        return heads | {f"hidden{layer}": (tokens, width) for layer in self.layers}
+
+    def size(self, *, outputs: int, width: int, split: Split) -> int:
+        """Bytes of it on disk."""
+        shapes = self.columns(outputs=outputs, width=width, split=split).values()
+        return sum(int(np.prod(shape)) for shape in shapes) * np.dtype(DTYPES[self.dtype]).itemsize
+
+
+def stored(
+    model: nn.Module, split: Split, wanted: Wanted, *, identity: str, pad_id: int, cache: Path, progress=None
+) -> dict[str, np.ndarray]:
+    """The columns of `Wanted.columns` for all rows of `split`, read-only and memory-mapped, computed unless they are there.
+
+    Keyed by teacher (`identity`), rows (`split.fingerprint`) and `wanted`, so every job with the same three shares one
+    folder; a lock lets two jobs that need it at once compute it once, and nobody sees half of one.
+    """
+    words = [identity, split.fingerprint, wanted.kind, str(wanted.autocast), wanted.dtype, *wanted.layers]
+    folder = cache / "teacher" / hashlib.sha256(json.dumps(words).encode()).hexdigest()[:24]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.is_dir():
+            with replacing(folder) as draft:
+                draft.mkdir()
+                _compute(model, split, wanted, pad_id, draft, progress)
+    return {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
+
+
+def _compute(model: nn.Module, split: Split, wanted: Wanted, pad_id: int, folder: Path, progress) -> None:
+    device, training = next(model.parameters()).device, model.training
+    model.eval()
+    batches = evaluation_batches(split, tokens=TOKENS, pad_id=pad_id)
+    if progress:
+        batches = progress(batches, "teacher's outputs, rows", len(split), size=lambda batch: len(batch.rows))
+    precision = torch.autocast(device.type, wanted.autocast) if wanted.autocast else nullcontext()
+    options = {"output_hidden_states": True} if wanted.layers else {}
+    files: dict[str, np.ndarray] = {}
+    try:
+        with torch.inference_mode(), precision:
+            for batch in batches:
+                said = read(model(**batch.to(device).inputs, **options), kind=wanted.kind, scores=False)
+                if not files:
+                    shape = {"outputs": said.logits[0].shape[1], "width": said.hidden_states[0].shape[2] if options else 0}
+                    if (size := wanted.size(split=split, **shape)) > shutil.disk_usage(folder).free:
+                        # Writing through a memory map to a full disk would kill the process without a word.
+                        raise OSError(errno.ENOSPC, f"the teacher's outputs take {size / 1e6:,.0f} MB (or teacher.cache=null)")
+                    files = {
+                        name: open_memmap(folder / f"{name}.npy", "w+", DTYPES[wanted.dtype], dims)
+                        for name, dims in wanted.columns(split=split, **shape).items()
+                    }
+                real = batch.inputs["attention_mask"].numpy().astype(bool)
+                tokens = _tokens(split, batch.rows)
+                for number, head in enumerate(said.logits):
+                    values = head.cpu().numpy()
+                    files[f"head{number}"][tokens if wanted.kind == "span" else batch.rows] = (
+                        values[real] if wanted.kind == "span" else values
+                    )
+                for layer in wanted.layers:
+                    files[f"hidden{layer}"][tokens] = said.hidden_states[layer].float().cpu().numpy()[real]
+    finally:
+        model.train(training)
+    for file in files.values():
+        file.flush()
+
+
+def _tokens(split: Split, rows: Iterable[int]) -> np.ndarray:
+    """Where the tokens of `rows` are in an array over all tokens of the split."""
+    offsets = split.columns["input_ids"].offsets
+    return np.concatenate([np.arange(offsets[row], offsets[row + 1]) for row in rows])
+
+
+def look_up(columns: dict[str, np.ndarray], split: Split, wanted: Wanted, *, layers: int):
+    """A teacher (see `plmc.train.teacher`) that finds what it says by row, in float32.
+
+    `hidden_states` has `layers` + 1 entries, None where a layer is not stored. On padding, hidden states are 0 and the
+    logits of spans -inf.
+    """
+    heads: Sequence[np.ndarray] = [columns[name] for name in sorted(columns) if name.startswith("head")]
+
+    def outputs(batch: Batch) -> Outputs:
+        mask = batch.inputs["attention_mask"]
+        real, tokens = mask.cpu().numpy().astype(bool), None
+        if wanted.layers or wanted.kind == "span":
+            tokens = _tokens(split, batch.rows)
+
+        def spread(values: np.ndarray, empty: float) -> torch.Tensor:
+            padded = np.full(real.shape + values.shape[1:], empty, dtype=np.float32)
+            padded[real] = values[tokens]
+            return torch.from_numpy(padded).to(mask.device)
+
+        if wanted.kind == "span":
+            logits = tuple(spread(head, -np.inf) for head in heads)
+        else:
+            logits = tuple(torch.from_numpy(head[batch.rows].astype(np.float32)).to(mask.device) for head in heads)
+        states = None
+        if wanted.layers:
+            states = tuple(
+                spread(columns[f"hidden{layer}"], 0.0) if layer in wanted.layers else None for layer in range(layers + 1)
+            )
+        return Outputs(logits=logits, hidden_states=states)
+
+    return outputs
