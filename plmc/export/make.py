@@ -140,7 +140,7 @@ def _write(source: Source, plan: Plan, folder: Path) -> tuple[dict[str, Any], An
         return facts, model, constants(to_openvino(proto, plan.scheme, rows, folder))
     from plmc.export.quantize import kept_float, quantize
 
-    proto = quantize(proto, plan.scheme, rows)
+    proto = quantize(proto, plan.scheme, rows, encoder.record(model.config).get("quantization"))
     facts["float_operators"] = kept_float(proto)
     onnx = need("onnx")
     onnx.save(proto, folder / "model.onnx")

@@ -182,6 +182,7 @@ def test_which_modules(name):
                    "intermediate.dense", "output.dense"},
         "prune_ofa": {"attention.self.query", "attention.self.key", "intermediate.dense"},
         "per_channel": set(),
+        "static": set(),
     }[name]
     assert ("classifier" in quantized) == (name == "q8bert")
 
@@ -348,7 +349,7 @@ def test_selection_and_averages_wait_for_the_start():
 @pytest.mark.parametrize(
     "options, says",
     [
-        ({"scheme": "int8"}, "q8bert, prune_ofa, per_channel"), ({"decay": 1.0}, "0.9999"),
+        ({"scheme": "int8"}, "q8bert, prune_ofa, per_channel, static"), ({"decay": 1.0}, "0.9999"),
         ({"scheme": "per_channel", "decay": 0.9}, "Remove decay"), ({"start": "early"}, "not a moment"),
     ],
 )

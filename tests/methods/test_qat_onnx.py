@@ -5,22 +5,27 @@ import pytest
 import torch
 from loop import batch, setting, start, tiny
 
+from plmc import encoder
 from plmc.methods.quant import fake
-from plmc.methods.quant.modules import FakeQuantEmbedding, FakeQuantLinear
+from plmc.methods.quant.modules import FakeQuantLinear
 from plmc.methods.quant.qat import QAT
 
 NAMES = ("input_ids", "attention_mask")
 
 
+# The graph that computes what the scheme trains for.
+GRAPHS = {"per_channel": "int8", "static": "int8-static", "prune_ofa": "int8-static"}
+
+
 @pytest.fixture(scope="module")
-def exported():
+def exported(request):
     """A trained student as it is judged: its logits, its integers, and the quantized graph of what `finish` makes of it."""
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     from plmc.export.onnx import to_onnx
     from plmc.export.quantize import quantize
 
-    run = start({"qat": QAT(scheme="per_channel")}, model=tiny(num_hidden_layers=1)).go()
+    run = start({"qat": QAT(scheme=request.param)}, model=tiny(num_hidden_layers=1)).go()
     model = run.model.eval()
     inputs = {name: batch(50, rows=6)[name] for name in NAMES}
     with torch.no_grad():
@@ -31,17 +36,20 @@ def exported():
         integers = {}
         for name, module in model.named_modules():
             if isinstance(module, FakeQuantLinear):
-                integers[name] = fake.signed(module.weight, fake.weight_scale(module.weight, rows=True)).numpy()
-        tables = {name: module.on_grid().numpy() for name, module in model.named_modules()
-                  if isinstance(module, FakeQuantEmbedding)}
-    proto = quantize(to_onnx(run.chain.finish(model, setting(model)), NAMES), "int8")
-    return inputs, judged, plain, integers, tables, proto
+                integers[name] = fake.signed(module.weight, fake.weight_scale(module.weight, rows=module.rows)).numpy()
+    finished = run.chain.finish(model, setting(model))
+    trained = encoder.record(finished.config)["quantization"]
+    # Of these rows nothing but the ranges of modules without a trained one is taken.
+    feeds = [{name: 1 + value[:1].numpy() % 2 for name, value in inputs.items()}]
+    proto = quantize(to_onnx(finished, NAMES), GRAPHS[request.param], feeds, trained)
+    return inputs, judged, plain, integers, trained["ranges"], proto
 
 
+@pytest.mark.parametrize("exported", GRAPHS, indirect=True)
 def test_the_graph_holds_the_trained_integers(exported):
     from onnx import numpy_helper
 
-    *_, integers, tables, proto = exported
+    *_, integers, _, proto = exported
     stored = [numpy_helper.to_array(tensor) for tensor in proto.graph.initializer]
     signed = [array for array in stored if array.dtype == np.int8 and array.ndim == 2]
     assert len(signed) >= 6
@@ -52,6 +60,24 @@ def test_the_graph_holds_the_trained_integers(exported):
     assert unsigned and all(array.min() == 0 and array.max() == 255 for array in unsigned)
 
 
+@pytest.mark.parametrize("exported", ["static", "prune_ofa"], indirect=True)
+def test_the_graph_has_the_trained_ranges(exported):
+    from onnx import numpy_helper
+
+    *_, ranges, proto = exported
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
+    pairs = {
+        (float(stored[node.input[1]]), int(stored[node.input[2]])) for node in proto.graph.node
+        if node.op_type == "QuantizeLinear" and node.input[1] in stored and stored[node.input[1]].ndim == 0
+    }
+    assert len(ranges) >= 6
+    for name, found in ranges.items():
+        scale, zero = (float(value) for value in fake.affine_grid(*map(torch.tensor, found["input"])))
+        assert any(scale == pytest.approx(other, rel=1e-6) and zero == point for other, point in pairs), name
+
+
+# The scheme of Prune OFA rounds the outputs of products, too, which the graph does not.
+@pytest.mark.parametrize("exported", ["per_channel", "static"], indirect=True)
 def test_the_graph_answers_as_the_judged_model(exported):
     import onnxruntime
 

@@ -26,8 +26,9 @@ class QAT(Method):
     value is clipped (Q8BERT: Zafrir et al. 2019, arXiv 1910.06188).
 
     - `scheme`: `q8bert` (one scale a tensor, int8 activations by a running max|x|, outputs quantized, embeddings, too),
-      `prune_ofa` (uint8 activations by a running range, embeddings left alone: Zafrir et al. 2021, arXiv 2111.05754) or
-      `per_channel` (a scale a row, uint8 activations by their own range: what ONNX Runtime's int8 export computes).
+      `prune_ofa` (uint8 activations by a running range, embeddings left alone: Zafrir et al. 2021, arXiv 2111.05754),
+      `per_channel` (a scale a row, uint8 activations by their own range: what the int8 export computes) or `static` (the
+      same by a running range: what the int8-static export computes).
     - `start`: from then on tensors are quantized; before, ranges are only followed. At 100% the method is off.
     - `freeze`: from then on ranges stay as they are; null never. `decay`: of the running ranges, null as the scheme has it.
     - `embeddings`, `head` (every Linear outside the blocks): quantize them; null as the scheme has it.

@@ -37,6 +37,8 @@ SCHEMES = {
     "per_channel": Scheme(
         rows=True, activations="dynamic", decay=None, outputs=False, embeddings=True, head=True, table="affine",
     ),
+    # The same with the ranges fixed: ONNX Runtime's static quantization, where no output of a product is quantized.
+    "static": Scheme(rows=True, activations="affine", decay=0.99, outputs=False, embeddings=True, head=True, table="affine"),
 }
 
 
