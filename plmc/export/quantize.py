@@ -47,8 +47,8 @@ def dynamic(proto: Any, operators: Sequence[str] = ("MatMul", "Gather"), *, per_
     """int8 weights, symmetric; activations uint8, one scale per tensor, taken at each call.
 
     s = max|w| / 127 per output channel (or tensor), q = clamp(round(w / s), -127, 127); embeddings uint8 with one scale and
-    zero point a table. Matrix products of two activations (attention scores and context) stay in float32, as do LayerNorm, Softmax, Gelu
-    and additions. Pooler and head are quantised along.
+    zero point a table. Matrix products of two activations (attention scores and context) stay in float32, as do LayerNorm,
+    Softmax, Gelu and additions. Pooler and head are quantised along.
     """
     tools = need("onnxruntime.quantization")
     with _folder() as folder:

@@ -54,6 +54,11 @@ def make_accelerator(device: str):
 
     from plmc.errors import ConfigError
 
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(
+            "this run was started as one of several processes (torchrun, accelerate launch), but a plmc run is one process. "
+            "Start it with plmc train; to use several devices, run the jobs of a sweep at once: hydra/launcher=joblib."
+        )
     if device == "cuda":
         import torch
 

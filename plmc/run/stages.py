@@ -15,11 +15,10 @@ from plmc import encoder, models
 from plmc.config import Run
 from plmc.console import Console, StageBar
 from plmc.core.chain import Chain
-from plmc.core.clock import Clock
 from plmc.core.setting import Setting
 from plmc.core.stage import Stage
-from plmc.data.types import Split, TaskData
-from plmc.errors import ConfigError, DataError
+from plmc.data.types import TaskData
+from plmc.errors import DataError
 from plmc.pretraining import stage_task
 from plmc.run import mlm_stage
 from plmc.run.teacher_source import AUTOCAST, TeacherSource
@@ -175,8 +174,8 @@ class Stages:
         self.model.to(device)
         modules = chain.modules(setting).to(device)
         objective = Objective(
-            self.model, chain, modules, kind=task.kind, teacher=self.teachers.outputs(stage, task, chain, setting, self.tokenizer),
-            autocast=AUTOCAST[run.config["precision"]],
+            self.model, chain, modules, kind=task.kind, autocast=AUTOCAST[run.config["precision"]],
+            teacher=self.teachers.outputs(stage, task, chain, setting, self.tokenizer),
         )
         if run.config["compile"]:
             for block in encoder.layers(self.model):

@@ -72,42 +72,34 @@ def epoch_order(lengths: np.ndarray, batch_size: int, *, seed: int, stage: int, 
 
 def training_batches(
     split: Split, *, batch_size: int, micro_batch: int | None, pad_id: int, seed: int, stage: int, start: int,
-    rank: int = 0, world: int = 1,
 ) -> Iterator[list[Batch]]:
-    """Endless updates from update number `start` on, each a list of micro-batches of this process.
+    """Endless updates from update number `start` on, each a list of micro-batches; skipped ones cost no reading.
 
-    A process takes every `world`-th row of the update's batch; skipped updates cost no reading. Tokens to guess are drawn
-    over the whole update, as a function of (seed, stage, number of the update).
+    Tokens to guess are drawn over the whole update, as a function of (seed, stage, number of the update).
     """
     lengths = split.lengths
     per_epoch = -(-len(split) // batch_size)
     epoch, skip = divmod(start, per_epoch)
     while True:
         for number, rows in enumerate(epoch_order(lengths, batch_size, seed=seed, stage=stage, epoch=epoch)[skip:], skip):
-            # Padding by repetition keeps processes in step when a last batch is smaller than the number of processes.
-            mine = rows[rank::world] if len(rows) > rank else rows[:1]
-            size = micro_batch or len(mine)
+            size = micro_batch or len(rows)
             if split.masking:
                 key = (seed, stage, epoch * per_epoch + number)
-                yield _masked(split, rows, mine, size, pad_id, key)
+                yield _masked(split, rows, size, pad_id, key)
                 continue
-            yield [collate(split, mine[i : i + size], pad_id) for i in range(0, len(mine), size)]
+            yield [collate(split, rows[i : i + size], pad_id) for i in range(0, len(rows), size)]
         epoch, skip = epoch + 1, 0
 
 
-def _masked(
-    split: Split, rows: np.ndarray, mine: np.ndarray, size: int, pad_id: int, key: tuple[int, ...]
-) -> list[Batch]:
-    """Micro-batches of `mine`, with tokens of all `rows` of the update hidden."""
+def _masked(split: Split, rows: np.ndarray, size: int, pad_id: int, key: tuple[int, ...]) -> list[Batch]:
+    """Micro-batches of the update's `rows`, with tokens hidden over all of them at once."""
     small = hide_rows(split, rows, key=key)
-    place = {row: number for number, row in enumerate(rows.tolist())}
     guessed = int((small.labels.values != IGNORED).sum())
     per_row = {"masked": guessed / len(rows), "tokens": len(small.labels.values) / len(rows)}
     batches = []
-    for start in range(0, len(mine), size):
-        part = mine[start : start + size]
-        local = np.array([place[row] for row in part.tolist()])
-        batches.append(replace(collate(small, local, pad_id), rows=part, per_row=per_row))
+    for start in range(0, len(rows), size):
+        part = np.arange(start, min(start + size, len(rows)))
+        batches.append(replace(collate(small, part, pad_id), rows=rows[part], per_row=per_row))
     return batches
 
 

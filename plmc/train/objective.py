@@ -43,7 +43,7 @@ def shares(batch: Batch) -> dict[str, float]:
 class Objective(nn.Module):
     """`forward(batch, clock) -> (loss, terms)`: the weighted sum of all loss terms, and each term unweighted.
 
-    One object to wrap for many processes, to autocast, to count and to checkpoint.
+    One object to autocast, to count and to checkpoint.
     """
 
     def __init__(

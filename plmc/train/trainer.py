@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,7 +63,6 @@ class Trainer:
         self.params = [p for p in objective.parameters() if p.requires_grad]
         self.optimizer = build_optimizer(objective, chain, stage)
         self.schedule = rate_factor(stage, clock)
-        self.wrapped = accelerator.prepare(objective) if accelerator.num_processes > 1 else objective
         self.scale = LossScale(precision)
         self._rows: RowGradient | None = None
         self._pending: list[Update] = []
@@ -80,13 +78,12 @@ class Trainer:
         device = self.accelerator.device
         batches = training_batches(
             self.split, batch_size=self.stage.batch_size, micro_batch=self.stage.micro_batch, pad_id=self.pad_id,
-            seed=self.seed, stage=self.index, start=self.at.step, rank=self.accelerator.process_index,
-            world=self.accelerator.num_processes,
+            seed=self.seed, stage=self.index, start=self.at.step,
         )
         self.objective.train()
         self._meter = (self.at.samples, time.perf_counter())
-        # A loss scale may leave NaN in rows that no token uses, and other processes write into all rows.
-        by_row = not (self.scale.on or self.accelerator.num_processes > 1 or "dense_gradient" in self.chain.required())
+        # A loss scale may leave NaN in rows that no token uses.
+        by_row = not (self.scale.on or "dense_gradient" in self.chain.required())
         with deferred() as interrupted, row_gradients(self.student, by_row) as self._rows:
             while self.at.step < self.clock.total and not self.at.stopped:
                 started = time.perf_counter()
@@ -127,13 +124,11 @@ class Trainer:
             total = None
             for i, batch in enumerate(micro):
                 share = len(batch.rows) / rows
-                quiet = self.accelerator.no_sync(self.wrapped) if i < len(micro) - 1 else nullcontext()
-                with quiet:
-                    loss, parts = self.wrapped(batch, clock)
-                    if first_pass and self.at.step == 0 and i == 0:
-                        idle_terms(parts, self.chain.terms(), self.params, stage=self.stage.name, warn=self._warn)
-                        self._zero()
-                    (loss * (share * self.scale.value)).backward()
+                loss, parts = self.objective(batch, clock)
+                if first_pass and self.at.step == 0 and i == 0:
+                    idle_terms(parts, self.chain.terms(), self.params, stage=self.stage.name, warn=self._warn)
+                    self._zero()
+                (loss * (share * self.scale.value)).backward()
                 total = loss.detach() * share if total is None else total + loss.detach() * share
                 if first_pass:
                     for name, part in parts.items():
@@ -152,7 +147,7 @@ class Trainer:
             set_rate(self.optimizer, factor)
             self.optimizer.step()
         self.at.step += 1
-        self.at.samples += rows * self.accelerator.num_processes
+        self.at.samples += rows
         self.chain.after_update(self.student, self._now())
         if norm is not None:
             terms["grad_norm"] = norm.detach()
@@ -210,14 +205,13 @@ class Trainer:
 
     def _keep(self, metrics: dict[str, float]) -> None:
         self.at.best_step, self.at.best_metrics = self.at.step, metrics
-        if self.stage.select == "best" and self.accelerator.is_main_process:
+        if self.stage.select == "best":
             state = {k: v.detach().cpu() for k, v in self.student.state_dict().items()}
             checkpoint.save(self.folder / "best.pt", state, signature=self.signature)
 
     def _end(self) -> Outcome:
         """Leaves the kept weights in the student: the best judged ones, or the last judged ones."""
         self._log()
-        self.accelerator.wait_for_everyone()
         if self.evaluate and self.stage.select == "best":
             self.student.load_state_dict(checkpoint.load(self.folder / "best.pt", signature=self.signature))
         else:
@@ -239,17 +233,16 @@ class Trainer:
         if self._pending:  # a non-finite loss must not reach the disk; no point of a curve, whose steps the clock would choose
             read_scalars(self._pending, stage=self.stage.name, overflow_is_handled=self.scale.on)
             self._pending.clear()
-        if self.accelerator.is_main_process:
-            state: dict[str, Any] = {
-                "objective": self.objective.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "methods": self.chain.state_dict(),
-                "position": dict(vars(self.at)),
-                "scale": self.scale.state_dict(),
-                "random": checkpoint.random_state(),
-                "data": self.split.fingerprint,
-            }
-            checkpoint.save(self.folder / "checkpoint.pt", state, signature=self.signature)
+        state: dict[str, Any] = {
+            "objective": self.objective.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "methods": self.chain.state_dict(),
+            "position": dict(vars(self.at)),
+            "scale": self.scale.state_dict(),
+            "random": checkpoint.random_state(),
+            "data": self.split.fingerprint,
+        }
+        checkpoint.save(self.folder / "checkpoint.pt", state, signature=self.signature)
         self._saved_at = time.monotonic()
 
     def _resume(self) -> None:

@@ -140,3 +140,9 @@ def test_a_hub_that_does_not_answer_is_given_up_within_seconds(words, silent_hub
     refused(ended, 4, "did not answer within 2 s", "Three ways out")
     # Two seconds of waiting; the rest is what a busy machine may need.
     assert seconds < 6
+
+
+def test_a_launch_of_several_processes_is_refused(small, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    ended = plmc("train", *small, "recipe=finetune", "task=rte")
+    assert ended.code == 2 and "one process" in ended.message and "joblib" in ended.message

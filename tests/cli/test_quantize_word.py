@@ -9,7 +9,6 @@ import sys
 
 import pytest
 from commands import SMALL, plmc
-from mlflow import MlflowClient
 
 from plmc.compose import compose, plain
 from plmc.config import resolve
@@ -118,6 +117,8 @@ def test_the_verb_exports_a_model_folder_and_its_exit_code_says_how_it_went(clas
 @pytest.mark.slow
 def test_killed_while_it_exports_the_same_command_ends_as_if_nothing_had_been(folder, short, tmp_path):
     pytest.importorskip("onnxruntime")
+    from mlflow import MlflowClient
+
     command = ("train", *words(folder, "tracking=mlflow", "quantize=int8"))
     assert plmc(*command, "output_dir=whole").code == 0
     code = (

@@ -39,12 +39,15 @@ def test_nothing_is_stored_where_it_cannot_be_or_shall_not(words, tmp_path):
     assert along.code == 0 and stores(tmp_path) == []
     large = plmc("train", *words, "teacher.cache_gb=1e-6")
     assert large.code == 0 and stores(tmp_path) == []
-    assert "more than teacher.cache_gb=1e-06: it runs along" in large.message and "teacher.cache=fp16 halves it" in large.message
+    assert "more than teacher.cache_gb=1e-06: it runs along" in large.message
+    assert "teacher.cache=fp16 halves it" in large.message
     padded = plmc("train", *words[:-1], HIDDEN % "official_code")
     assert padded.code == 0 and stores(tmp_path) == []
 
 
-@pytest.mark.parametrize("word, says", [("teacher.cache=int8", "fp32, fp16, or null"), ("teacher.cache_gb=0", "greater than 0")])
+@pytest.mark.parametrize(
+    "word, says", [("teacher.cache=int8", "fp32, fp16, or null"), ("teacher.cache_gb=0", "greater than 0")]
+)
 def test_wrong_settings_are_refused(words, word, says):
     ended = plmc("train", *words, word)
     assert ended.code == 2 and says in ended.message

@@ -92,17 +92,13 @@ def test_masks_are_a_function_of_seed_stage_and_update():
     assert any(not torch.equal(batch[0].labels, second_epoch[int(batch[0].ids[0])].labels) for batch in whole[:4])
 
 
-def test_micro_batches_and_processes_see_the_same_masks():
+def test_micro_batches_see_the_same_masks():
     whole = updates(text())
     for options in ({"micro_batch": 3}, {"micro_batch": 1}):
         for one, parts in zip(whole, updates(text(), **options), strict=True):
             assert (np.concatenate([part.rows for part in parts]) == one[0].rows).all()
             flat = torch.cat([part.labels[part.inputs["attention_mask"].bool()] for part in parts])
             assert torch.equal(flat, one[0].labels[one[0].inputs["attention_mask"].bool()])
-    halves = [updates(text(), rank=rank, world=2) for rank in (0, 1)]
-    for one, first, second in zip(whole, *halves, strict=True):
-        guessed = sum(int((half[0].labels >= 0).sum()) for half in (first, second))
-        assert guessed == int((one[0].labels >= 0).sum())
 
 
 def objective(methods, student, teacher=None, **options):

@@ -70,22 +70,6 @@ def test_micro_batches_are_a_partition_of_the_update(micro):
         assert np.concatenate([part.rows for part in parts]).tolist() == whole[0].rows.tolist()
 
 
-def test_processes_share_out_an_update():
-    for index, (left, right, whole) in enumerate(
-        zip(updates(6, rank=0, world=2), updates(6, rank=1, world=2), updates(6), strict=True)
-    ):
-        mine = [set(side[0].rows.tolist()) for side in (left, right)]
-        assert mine[0] | mine[1] == set(whole[0].rows.tolist()), index
-        assert not mine[0] & mine[1]
-
-
-def test_a_process_without_rows_of_its_own_repeats_one():
-    last = min(updates(6, split=rows(21)), key=lambda update: len(update[0].rows))
-    assert len(last[0].rows) == 1
-    sides = [updates(6, split=rows(21), rank=rank, world=2) for rank in (0, 1)]
-    assert all(len(side[i][0].rows) >= 1 for side in sides for i in range(6))
-
-
 def test_collate_pads_to_the_longest_and_masks_the_padding():
     chosen = np.array([4, 0, 9])
     batch = collate(SPLIT, chosen, pad_id=7)

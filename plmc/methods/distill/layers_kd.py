@@ -39,7 +39,8 @@ class LayersKD(Method):
     included, so the loss of a row depends on the longest row of its batch.
 
     Composes badly with methods that change the number of layers or heads during the stage. The teacher's hidden states
-    are stored like logits (`teacher.cache`) where there is no attention term and `mode=paper`. Errors: ConfigError on unknown modes, maps that do not fit, unequal heads, widths without a projection.
+    are stored like logits (`teacher.cache`) where there is no attention term and `mode=paper`. Errors:
+    ConfigError on unknown modes, maps that do not fit, unequal heads, widths without a projection.
     """
 
     attention: float = 1.0

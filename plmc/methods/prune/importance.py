@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 
@@ -46,14 +45,11 @@ class Gates:
         self._open.clear()
 
     def take(self, counts: list[int], device: torch.device) -> list[Tensor]:
-        """The sums of each layer of `counts` units, on the CPU and over all processes; they begin anew.
+        """The sums of each layer of `counts` units, on the CPU; they begin anew.
 
         Zeros for a layer that the loss does not reach.
         """
         sums = [self._sums.get(layer, torch.zeros(count, device=device)) for layer, count in enumerate(counts)]
-        if dist.is_available() and dist.is_initialized():
-            for each in sums:
-                dist.all_reduce(each)
         self._sums = {}
         return [each.cpu() for each in sums]
 
