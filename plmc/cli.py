@@ -31,6 +31,7 @@ def _complete(ctx: typer.Context, args: list[str], incomplete: str) -> list[str]
 Words = Annotated[
     list[str] | None, typer.Argument(help="Overrides such as recipe=kd task=rte seed=2.", autocompletion=_complete)
 ]
+Outputs = Annotated[Path, typer.Option(help="Where runs lie.")]
 
 
 def _version(asked: bool) -> None:
@@ -103,7 +104,7 @@ def show(words: Words = None) -> None:
 def ls(
     what: Annotated[str, typer.Argument(help="recipes, methods, tasks, models, presets, data, runs, or all but runs")] = "all",
     config_dir: Annotated[Path | None, typer.Option("--config-dir", help="Your own config folder, listed along.")] = None,
-    outputs: Annotated[Path, typer.Option(help="Where runs lie.")] = Path("outputs"),
+    outputs: Outputs = Path("outputs"),
 ) -> None:
     """List what there is: recipes, methods, tasks, models, presets; or your runs.
 
@@ -121,7 +122,7 @@ def evaluate(
     run: Annotated[str, typer.Argument(help="A run (signature, its beginning, or folder) or a model folder.")],
     words: Words = None,
     split: Annotated[str, typer.Option(help="validation, validation_mismatched or test.")] = "validation",
-    outputs: Annotated[Path, typer.Option(help="Where runs lie.")] = Path("outputs"),
+    outputs: Outputs = Path("outputs"),
 ) -> None:
     """Score a finished run or any model folder on a task's rows.
 
@@ -143,7 +144,7 @@ def predict(
     glue_submission: Annotated[
         Path | None, typer.Option("--glue-submission", help="Folder for the GLUE leaderboard's TSV files and zip.")
     ] = None,
-    outputs: Annotated[Path, typer.Option(help="Where runs lie.")] = Path("outputs"),
+    outputs: Outputs = Path("outputs"),
 ) -> None:
     """Answer texts with a finished run or a model folder.
 
@@ -165,7 +166,7 @@ def compare(
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw quality against latency and size.")] = None,
     markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the tables as Markdown.")] = None,
     csv: Annotated[Path | None, typer.Option("--csv", help="Write the tables as CSV.")] = None,
-    outputs: Annotated[Path, typer.Option(help="Where runs lie.")] = Path("outputs"),
+    outputs: Outputs = Path("outputs"),
 ) -> None:
     """One table per task: mean ± std over seeds, share of the teacher kept, size, latency, significance.
 
@@ -196,7 +197,7 @@ def bench(
     memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Peak memory, each model in its own process.")] = True,
     json: Annotated[Path | None, typer.Option("--json", help="Write all figures as JSON.")] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw the latencies (PNG).")] = None,
-    outputs: Annotated[Path, typer.Option(help="Where runs lie.")] = Path("outputs"),
+    outputs: Outputs = Path("outputs"),
 ) -> None:
     """Measure speed, memory and size of models in one run, taking turns; the first is what the others are compared to.
 
@@ -222,7 +223,7 @@ def report(
     task: Annotated[str | None, typer.Option(help="Only these tasks, such as sst2,rte.")] = None,
     baseline: Annotated[str | None, typer.Option(help="Arm that differences are tested against (default: finetune).")] = None,
     out: Annotated[Path, typer.Option("--out", help="The HTML file.")] = Path("report.html"),
-    outputs: Annotated[Path, typer.Option(help="Where runs lie.")] = Path("outputs"),
+    outputs: Outputs = Path("outputs"),
 ) -> None:
     """One HTML file on the finished runs: tables, pictures, exports, speed, commands. Opens without network.
 
@@ -247,7 +248,7 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Write it whatever the metric says; also again.")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Folder to write; default RUN/export/NAME.")] = None,
     rows: Annotated[int | None, typer.Option("--rows", help="Validation rows to verify on; default all.")] = None,
-    outputs: Annotated[Path, typer.Option(help="Where runs lie.")] = Path("outputs"),
+    outputs: Outputs = Path("outputs"),
 ) -> None:
     """Write a model as it is deployed, with tokenizer, labels and a Python example, and prove that it still works.
 
@@ -265,7 +266,7 @@ def export(
 @app.command()
 def ui(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000,
-    outputs: Annotated[Path, typer.Option(help="Where runs lie.")] = Path("outputs"),
+    outputs: Outputs = Path("outputs"),
     uri: Annotated[str | None, typer.Option(help="Another tracking store.")] = None,
 ) -> None:
     """Open MLflow's own pages on this project's runs, at 127.0.0.1."""
@@ -275,7 +276,7 @@ def ui(
 
 
 @app.command()
-def doctor(outputs: Annotated[Path, typer.Option(help="Where runs lie.")] = Path("outputs")) -> None:
+def doctor(outputs: Outputs = Path("outputs")) -> None:
     """Check this machine: versions, devices, Hub, caches, disk, and what to do about each red line."""
     from plmc.verbs.doctor import doctor as run
 

@@ -77,7 +77,7 @@ class TeacherSource:
             if not same or (setting.clock.total * stage.batch_size >= len(train) and self._fits(choice, model, rows)):
                 columns = stored(
                     model, rows, choice, identity=self.finetuned.identity, pad_id=own.pad_token_id, cache=run.cache,
-                    progress=self.console.each,
+                    progress=self.console.each, say=self.console.say,
                 )
                 return look_up(columns, rows, choice, layers=setting.teacher.layers)
         if "teacher.scores" in needs:
@@ -102,10 +102,9 @@ class TeacherSource:
         size = choice.size(outputs=self.run.task.outputs, width=encoder.dims(model).width, split=rows)
         limit = self.run.teacher.cache_gb * 1e9
         if size > limit:
-            what = "hidden states and logits" if choice.layers else "logits"
             smaller = " teacher.cache=fp16 halves it." if choice.dtype == "fp32" else ""
             self.console.say(
-                f"the teacher's {what} of {len(rows):,} rows would take {size / 1e9:.1f} GB, more than "
+                f"the teacher's {choice.what} of {len(rows):,} rows would take {size / 1e9:.1f} GB, more than "
                 f"teacher.cache_gb={self.run.teacher.cache_gb:g}: it runs along instead.{smaller}"
             )
             return False

@@ -6,7 +6,7 @@ import errno
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,11 @@ class Wanted:
     dtype: str = "fp32"
     autocast: torch.dtype | None = None
 
+    @property
+    def what(self) -> str:
+        """In words."""
+        return "hidden states and logits" if self.layers else "logits"
+
     def columns(self, *, outputs: int, width: int, split: Split) -> dict[str, tuple[int, ...]]:
         """Shapes by file name. Hidden states and the logits of spans have a row a token, other logits a row a row."""
         tokens = int(split.lengths.sum())
@@ -52,18 +57,21 @@ class Wanted:
 
 
 def stored(
-    model: nn.Module, split: Split, wanted: Wanted, *, identity: str, pad_id: int, cache: Path, progress=None
+    model: nn.Module, split: Split, wanted: Wanted, *, identity: str, pad_id: int, cache: Path, progress=None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, np.ndarray]:
     """The columns of `Wanted.columns` for all rows of `split`, read-only and memory-mapped, computed unless they are there.
 
     Keyed by teacher (`identity`), rows (`split.fingerprint`) and `wanted`, so every job with the same three shares one
-    folder; a lock lets two jobs that need it at once compute it once, and nobody sees half of one.
+    folder; a lock lets two jobs that need it at once compute it once, and nobody sees half of one. `say` hears of work that
+    takes a while.
     """
     words = [identity, split.fingerprint, wanted.kind, str(wanted.autocast), wanted.dtype, *wanted.layers]
     folder = cache / "teacher" / hashlib.sha256(json.dumps(words).encode()).hexdigest()[:24]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
         if not folder.is_dir():
+            say(f"computing the teacher's {wanted.what} of {len(split):,} rows, once for all runs that need them")
             with replacing(folder) as draft:
                 draft.mkdir()
                 _compute(model, split, wanted, pad_id, draft, progress)

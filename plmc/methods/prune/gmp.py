@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from plmc.core.clock import Clock, Point, parse_point
 from plmc.core.setting import Setting
 from plmc.errors import ConfigError
+from plmc.methods.prune.hold import hold
 from plmc.methods.prune.magnitude import cubic, keep_largest, share
 from plmc.methods.prune.masked import Masked
 
@@ -109,7 +110,7 @@ class GMP(Masked):
         elif self._copy:
             self._split(self._dense(), settled=False)
         else:
-            self._apply()
+            hold(self._targets, self._masks)
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "copy": dict(self._copy)}
@@ -158,7 +159,7 @@ class GMP(Masked):
             for name, param in self._targets.items():
                 param.copy_(dense[name])
             self._copy = kept
-        self._apply()
+        hold(self._targets, self._masks)
 
 
 def saw_tooth(step: int, cycle: int, total: int, end: float) -> float:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from plmc.core.clock import Clock
@@ -14,6 +13,7 @@ from plmc.core.method import Method
 from plmc.core.setting import Setting
 from plmc.encoder import pruned_linears
 from plmc.errors import ConfigError
+from plmc.methods.prune.hold import held, hold, hold_gradients
 
 
 class Masked(Method):
@@ -43,27 +43,21 @@ class Masked(Method):
 
     def gradient(self, compute: Callable[[], Tensor], params: list[nn.Parameter]) -> Tensor:
         loss = compute()
-        for param in params:
-            mask = self._masks.get(self._names.get(id(param), ""))
-            if mask is not None and param.grad is not None:
-                param.grad.mul_(mask)
+        hold_gradients(params, self._names, self._masks)
         return loss
 
     def after_update(self, model: nn.Module, clock: Clock) -> None:
         self._bind(model)
         # Momentum gathered before a weight was pruned would move it again.
-        self._apply()
+        hold(self._targets, self._masks)
 
     def weights(self, params: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        return {
-            name: value * self._masks[name].to(value.device) if name in self._masks else value
-            for name, value in params.items()
-        }
+        return held(params, self._masks)
 
     def finish(self, model: nn.Module, setting: Setting) -> nn.Module:
         self._targets = None
         self._bind(model)
-        self._apply()
+        hold(self._targets, self._masks)
         return model
 
     def metrics(self) -> dict[str, float]:
@@ -99,8 +93,3 @@ class Masked(Method):
         total = sum(mask.numel() for mask in masks.values())
         kept = sum(int(mask.sum()) for mask in masks.values())
         self._sparsity = 1 - kept / total if total else 0.0
-
-    @torch.no_grad()
-    def _apply(self) -> None:
-        for name, mask in self._masks.items():
-            self._targets[name].masked_fill_(~mask, 0)

@@ -15,6 +15,7 @@ from plmc.core.clock import Clock, Point, parse_point
 from plmc.core.method import Method
 from plmc.core.setting import Setting
 from plmc.errors import ConfigError
+from plmc.methods.prune.hold import held, hold, hold_gradients
 from plmc.methods.prune.importance import Gates, mean_importance
 from plmc.methods.prune.magnitude import cubic, keep_largest, share
 
@@ -95,23 +96,17 @@ class StructuredPruning(Method):
     def gradient(self, compute: Callable[[], Tensor], params: list[nn.Parameter]) -> Tensor:
         loss = compute()
         self._gates.read()
-        for param in params:
-            mask = self._masks.get(self._names.get(id(param), ""))
-            if mask is not None and param.grad is not None:
-                param.grad.mul_(mask)
+        hold_gradients(params, self._names, self._masks)
         return loss
 
     def after_update(self, model: nn.Module, clock: Clock) -> None:
         self._bind(model)
         if self.keep < 1 and self._event(clock):
             self._prune(clock)
-        self._apply()
+        hold(self._targets, self._masks)
 
     def weights(self, params: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        return {
-            name: value * self._masks[name].to(value.device) if name in self._masks else value
-            for name, value in params.items()
-        }
+        return held(params, self._masks)
 
     def finish(self, model: nn.Module, setting: Setting) -> nn.Module:
         self._parts = []
@@ -215,8 +210,3 @@ class StructuredPruning(Method):
             removed = max(0.0, 1 - left / len(score)) * done
             chosen.append(keep_largest({"": score}, removed, ranking="layer")[""])
         return chosen
-
-    @torch.no_grad()
-    def _apply(self) -> None:
-        for name, mask in self._masks.items():
-            self._targets[name].mul_(mask)
