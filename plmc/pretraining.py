@@ -1,4 +1,4 @@
-"""Masked-language-model stages in a run: their task, and the run that makes their teacher."""
+"""Masked-language-model stages in a run: their task, and how their teacher is made."""
 
 from __future__ import annotations
 
@@ -79,39 +79,3 @@ def taught_stage(run: Run) -> Stage | None:
         if stage.mlm is not None and any(need.startswith("teacher.") for need in needs):
             return stage
     return None
-
-
-def teacher_run(run: Run, *, headless: bool) -> Run:
-    """The run that makes the masked language model that teaches `run`; `headless`: its files hold no head."""
-    from plmc.config import resolve
-    from plmc.teacher_config import as_teacher
-
-    spec, stage = run.teacher.mlm, taught_stage(run)
-    own = run.task.kind == "mlm"
-    task = dict(run.config["task"]) if own else {
-        # Every draw of masks is even here, so that recipes that favour rare tokens share the teacher.
-        **{key: value for key, value in stage.mlm.items() if key != "smoothing"},
-        "_target_": "plmc.tasks.mlm.MaskedLM", "name": "mlm", "corpus": stage.corpus, "rows": stage.corpus_rows,
-    }
-    common = {
-        "batch_size": spec.batch_size, "schedule": "linear", "weight_decay": 0.01, "clip": 1.0, "eval_every": "1ep",
-        "select": "last",
-    }
-    loss = {"mlm": {"_target_": "plmc.methods.distill.task_loss.TaskLoss"}}
-    stages: dict[str, Any] = {}
-    if headless:
-        head = {"head_only": {"_target_": "plmc.methods.mlm.head_only.HeadOnly"}}
-        stages["head"] = {
-            **common, "epochs": spec.head_epochs, "lr": spec.head_lr, "warmup": "6%", "methods": {**loss, **head},
-        }
-    if spec.train == "all" or not headless:
-        stages["continue"] = {
-            **common, "epochs": spec.epochs, "steps": spec.steps, "lr": spec.lr, "warmup": "1%", "methods": loss,
-        }
-    recipe = {"name": "mlm_teacher", "title": "Masked language model that teaches", "paper": "", "stages": stages}
-    config = as_teacher(run, recipe) | {"task": task}
-    if not own:
-        # The text is named by the stage, so neither the rows' source nor their number makes another teacher.
-        config["data"] = {"_target_": "plmc.data.hub.Hub", "name": "hub"}
-        config["budget"]["train_rows"] = None
-    return resolve(config, role="teacher", command=run.command)

@@ -1,4 +1,4 @@
-"""The run that trains a teacher, from the run that wants one."""
+"""The runs that train teachers, from the run that wants one: fine-tuned, or as a masked language model."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from plmc.config import Run, resolve
+from plmc.pretraining import taught_stage
 
 
 def teacher_run(run: Run) -> Run:
@@ -43,3 +44,36 @@ def as_teacher(run: Run, recipe: Mapping[str, Any]) -> dict[str, Any]:
         "quantize": None,
         "force": False,
     }
+
+
+def language_model_run(run: Run, *, headless: bool) -> Run:
+    """The run that makes the masked language model that teaches `run`; `headless`: its files hold no head."""
+    spec, stage = run.teacher.mlm, taught_stage(run)
+    own = run.task.kind == "mlm"
+    task = dict(run.config["task"]) if own else {
+        # Every draw of masks is even here, so that recipes that favour rare tokens share the teacher.
+        **{key: value for key, value in stage.mlm.items() if key != "smoothing"},
+        "_target_": "plmc.tasks.mlm.MaskedLM", "name": "mlm", "corpus": stage.corpus, "rows": stage.corpus_rows,
+    }
+    common = {
+        "batch_size": spec.batch_size, "schedule": "linear", "weight_decay": 0.01, "clip": 1.0, "eval_every": "1ep",
+        "select": "last",
+    }
+    loss = {"mlm": {"_target_": "plmc.methods.distill.task_loss.TaskLoss"}}
+    stages: dict[str, Any] = {}
+    if headless:
+        head = {"head_only": {"_target_": "plmc.methods.mlm.head_only.HeadOnly"}}
+        stages["head"] = {
+            **common, "epochs": spec.head_epochs, "lr": spec.head_lr, "warmup": "6%", "methods": {**loss, **head},
+        }
+    if spec.train == "all" or not headless:
+        stages["continue"] = {
+            **common, "epochs": spec.epochs, "steps": spec.steps, "lr": spec.lr, "warmup": "1%", "methods": loss,
+        }
+    recipe = {"name": "mlm_teacher", "title": "Masked language model that teaches", "paper": "", "stages": stages}
+    config = as_teacher(run, recipe) | {"task": task}
+    if not own:
+        # The text is named by the stage, so neither the rows' source nor their number makes another teacher.
+        config["data"] = {"_target_": "plmc.data.hub.Hub", "name": "hub"}
+        config["budget"]["train_rows"] = None
+    return resolve(config, role="teacher", command=run.command)

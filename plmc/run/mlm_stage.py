@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from plmc import masked_lm, models, pretraining
+from plmc import masked_lm, models, pretraining, teacher_config
 from plmc.config import Run
 from plmc.console import Console
 from plmc.core.stage import Stage
@@ -72,7 +72,7 @@ def ensure(run: Run, data: TaskData, tokenizer: Any, console: Console, train: Ca
     headless = spec.shape is None and not masked_lm.has_head(models.load_config(spec.name))
     if not headless and spec.mlm.train == "auto" and spec.layers is None and spec.shape is None:
         return _as_it_is(run, spec.name, data, tokenizer)
-    own = pretraining.teacher_run(run, headless=headless)
+    own = teacher_config.language_model_run(run, headless=headless)
     what = "gets a language model head" if own.recipe.stages[-1].name == "head" else "is trained on as a language model"
     result = train_once(own, console, f"teacher [bold]{spec.name}[/] {what} (once; then reused)", train)
     figures = {key: result["student"][key] for key in FIGURES}
