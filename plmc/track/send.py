@@ -205,5 +205,8 @@ def _log_model(client: MlflowClient, identity: Identity, staged: Path, event: Ev
     described.artifact_path = model.artifact_location
     described.save(str(staged / "MLmodel"))
     client.log_model_artifacts(model.model_id, str(staged))
-    client.log_outputs(identity.run_id, [LoggedModelOutput(model.model_id, step=event["step"])])
+    # The store refuses a second link between the same two, which a sending that broke off may have made.
+    linked = client.get_run(identity.run_id).outputs
+    if model.model_id not in {output.model_id for output in (linked.model_outputs if linked else ())}:
+        client.log_outputs(identity.run_id, [LoggedModelOutput(model.model_id, step=event["step"])])
     client.finalize_logged_model(model.model_id, "READY")

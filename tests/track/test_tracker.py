@@ -324,3 +324,27 @@ def test_the_local_history_keeps_the_curves(tmp_path):
     local.log({"loss": 1.5}, 2)
     steps, values = history(tmp_path / "tracking" / "events.jsonl")["loss"]
     assert steps.tolist() == [1, 2] and values.tolist() == [2.0, 1.5]
+
+
+def test_a_model_whose_sending_broke_off_at_its_end_is_finished_by_the_next(folder, uri, tmp_path, monkeypatch):
+    from mlflow import MlflowClient
+    from mlflow.models import Model
+
+    from plmc.track import identity as identities
+    from plmc.track.send import _log_model
+
+    tracker = make(folder, uri)
+    tracker.start()
+    identity, staged = identities.read(folder / "tracking"), tmp_path / "staged"
+    staged.mkdir()
+    Model().save(str(staged / "MLmodel"))
+    event = {"kind": "model", "name": "model", "model_type": "classification", "step": 0}
+    finalize = MlflowClient.finalize_logged_model
+    monkeypatch.setattr(MlflowClient, "finalize_logged_model", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        _log_model(client(uri), identity, staged, event)
+    monkeypatch.setattr(MlflowClient, "finalize_logged_model", finalize)
+    _log_model(client(uri), identity, staged, event)
+    tracker.finish()
+    outputs = client(uri).get_run(tracker.run_id).outputs.model_outputs
+    assert len(outputs) == 1 and str(client(uri).get_logged_model(outputs[0].model_id).status) == "READY"
