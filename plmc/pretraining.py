@@ -50,8 +50,12 @@ def options(given: Any) -> MLMTeacher:
 
 
 def stages_for(described: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    """A recipe's stages for a task of `kind`: those that are for it; on `mlm` all train on the task's own text."""
-    kept = {name: dict(stage) for name, stage in described.items() if not stage.get("kinds") or kind in stage["kinds"]}
+    """A recipe's stages for a task of `kind`: those that are for it; on `mlm` all train on the task's own text.
+
+    A stage set to null (`recipe.stages.qat=null`) is left out.
+    """
+    there = {name: dict(stage) for name, stage in described.items() if stage is not None}
+    kept = {name: stage for name, stage in there.items() if not stage.get("kinds") or kind in stage["kinds"]}
     if kind == "mlm":
         for stage in kept.values():
             stage |= {"mlm": stage.get("mlm") or {}, "data": "task"}

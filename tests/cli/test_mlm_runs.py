@@ -53,10 +53,11 @@ def test_pruned_once_locked_through_transfer_and_named_as_student(bare):
     for name, zeros in before.items():
         assert int(zeros.sum()) == int(0.9 * zeros.numel() + 1e-9) and torch.equal(zeros, after[name])
 
-    words = (*WORDS, "recipe=kd", "method=[lock]", "methods.lock.pooler=true", "task=rte", f"teacher.name={bare}")
-    again = plmc("train", *words, "student=base", f"student.name={run / 'pretrained'}")
+    words = (*WORDS, "recipe=prune_ofa_transfer", "task=rte", f"teacher.name={bare}", "recipe.stages.qat=null")
+    again = plmc("train", *words, f"student.name={run / 'pretrained'}")
     assert again.code == 0, again.text
-    later = pattern(run_of("kd-rte") / "model")
+    assert "stage transfer" in again.text and "stage prune" not in again.text and "stage qat" not in again.text
+    later = pattern(run_of("prune_ofa_transfer-rte") / "model")
     assert all(torch.equal(zeros, later[name]) for name, zeros in before.items())
 
 

@@ -29,6 +29,7 @@ RECIPES: dict[str, list[str]] = {
     "structured": [],
     "prune_ofa": _plain_text("prune"),
     "prune_ofa_85": _plain_text("prune"),
+    "prune_ofa_transfer": [],
     "distilbert": _plain_text("distil"),
     "tinybert+gmp+swa+hype+sam": ["method=[gmp,swa,hype,sam]"],
 }
