@@ -33,12 +33,13 @@ def head_logits(model: nn.Module, hidden: Tensor) -> Tensor:
 def read_at(model: nn.Module, inputs: Mapping[str, Tensor], chosen: Tensor, *, scores: bool = False, **options: Any) -> Outputs:
     """`Outputs` whose logits are `(N, V)` of the N positions where `chosen` `(B, T)` is true, row by row.
 
-    The product with the vocabulary costs more than the blocks of a small encoder; most positions do not need it.
+    The product with the vocabulary costs more than the blocks of a small encoder; most positions do not need it. The logits
+    keep the type they were computed in: in float32 they would fill more memory than the model.
     """
     output = encoder.base(model)(**inputs, **options)
     maps = output.attentions if "attentions" in output else None
     return Outputs(
-        logits=(head_logits(model, output.last_hidden_state[chosen]).float(),),
+        logits=(head_logits(model, output.last_hidden_state[chosen]),),
         hidden_states=output.hidden_states if "hidden_states" in output else None,
         attentions=None if scores else maps,
         scores=maps if scores else None,

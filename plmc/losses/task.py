@@ -20,8 +20,10 @@ def task_loss(kind: str, logits: Sequence[Tensor], labels: Tensor, mask: Tensor 
     """
     if kind == "mlm":
         # A sum over a count, for a micro-batch may have nothing to guess.
-        guessed = (labels >= 0).sum().clamp(min=1)
-        return F.cross_entropy(logits[0], labels, ignore_index=-100, reduction="sum") / guessed
+        guessed = labels >= 0
+        chosen = logits[0] if bool(guessed.all()) else logits[0][guessed]
+        chosen = chosen.to(torch.promote_types(chosen.dtype, torch.float32))
+        return F.cross_entropy(chosen, labels[guessed], reduction="sum") / guessed.sum().clamp(min=1)
     if kind == "classification":
         return F.cross_entropy(logits[0], labels)
     if kind == "regression":

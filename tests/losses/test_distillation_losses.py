@@ -4,10 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from plmc.losses import token_kl as pieces
 from plmc.losses.attention import attention_score_mse, unpadded_columns
 from plmc.losses.hidden import hidden_mse
 from plmc.losses.kl import kd_kl, soft_cross_entropy
 from plmc.losses.task import task_loss
+from plmc.losses.token_kl import token_kl
 
 
 def logits(*shape, seed=0, scale=3.0):
@@ -30,6 +32,26 @@ def test_kl_is_the_mean_over_rows_of_the_sum_over_classes():
     s, t = logits(5, 4), logits(5, 4, seed=1)
     p, q = t.softmax(-1), s.softmax(-1)
     torch.testing.assert_close(kd_kl(s, t), (p * (p / q).log()).sum() / 5)
+
+
+@pytest.mark.parametrize("elements", [1, 15, 2**20])
+def test_kl_in_pieces_is_the_same_loss_with_the_same_gradient(monkeypatch, elements):
+    monkeypatch.setattr(pieces, "_ELEMENTS", elements)
+    s, t = logits(7, 5), logits(7, 5, seed=1)
+    torch.testing.assert_close(token_kl(s, t, temperature=3.0), kd_kl(s, t, temperature=3.0))
+    expected = gradient(lambda z: 0.3 * kd_kl(z, t, temperature=3.0), s)
+    torch.testing.assert_close(gradient(lambda z: 0.3 * token_kl(z, t, temperature=3.0), s), expected)
+    assert token_kl(s, s) == 0 and gradient(lambda z: token_kl(z, s), s).abs().max() == 0
+
+
+def test_kl_in_pieces_of_bf16_logits_is_computed_in_float32():
+    s, t = (z.bfloat16() for z in (logits(7, 50), logits(7, 50, seed=1)))
+    exact = kd_kl(s.double(), t.double())
+    torch.testing.assert_close(token_kl(s, t).double(), exact, rtol=1e-5, atol=0)
+    found = gradient(lambda z: token_kl(z, t), s)
+    expected = gradient(lambda z: kd_kl(z, t.double()), s.double())
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.double(), expected, rtol=2**-8, atol=1e-7)
 
 
 def test_kl_gradient_at_high_temperature_matches_centred_logits():

@@ -13,6 +13,7 @@ from plmc.core.view import View
 from plmc.errors import ConfigError
 from plmc.losses.kl import kd_kl
 from plmc.losses.task import task_loss
+from plmc.losses.token_kl import token_kl
 
 
 @dataclass
@@ -69,7 +70,7 @@ class LogitKD(Method):
             pairs = [(s[guessed], t[guessed]) for s, t in pairs]
             if not bool(guessed.any()):  # a micro-batch may have nothing to guess
                 return pairs[0][0].sum()
-            return kd_kl(*pairs[0], temperature=self.temperature) * view.shares["masked"]
+            return token_kl(*pairs[0], temperature=self.temperature) * view.shares["masked"]
         open_positions = view.mask if view.kind == "span" else None
         heads = [kd_kl(s, t, temperature=self.temperature, mask=open_positions) for s, t in pairs]
         return sum(heads) / len(heads)

@@ -11,7 +11,7 @@ from plmc.core.method import Method
 from plmc.core.setting import Setting
 from plmc.core.view import View
 from plmc.errors import ConfigError
-from plmc.losses.kl import kd_kl
+from plmc.losses.token_kl import token_kl
 
 POSITIONS = ("all", "masked")
 
@@ -63,4 +63,4 @@ class TokenKD(Method):
         share = view.shares["tokens" if self.positions == "all" else "masked"]
         if not len(student):  # a micro-batch may have nothing to guess
             return {"kl": student.sum()}
-        return {"kl": kd_kl(student, teacher, temperature=self.temperature) * share}
+        return {"kl": token_kl(student, teacher, temperature=self.temperature) * share}
