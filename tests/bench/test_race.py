@@ -21,7 +21,10 @@ def case(contenders, batches=4):
 def test_contenders_take_turns_on_every_batch_and_the_order_rotates():
     log = []
     race(case(3), [sleeper(0, log, name) for name in "abc"], rounds=3, warmup=0)
-    turns = ["".join(log[i : i + 3]) for i in range(0, len(log), 3)]
+    # Every timed call stands right behind one of the same contender that is not timed.
+    assert log[::2] == log[1::2]
+    timed = log[1::2]
+    turns = ["".join(timed[i : i + 3]) for i in range(0, len(timed), 3)]
     assert len(turns) == 12 and all(sorted(turn) == ["a", "b", "c"] for turn in turns)
     assert {turn[0] for turn in turns} == {"a", "b", "c"}
 
