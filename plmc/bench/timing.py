@@ -36,9 +36,9 @@ def race(
     """Times of all contenders on a case.
 
     Contenders take turns on every batch and the order of turns rotates, so that a busy moment of the machine hits all
-    alike. Before each timed call stands one of the same contender that is not timed, on the batch before: the model before
-    leaves caches and clock rates behind that a service which runs one model never sees. Stops after `rounds` rounds, or when a round ends beyond `seconds`, but not before LEAST_ROUNDS. Raises
-    ConfigError for no rounds.
+    alike. Before each timed call stands one of the same contender that is not timed, on the batch before: its neighbour
+    leaves caches and clock rates behind that a service which runs one model never sees. Stops after `rounds` rounds, or
+    when a round ends beyond `seconds`, but not before LEAST_ROUNDS. Raises ConfigError for no rounds.
     """
     if rounds < 1:
         raise ConfigError(f"--rounds {rounds}: at least one round is needed.")
