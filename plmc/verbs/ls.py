@@ -87,7 +87,7 @@ def _facts(path: Path, group: str) -> tuple[str, str]:
     methods: list[dict[str, Any]] = [content]
     if group == "recipe":
         content = _with_bases(path, content.get("recipe", content))
-        stages = (content.get("stages") or {}).values()
+        stages = [stage for stage in (content.get("stages") or {}).values() if stage]  # null leaves a stage out
         methods = [m for stage in stages for m in (stage.get("methods") or {}).values() if m]
     needs = set()
     paper = content.get("paper", "")
