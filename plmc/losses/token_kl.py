@@ -23,7 +23,8 @@ class _Pieces(torch.autograd.Function):
     def forward(ctx, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         exact = torch.promote_types(student.dtype, torch.float32)
         total = torch.zeros((), dtype=exact, device=student.device)
-        gradient = torch.empty_like(student)
+        # fp16 has no room for it before the loss is scaled; bf16 has the range of float32.
+        gradient = torch.empty_like(student, dtype=student.dtype if student.dtype == torch.bfloat16 else exact)
         rows = max(1, _ELEMENTS // student.shape[1])
         for s, t, g in zip(student.split(rows), teacher.split(rows), gradient.split(rows), strict=True):
             log_q = (s.to(exact) / temperature).log_softmax(-1)
@@ -32,9 +33,10 @@ class _Pieces(torch.autograd.Function):
             total += (p * log_p.sub_(log_q)).sum()
             g.copy_(log_q.exp_().sub_(p).mul_(temperature / len(student)))
         ctx.save_for_backward(gradient)
+        ctx.dtype = student.dtype
         return total * (temperature**2 / len(student))
 
     @staticmethod
     def backward(ctx, upstream: Tensor):
         (gradient,) = ctx.saved_tensors
-        return gradient * upstream.to(gradient.dtype), None, None
+        return (gradient * upstream).to(ctx.dtype), None, None

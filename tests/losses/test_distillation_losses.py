@@ -54,6 +54,14 @@ def test_kl_in_pieces_of_bf16_logits_is_computed_in_float32():
     torch.testing.assert_close(found.double(), expected, rtol=2**-8, atol=1e-7)
 
 
+def test_kl_in_pieces_of_fp16_logits_keeps_small_gradients_for_the_scaled_loss():
+    s, t = (z.half() for z in (logits(4, 5000, scale=0.1), logits(4, 5000, seed=1, scale=0.1)))
+    found = gradient(lambda z: 2.0**16 * token_kl(z, t), s).double()
+    expected = gradient(lambda z: 2.0**16 * kd_kl(z, t.double()), s.double())
+    assert (expected.abs() < 2.0**-24 * 2.0**16).any()  # zero in fp16 before the scaling
+    torch.testing.assert_close(found, expected, rtol=2**-10, atol=2e-3)
+
+
 def test_kl_gradient_at_high_temperature_matches_centred_logits():
     """Hinton et al. 2015, Eq. 4: the limit is (1/C) (centred z_S - centred z_T), independent of T thanks to T²."""
     s, t = logits(3, 5), logits(3, 5, seed=1)
