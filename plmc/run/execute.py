@@ -17,6 +17,7 @@ from plmc.errors import ConfigError, PlmcError
 from plmc.run import check, environment, mlm_stage, rows, teachers
 from plmc.run.finalize import finalize
 from plmc.run.stages import Stages
+from plmc.train import memory
 from plmc.train.checkpoint import remove_drafts, replacing, write_json, write_text
 
 
@@ -63,7 +64,7 @@ def _execute(run: Run, console: Console, parent: Path | None, threads: int | Non
         remove_drafts(folder)
     started = time.time()
     environment.own_bars_only()
-    environment.keep_memory()
+    memory.keep()
     environment.set_threads(run.config["threads"] or threads)
     accelerator = environment.make_accelerator(run.config["device"])
     _describe(run)

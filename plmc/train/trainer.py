@@ -27,7 +27,7 @@ from plmc.core.clock import Clock, parse_point
 from plmc.core.stage import Stage
 from plmc.data.types import Split
 from plmc.errors import TrainingError
-from plmc.train import checkpoint
+from plmc.train import checkpoint, memory
 from plmc.train.alarms import Update, idle_terms, read_scalars
 from plmc.train.batches import training_batches
 from plmc.train.embedding import RowGradient, row_gradients
@@ -89,6 +89,7 @@ class Trainer:
                 started = time.perf_counter()
                 micro = [batch.to(device) for batch in next(batches)]
                 self._update(micro)
+                memory.trim(self.at.step)
                 self.at.seconds += time.perf_counter() - started
                 last = self.at.step == self.clock.total
                 if self.at.step % self.log_every == 0 or last:

@@ -21,6 +21,7 @@ def run(job: common.Job, options: str) -> tuple[torch.nn.Module, dict[str, Any]]
     from plmc.config import resolve
     from plmc.console import Console
     from plmc.run import environment, rows, stages, teachers
+    from plmc.train import memory
 
     folder = Path(job.folder)
     words = [
@@ -33,7 +34,7 @@ def run(job: common.Job, options: str) -> tuple[torch.nn.Module, dict[str, Any]]
     ]
     run = resolve(plain(compose(words)))
     environment.own_bars_only()
-    environment.keep_memory()
+    memory.keep()
     environment.set_threads(job.threads)
     console = Console(quiet=True)
     tokenizer = models.load_tokenizer(run.student.name)
