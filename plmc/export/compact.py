@@ -84,6 +84,9 @@ def belonging(matrix: str, names: Iterable[str]) -> list[str]:
     """The tensors that together are `matrix`: itself, or its quantised values with scales and zero points."""
     ends = ("", "_t", "_quantized", "_scale", "_zero_point", "_scales", "_Q4", "_Q8")
     wanted = {matrix + middle + end for middle in ("", "_t") for end in ends}
+    # torchao: module._weight_qdata.
+    module, _, field = matrix.rpartition(".")
+    wanted |= {f"{module}._{field}_{end}" for end in ("qdata", "scale", "zero_point")}
     return [name for name in names if name in wanted]
 
 

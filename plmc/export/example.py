@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from plmc.export.schemes import Plan
+
 _EXAMPLES = Path(__file__).parent / "examples"
 _BEGIN, _END = "# --- how the model runs\n", "# --- end\n"
 
 
-def write_example(folder: Path, *, kind: str, format: str) -> str:
+def write_example(folder: Path, *, kind: str, plan: Plan) -> str:
     """Writes `classify.py` or, for `kind` span, `answer.py` into an export's folder; returns its name.
 
-    The examples run ONNX; for another `format` the part between the marks is that of `examples/run_FORMAT.py`.
+    The examples run ONNX; for another format the part between the marks is that of `examples/run_FORMAT.py`.
     """
     name = "answer.py" if kind == "span" else "classify.py"
     text = (_EXAMPLES / name).read_text(encoding="utf-8")
-    if format != "onnx":
+    if plan.format != "onnx":
         before, _, rest = text.partition(_BEGIN)
         after = rest.partition(_END)[2]
-        run = (_EXAMPLES / f"run_{format}.py").read_text(encoding="utf-8").partition(_BEGIN)[2]
+        run = (_EXAMPLES / f"run_{plan.format}.py").read_text(encoding="utf-8").partition(_BEGIN)[2]
         text = before + _BEGIN + run.partition(_END)[0] + _END + after
-        text = text.replace("onnxruntime", {"openvino": "openvino", "torch": "torch transformers"}[format], 1)
+        packages = {"openvino": "openvino", "torch": "torch transformers"}[plan.format]
+        text = text.replace("onnxruntime", packages + " torchao" * ("torchao" in plan.packages), 1)
     (folder / name).write_text(text, encoding="utf-8")
     return name

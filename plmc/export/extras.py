@@ -11,7 +11,7 @@ from types import ModuleType
 from plmc.errors import ConfigError
 
 EXTRAS = {"onnx": "export", "onnxruntime": "export", "onnxscript": "export", "zstandard": "export"}
-EXTRAS |= {"openvino": "openvino", "nncf": "openvino"}
+EXTRAS |= {"openvino": "openvino", "nncf": "openvino", "torchao": "torchao"}
 
 
 def check(packages: Iterable[str]) -> None:

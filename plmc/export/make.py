@@ -18,7 +18,7 @@ from plmc.export import compact, verify
 from plmc.export.example import write_example
 from plmc.export.extras import check, need
 from plmc.export.runtime import DESCRIPTION, INPUTS, open_model
-from plmc.export.schemes import Plan
+from plmc.export.schemes import NONE, Plan
 from plmc.export.source import Source, check_family, load_model
 from plmc.models import load_tokenizer
 from plmc.report import measure
@@ -67,12 +67,12 @@ def make(
 
             facts["disabled_optimizers"], facts["session_ms"] = faster_options(draft / "model.onnx", feeds)
             write_json(draft / DESCRIPTION, facts)
-        facts |= _verified(source, draft, model, console)
+        facts |= _verified(source, plan, draft, model, console)
         facts |= _sizes(draft, plan, model, tensors)
         facts["verification"]["max_drop"] = max_drop
         if not force:
             accepted(facts, max_drop)
-        facts["example"] = write_example(draft, kind=source.task.kind, format=plan.format)
+        facts["example"] = write_example(draft, kind=source.task.kind, plan=plan)
         write_json(draft / DESCRIPTION, facts)
     return facts
 
@@ -126,6 +126,10 @@ def _write(source: Source, plan: Plan, folder: Path) -> tuple[dict[str, Any], An
     if plan.format == "torch":
         if plan.scheme == "bf16":
             load_model(source.folder).to(torch.bfloat16).save_pretrained(folder)
+        elif plan.scheme != NONE:
+            from plmc.export.torch_int8 import quantized
+
+            quantized(type(model), source.folder, plan.scheme).save_pretrained(folder)
         else:
             model.save_pretrained(folder)
         from safetensors.torch import load_file
@@ -161,7 +165,7 @@ def _fed(feed: Mapping[str, np.ndarray], names: list[str]) -> dict[str, np.ndarr
     return {name: feed[name] for name in names}
 
 
-def _verified(source: Source, folder: Path, model: Any, console: Console) -> dict[str, Any]:
+def _verified(source: Source, plan: Plan, folder: Path, model: Any, console: Console) -> dict[str, Any]:
     task, split, pad = source.task, source.evaluation, source.pad_id
     console.say(f"verifying on {len(split)} rows")
     before = logits_of(model, split, kind=task.kind, pad_id=pad, progress=console.each)
@@ -170,12 +174,8 @@ def _verified(source: Source, folder: Path, model: Any, console: Console) -> dic
     after = verify.outputs(runtime, split, kind=task.kind, pad_id=pad, progress=console.each)
     checked = verify.quality(task, split, before, after) | verify.fidelity(before, after)
     speed = verify.latency(open_model(folder, threads=1), model, split)
-    packages = {name: need(name).__version__ for name in _packages(runtime.label)}
+    packages = {name: need(name).__version__ for name in plan.packages}
     return {"verification": checked, "latency": speed, "machine": measure.machine(), "versions": versions() | packages}
-
-
-def _packages(label: str) -> list[str]:
-    return {"onnx": ["onnx", "onnxruntime"], "openvino": ["openvino"], "torch": []}[label.split()[0]]
 
 
 def _sizes(folder: Path, plan: Plan, model: Any, tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:

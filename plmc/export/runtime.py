@@ -137,7 +137,9 @@ def _torch(folder: Path, facts: Mapping[str, Any], threads: int, device: str, pr
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device cuda, but torch sees no GPU here. Use device cpu, and `plmc doctor` to see why.")
     kind = torch.bfloat16 if "bf16" in (precision, facts.get("quantize")) else torch.float32
-    model = load_model(folder).to(device, kind)
+    model = load_model(folder).to(device)
+    if kind is not torch.float32:
+        model = model.to(kind)
     taken = signature(model.forward).parameters
     tokens = _tokenizer_inputs(folder)
     names = tuple(name for name in INPUTS if name in taken and (tokens is None or name in tokens))
@@ -155,7 +157,7 @@ def _torch(folder: Path, facts: Mapping[str, Any], threads: int, device: str, pr
             if device == "cpu" and before != threads:
                 torch.set_num_threads(before)
 
-    label = "torch bf16" if kind is torch.bfloat16 else "torch fp32"
+    label = "torch bf16" if kind is torch.bfloat16 else _label("torch", facts, "fp32")
     return Runtime(folder, label, names, call, facts)
 
 

@@ -13,9 +13,12 @@ NONE = "none"
 # Scheme -> the formats that hold it, the usual one first, and what it is in a few words.
 SCHEMES = {
     NONE: (("onnx", "openvino", "torch"), "float32"),
-    "int8": (("onnx", "openvino"), "int8, weights per channel, embeddings too; activations at each call (OpenVINO: static)"),
+    "int8": (
+        ("onnx", "openvino", "torch"),
+        "int8, weights per channel, activations at each call (OpenVINO: static), embeddings too (torch: float32)",
+    ),
     "int8-static": (("onnx",), "int8 with activation scales from training rows"),
-    "weights8": (("onnx",), "int8 weights in groups of 32, float32 activations: for size"),
+    "weights8": (("onnx", "torch"), "int8 weights in groups of 32 (torch: per row), float32 activations: for size"),
     "int4": (("onnx",), "4-bit weights in groups of 32, int8 embeddings, float32 activations: smallest"),
     "bf16": (("torch",), "bfloat16 weights and arithmetic"),
 }
@@ -51,7 +54,8 @@ class Plan:
         """What must be installed beside plmc's own requirements."""
         graph = () if self.format == "torch" else ("onnx", "onnxscript", "onnxruntime")
         other = ("openvino",) if self.format == "openvino" else ()
-        return ("zstandard", *graph, *other, *(("nncf",) if other and self.scheme == "int8" else ()))
+        other += ("torchao",) if self.format == "torch" and self.scheme in ("int8", "weights8") else ()
+        return ("zstandard", *graph, *other, *(("nncf",) if self.format == "openvino" and self.scheme == "int8" else ()))
 
     @property
     def calibrated(self) -> bool:

@@ -46,10 +46,17 @@ def is_reader(config: Any) -> bool:
 
 
 def load_model(folder: Path) -> Any:
-    """The model with its head in float32, in evaluation mode. Raises ConfigError if the file lacks the head."""
+    """The model with its head in evaluation mode, in float32 but for the integers of an int8 export.
+
+    Raises ConfigError if the file lacks the head.
+    """
     from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
     config = load_config(str(folder))
+    if getattr(config, "quantization_config", None):
+        from plmc.export.torch_int8 import ready
+
+        ready()
     auto = AutoModelForQuestionAnswering if is_reader(config) else AutoModelForSequenceClassification
     return load_whole(auto, str(folder))
 
