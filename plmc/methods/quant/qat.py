@@ -37,8 +37,8 @@ class QAT(Method):
     the trained integers. Ranges go to `config.plmc["quantization"]`. The exported model itself computes activations in
     full precision until it is exported as int8.
 
-    Needs no teacher, but the papers distil. In bf16 the grid is blurred by the type's 8 bits; use precision=fp32. Not to
-    be followed by a stage without it, which would leave the grid. Raises ConfigError if `freeze` lies before `start`.
+    Needs no teacher, but the papers distil. In bf16 products see the grid's values to 8 significant bits. Not to be
+    followed by a stage without it, which would leave the grid. Raises ConfigError if `freeze` lies before `start`.
     """
 
     exclusive: ClassVar[frozenset[str]] = frozenset({"quantize"})
