@@ -20,7 +20,8 @@ from plmc.errors import TrainingError
 def replacing(path: Path):
     """Yields a temporary path in the same folder; on success it is flushed to disk and renamed to `path`.
 
-    A folder that is there already is first moved aside whole, so `path` is the old one, absent, or the new one.
+    A folder that is there already is first moved aside whole, so `path` is the old one, absent, or the new one. Files are as
+    readable as the process's umask says, whatever wrote them.
     """
     temporary, old = (path.with_name(f".{path.name}.{os.getpid()}.{end}") for end in ("tmp", "old.tmp"))
     try:
@@ -29,9 +30,11 @@ def replacing(path: Path):
         yield temporary
         if temporary.is_dir():
             for file in temporary.rglob("*"):
+                _share(file)
                 _flush(file)
             if path.exists():
                 os.rename(path, old)
+        _share(temporary)
         _flush(temporary)
         os.replace(temporary, path)
         _flush(path.parent)
@@ -61,6 +64,14 @@ def _remove(draft: Path) -> None:
         shutil.rmtree(draft, ignore_errors=True)
     elif draft.exists():
         draft.unlink(missing_ok=True)
+
+
+def _share(path: Path) -> None:
+    """safetensors writes files that nobody but their owner can read."""
+    if path.is_file():
+        mask = os.umask(0)
+        os.umask(mask)
+        path.chmod(0o666 & ~mask)
 
 
 def _flush(path: Path) -> None:

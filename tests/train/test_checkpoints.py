@@ -4,6 +4,7 @@ import os
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from plmc.errors import TrainingError
 from plmc.train.checkpoint import load, random_state, replacing, restore_random, save, write_json
@@ -21,6 +22,20 @@ def test_what_is_saved_is_loaded(tmp_path):
     assert torch.equal(state["weights"], STATE["weights"]) and state["step"] == 3
     assert torch.equal(state["nested"]["mask"], STATE["nested"]["mask"])
     assert names(tmp_path / "new") == ["c.pt"]
+
+
+@pytest.mark.parametrize("mask, mode", [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_weights_are_as_readable_as_the_umask_says(tmp_path, mask, mode):
+    before = os.umask(mask)
+    try:
+        with replacing(tmp_path / "model") as temporary:
+            temporary.mkdir()
+            save_file({"w": torch.ones(2)}, temporary / "model.safetensors")
+        write_json(tmp_path / "facts.json", {})
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "model" / "model.safetensors", tmp_path / "facts.json"):
+        assert path.stat().st_mode & 0o777 == mode
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt, RuntimeError])
