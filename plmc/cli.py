@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from plmc.export.extras import hush_torchao
+
 HYDRA = {"allow_extra_args": True, "ignore_unknown_options": True}
 EPILOG = "Words after a verb are Hydra overrides: key=value, group=option, lists as \\[a,b]."
 
@@ -292,6 +294,7 @@ def main() -> None:
     if "--debug" in sys.argv[1:]:
         sys.argv = [sys.argv[0], *(word for word in sys.argv[1:] if word != "--debug")]
         os.environ["PLMC_DEBUG"] = "1"
+    hush_torchao()
     try:
         app()
     except KeyboardInterrupt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterable
 from importlib import import_module
@@ -19,6 +20,12 @@ def check(packages: Iterable[str]) -> None:
     for package in packages:
         if package in sys.modules and sys.modules[package] is None or find_spec(package) is None:
             raise ConfigError(_missing(package))
+
+
+def hush_torchao() -> None:
+    """For a process: transformers imports torchao wherever it is installed, which tells of every GPU kernel it cannot load."""
+    for name in ("torchao", "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _missing(package: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from plmc.data.types import Split
 from plmc.errors import ConfigError
+from plmc.export.extras import need
 from plmc.models import load_config, load_whole
 from plmc.tasks.base import Task
 
@@ -54,9 +55,7 @@ def load_model(folder: Path) -> Any:
 
     config = load_config(str(folder))
     if getattr(config, "quantization_config", None):
-        from plmc.export.torch_int8 import ready
-
-        ready()
+        need("torchao.quantization")
     auto = AutoModelForQuestionAnswering if is_reader(config) else AutoModelForSequenceClassification
     return load_whole(auto, str(folder))
 

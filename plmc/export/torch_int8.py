@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +12,13 @@ from plmc.export.extras import need
 SCHEMES = ("int8", "weights8")
 
 
-def ready() -> None:
-    """Imports torchao. Raises ConfigError with the pip command if it is missing."""
-    before = logging.root.manager.disable
-    # On import it warns of every GPU kernel that this machine cannot load.
-    logging.disable(logging.WARNING)
-    try:
-        need("torchao.quantization")
-    finally:
-        logging.disable(before)
-
-
 def quantized(kind: Any, folder: Path, scheme: str) -> torch.nn.Module:
     """The model in `folder` as the model class `kind` with int8 weights in every Linear, symmetric, one scale a row.
 
     `scheme`: `int8` also rounds activations, each token by its own range; `weights8` computes in float32. Embeddings stay
     in float32. The model's `save_pretrained` keeps the integers.
     """
-    ready()
+    need("torchao.quantization")
     from torchao.quantization import Int8DynamicActivationInt8WeightConfig, Int8WeightOnlyConfig
     from transformers import TorchAoConfig
 

@@ -102,3 +102,11 @@ def test_an_export_from_elsewhere_without_torchao_here_says_so(tokenizers, tmp_p
     monkeypatch.setitem(sys.modules, "torchao", None)
     with pytest.raises(ConfigError, match="torchao"):
         open_model(tmp_path / "out", threads=1)
+
+
+@needs_torchao
+def test_a_command_tells_nothing_of_kernels_that_torchao_cannot_load():
+    script = "import sys\nfrom plmc.cli import main\nsys.argv = ['plmc', '--help']\ntry:\n    main()\nexcept SystemExit:\n"
+    script += "    import torchao.quantization, transformers.modeling_utils"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stderr == ""
