@@ -6,6 +6,7 @@ import json
 import resource
 import time
 from collections.abc import Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,15 +54,23 @@ class Rows(torch.utils.data.Dataset):
 
 
 class Clock:
-    """CPU seconds (user and system, all threads) and wall seconds between `start` and `stop`."""
+    """CPU seconds (user and system, all threads) and wall seconds from its making to `stop`, without what `leave_out` spans."""
 
     def __init__(self) -> None:
-        self.left_out = 0.0
         self._begin = (cpu_seconds(), time.perf_counter())
 
+    @contextmanager
+    def leave_out(self):
+        """What happens inside does not count."""
+        cpu, wall = cpu_seconds(), time.perf_counter()
+        yield
+        begun_cpu, begun_wall = self._begin
+        self._begin = (begun_cpu + cpu_seconds() - cpu, begun_wall + time.perf_counter() - wall)
+
     def stop(self) -> dict[str, float]:
+        """The seconds so far."""
         cpu, wall = self._begin
-        return {"cpu_seconds": cpu_seconds() - cpu - self.left_out, "wall_seconds": time.perf_counter() - wall}
+        return {"cpu_seconds": cpu_seconds() - cpu, "wall_seconds": time.perf_counter() - wall}
 
 
 def cpu_seconds() -> float:

@@ -46,16 +46,12 @@ def run(job: common.Job, options: str) -> tuple[torch.nn.Module, dict[str, Any]]
         run, student, data, tokenizer, accelerator=environment.make_accelerator("cpu"), console=console, teacher=teacher,
         log=lambda values, step: None,
     )
-    judge, spent = stages.evaluate, []
+    judge, clock = stages.evaluate, common.Clock()
 
     def judged(*arguments, **named):
-        begun = common.cpu_seconds()
-        result = judge(*arguments, **named)
-        spent.append(common.cpu_seconds() - begun)
-        return result
+        with clock.leave_out():
+            return judge(*arguments, **named)
 
     stages.evaluate = judged
-    clock = common.Clock()
     work.go()
-    clock.left_out = sum(spent)
     return work.model, clock.stop()
