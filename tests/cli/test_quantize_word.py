@@ -106,7 +106,7 @@ def test_the_verb_exports_a_model_folder_and_its_exit_code_says_how_it_went(clas
     assert json.loads((out / "plmc_export.json").read_text())["verification"]["rows"] == 8
     for wrong, says in (
         (("--to", "onxx"), "Did you mean onnx"), (("--quantize", "int7"), "Did you mean int"), (("--rows", "0"), "1 or more"),
-        (("--to", "torch", "--quantize", "int8"), "goes with --to onnx"), (("--out", tmp_path), "is no export of plmc"),
+        (("--to", "torch", "--quantize", "int4"), "goes with --to onnx"), (("--out", tmp_path), "is no export of plmc"),
     ):
         ended = plmc("export", classifier, *data, *wrong)
         assert ended.code == 2 and says in ended.message, (wrong, ended.message)

@@ -102,8 +102,8 @@ def test_unknown_names_and_impossible_pairs_are_refused_with_what_there_is():
         Plan("onxx")
     with pytest.raises(ConfigError, match="bf16 goes with --to torch"):
         Plan("onnx", "bf16")
-    with pytest.raises(ConfigError, match="torch takes none, bf16"):
-        Plan("torch", "int8")
+    with pytest.raises(ConfigError, match="torch takes none, int8, weights8, bf16"):
+        Plan("torch", "int4")
 
 
 def test_every_scheme_has_a_plan_of_its_own_name():
