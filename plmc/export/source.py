@@ -54,7 +54,7 @@ def load_model(folder: Path) -> Any:
     from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
     config = load_config(str(folder))
-    if getattr(config, "quantization_config", None):
+    if (getattr(config, "quantization_config", None) or {}).get("quant_method") == "torchao":
         need("torchao.quantization")
     auto = AutoModelForQuestionAnswering if is_reader(config) else AutoModelForSequenceClassification
     return load_whole(auto, str(folder))

@@ -9,8 +9,6 @@ import torch
 
 from plmc.export.extras import need
 
-SCHEMES = ("int8", "weights8")
-
 
 def quantized(kind: Any, folder: Path, scheme: str) -> torch.nn.Module:
     """The model in `folder` as the model class `kind` with int8 weights in every Linear, symmetric, one scale a row.
