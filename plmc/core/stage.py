@@ -11,6 +11,11 @@ from plmc.core.clock import Clock, Point, parse_point
 from plmc.core.method import Method
 from plmc.errors import ConfigError
 
+# Schedules of `transformers.get_scheduler` that are a plain factor of the rate and need no arguments beyond the warm-up.
+SCHEDULES = (
+    "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt",
+)
+
 
 @dataclass(kw_only=True)
 class Stage:
@@ -18,8 +23,8 @@ class Stage:
 
     `methods`: by name, in listed order. `epochs`: passes over the stage's rows; `steps` (updates) wins where given.
     `batch_size`: rows of an update; `micro_batch`: rows of one forward (null = all), gradients of the parts are summed
-    with weights so that the update equals the large batch. `lr`: peak rate; `schedule`: a name of
-    `transformers.get_scheduler`; `warmup`: a moment such as 6%. `clip`: largest joint gradient norm (0 = off).
+    with weights so that the update equals the large batch. `lr`: peak rate; `schedule`: one of
+    `SCHEDULES`; `warmup`: a moment such as 6%. `clip`: largest joint gradient norm (0 = off).
     `eval_every`: a moment that repeats; `select`: `best` keeps the best evaluated weights by the task's first metric,
     `last` the final ones; `patience`: evaluations without a new best before the stage ends early (null = never).
     `carry`: methods whose state goes on to the same-named method of the next stage. `data`: `task` rows or `corpus`
@@ -67,10 +72,12 @@ class Stage:
         if self.lr < 0 or self.weight_decay < 0 or self.clip < 0:
             raise ConfigError(f"stage {self.name}: lr, weight_decay and clip cannot be negative.")
         for name, allowed in (
-            ("select", ("best", "last")), ("data", ("task", "corpus")), ("teacher", ("finetuned", "pretrained")),
+            ("select", ("best", "last")), ("schedule", SCHEDULES), ("data", ("task", "corpus")),
+            ("teacher", ("finetuned", "pretrained")),
         ):
             if getattr(self, name) not in allowed:
-                raise ConfigError(f"stage {self.name}: {name}={getattr(self, name)!r}; use {' or '.join(allowed)}.")
+                use = f"{', '.join(allowed[:-1])} or {allowed[-1]}"
+                raise ConfigError(f"stage {self.name}: {name}={getattr(self, name)!r}; use {use}.")
         if self.data == "corpus" and not self.corpus:
             raise ConfigError(f"stage {self.name}: data=corpus needs text: corpus=FILE.txt, corpus=embedded or a Hub id.")
         parse_point(self.warmup)

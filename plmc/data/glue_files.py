@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import datasets
+from typing import TYPE_CHECKING
 
 from plmc.data.find import check_splits, named_file, nothing_found, split_file, task_folder
 from plmc.data.rows import class_map, normalise
 from plmc.data.tables import Table, read_text, read_tsv
 from plmc.tasks.base import Task
+
+if TYPE_CHECKING:
+    import datasets
 
 _STEMS = {"train": "train", "validation": "dev", "test": "test"}
 _MNLI = {

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import datasets
 import numpy as np
 
 from plmc.data.reach import hub_reachable
-from plmc.data.squad_json import FEATURES
+from plmc.data.squad_json import questions
 from plmc.errors import ConfigError, DataError, HubUnreachable
 from plmc.tasks.base import Source, Task
 from plmc.tasks.glue import GLUE
+
+if TYPE_CHECKING:
+    import datasets
 
 CORPUS = "Salesforce/wikitext:wikitext-103-raw-v1"
 """The text of task=mlm unless task.corpus names another."""
@@ -51,6 +54,7 @@ def dataset_of(task: Task) -> str:
 
 def fetch(path: str, config: str | None = None) -> Mapping[str, datasets.Dataset]:
     """`load_dataset(path, config)`, from the cache alone if the Hub does not answer. Raises HubUnreachable."""
+    import datasets
     from huggingface_hub.errors import HfHubHTTPError
 
     reason = hub_reachable()
@@ -78,6 +82,8 @@ def _way_out(path: str, config: str | None, reason: str) -> str:
 @contextmanager
 def _offline() -> Iterator[None]:
     # load_dataset has no argument for this, and its own retries would take most of a minute.
+    import datasets
+
     before = datasets.config.HF_HUB_OFFLINE
     datasets.config.HF_HUB_OFFLINE = True
     try:
@@ -87,8 +93,10 @@ def _offline() -> Iterator[None]:
 
 
 def _glue_rows(rows: datasets.Dataset, task: Task) -> datasets.Dataset:
+    from datasets import ClassLabel, Dataset
+
     labels = rows.features["label"]
-    if isinstance(labels, datasets.ClassLabel) and tuple(labels.names) != task.labels:
+    if isinstance(labels, ClassLabel) and tuple(labels.names) != task.labels:
         raise DataError(f"{task.name}: the Hub's classes are {labels.names}, plmc expects {list(task.labels)}.")
     table = rows.with_format("arrow")[:]
     columns = {"id": np.arange(len(rows), dtype=np.int64)}
@@ -98,11 +106,11 @@ def _glue_rows(rows: datasets.Dataset, task: Task) -> datasets.Dataset:
     # The Hub writes -1 where the labels of a test split are hidden.
     if not np.all(values == -1):
         columns["label"] = values.astype(np.float32 if task.kind == "regression" else np.int64)
-    return datasets.Dataset.from_dict(columns)
+    return Dataset.from_dict(columns)
 
 
 def _squad_rows(rows: datasets.Dataset) -> datasets.Dataset:
     table = rows.with_format("arrow")[:]
     renamed = {"key": "id", "title": "title", "text_a": "question", "text_b": "context", "answers": "answers"}
     columns = {target: table.column(name) for target, name in renamed.items()}
-    return datasets.Dataset.from_dict({"id": np.arange(len(rows), dtype=np.int64), **columns}, features=FEATURES)
+    return questions({"id": np.arange(len(rows), dtype=np.int64), **columns})

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import datasets
 import numpy as np
 
 from plmc.data.tables import Table
 from plmc.errors import DataError
+
+if TYPE_CHECKING:
+    import datasets
 
 
 def normalise(
@@ -27,6 +29,8 @@ def normalise(
     `classes` maps what may stand in the label column to the class id; None means a score within `bounds`. A table
     without the label column is an error unless its labels may be `hidden`.
     """
+    from datasets import Dataset
+
     columns: dict[str, Any] = {"id": np.arange(len(table), dtype=np.int64)}
     for target, name in zip(("text_a", "text_b"), text, strict=False):
         columns[target] = _texts(table, name)
@@ -36,7 +40,7 @@ def normalise(
             columns["label"] = _scores(table, label, values, bounds)
         else:
             columns["label"] = _class_ids(table, label, values, classes)
-    return datasets.Dataset.from_dict(columns)
+    return Dataset.from_dict(columns)
 
 
 def class_map(labels: Sequence[str]) -> dict[str, int]:

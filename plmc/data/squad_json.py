@@ -5,29 +5,28 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import datasets
 import numpy as np
 
 from plmc.data.find import check_splits, named_file, nothing_found
 from plmc.data.tables import read_text
 from plmc.errors import DataError
 
-FEATURES = datasets.Features(
-    {
-        "id": datasets.Value("int64"),
-        "key": datasets.Value("string"),
-        "title": datasets.Value("string"),
-        "text_a": datasets.Value("string"),
-        "text_b": datasets.Value("string"),
-        "answers": {
-            "text": datasets.Sequence(datasets.Value("string")),
-            "answer_start": datasets.Sequence(datasets.Value("int32")),
-        },
-    }
-)
+if TYPE_CHECKING:
+    import datasets
+
+COLUMNS = ("id", "key", "title", "text_a", "text_b", "answers")
 _STEMS = {"train": "train", "validation": "dev", "test": "test"}
+
+
+def questions(columns: Mapping[str, Any]) -> datasets.Dataset:
+    """The rows of `COLUMNS`: `id` whole numbers, `answers` with the lists `text` and `answer_start`, the rest strings."""
+    from datasets import Dataset, Features, Sequence, Value
+
+    types = {name: Value("string") for name in COLUMNS}
+    answers = {"text": Sequence(Value("string")), "answer_start": Sequence(Value("int32"))}
+    return Dataset.from_dict(dict(columns), features=Features(types | {"id": Value("int64"), "answers": answers}))
 
 
 def squad_files(root: Path, version: str, files: Mapping[str, str]) -> dict[str, Path]:
@@ -73,7 +72,7 @@ def read_squad(path: Path, version: str) -> datasets.Dataset:
         raise DataError(
             f"{path}, line {error.lineno}: not valid JSON ({error.msg} at column {error.colno})."
         ) from error
-    columns: dict[str, list[Any]] = {name: [] for name in FEATURES if name != "id"}
+    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS if name != "id"}
     seen: set[str] = set()
     for where, title, context, qa in _questions(document, path):
         key, question = _get(qa, "id", str, where), _get(qa, "question", str, where)
@@ -102,7 +101,7 @@ def read_squad(path: Path, version: str) -> datasets.Dataset:
             columns[name].append(value)
     if not seen:
         raise DataError(f"{path} holds no questions.")
-    return datasets.Dataset.from_dict({"id": np.arange(len(seen)), **columns}, features=FEATURES)
+    return questions({"id": np.arange(len(seen)), **columns})
 
 
 def _questions(document: Any, path: Path):

@@ -12,7 +12,6 @@ from plmc.errors import ConfigError
 from plmc.export import extras
 from plmc.export.schemes import asked
 from plmc.pretraining import stage_task, taught_stage
-from plmc.train.optimizer import rate_factor
 
 # Rows of a data set nobody has looked at yet; moments given in % or epochs do not depend on it.
 NOMINAL_ROWS = 32_000
@@ -44,7 +43,6 @@ def check(run: Run) -> None:
                 f"stage {stage.name}: carry={list(stage.carry)}, but the stage has no method {missing[0]}."
             )
         clock = None if _counts_updates(stage) else stage.clock(NOMINAL_ROWS)
-        rate_factor(stage, clock or stage.clock(NOMINAL_ROWS))
         chain.check(
             Setting(
                 stage=stage.name, kind=stage_task(run, stage).kind, seed=run.seed, student=student, teacher=teacher,

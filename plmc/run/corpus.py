@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 
 from plmc.config import Run
@@ -34,12 +33,14 @@ def corpus(run: Run, stage: Stage, tokenizer: Any) -> Split:
 
     `stage.corpus`: a text file (plain or .gz), `embedded`, or a Hub data set as `id`, `id:config` or `id:config:column`.
     """
+    from datasets import Dataset
+
     lines = _lines(stage.corpus, stage.corpus_rows)
     if stage.corpus_rows:
         lines = lines[: stage.corpus_rows]
     if not lines:
         raise DataError(f"stage {stage.name}: corpus {stage.corpus} holds no text.")
-    rows = datasets.Dataset.from_dict({"id": np.arange(len(lines)), "text_a": lines})
+    rows = Dataset.from_dict({"id": np.arange(len(lines)), "text_a": lines})
     text = PlainText(max_length=min(MAX_LENGTH, tokenizer.model_max_length))
     return text.encode(rows, tokenizer, training=True, cache=run.cache)
 
@@ -56,11 +57,13 @@ def _lines(name: str, count: int | None) -> list[str]:
             return [line.strip() for line in handle if line.strip()]
     if name.startswith((".", "/", "~")) or path.suffix in (".txt", ".gz"):
         raise ConfigError(f"corpus {name}: no such file.")
+    from datasets import load_dataset
+
     from plmc.data.reach import hub_reachable
     from plmc.errors import HubUnreachable
 
     if reason := hub_reachable():
         raise HubUnreachable(f"corpus {name} lies on the Hub, which is silent ({reason}). Use a file, or corpus=embedded.")
     parts = [*name.split(":"), None, None]
-    found = datasets.load_dataset(parts[0], parts[1], split="train" if not count else f"train[:{count}]")
+    found = load_dataset(parts[0], parts[1], split="train" if not count else f"train[:{count}]")
     return [line for line in found[parts[2] or "text"] if line.strip()]

@@ -9,26 +9,27 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import datasets
 import numpy as np
-import pyarrow as pa
 
 from plmc.data.types import Ragged
 from plmc.errors import ConfigError, DataError
 
+if TYPE_CHECKING:
+    import datasets
+
 # Raise it when the stored columns change their meaning: old caches are then left alone.
 _FORMAT = 1
-TOKENS = {
-    "input_ids": datasets.Sequence(datasets.Value("int32")),
-    "token_type_ids": datasets.Sequence(datasets.Value("int8")),
-}
+# Columns of one number a token and the type they are stored in.
+TOKENS = {"input_ids": "int32", "token_type_ids": "int8"}
 Batch = Mapping[str, Sequence[Any]]
 
 
 def rows_hash(rows: datasets.Dataset) -> str:
     """SHA-256 of the content of all columns; the same rows give the same hash wherever they come from."""
+    import pyarrow as pa
+
     names = sorted(rows.column_names)
     table = rows.select_columns(names).with_format("arrow")[:].combine_chunks().replace_schema_metadata(None)
     sink = pa.BufferOutputStream()
@@ -72,6 +73,9 @@ def cached(key: str, cache: Path | None, build: Callable[[], datasets.Dataset]) 
 
     Two processes may do this at once: each writes to a folder of its own, and the first to finish renames it.
     """
+    import datasets
+    import pyarrow as pa
+
     if cache is None:
         return build()
     folder = cache / key
@@ -100,15 +104,26 @@ def _publish(work: Path, folder: Path) -> None:
 
 
 def tokenise(
-    rows: datasets.Dataset, encode: Callable[[Batch, list[int]], Batch], features: Mapping[str, Any], key: str
+    rows: datasets.Dataset,
+    encode: Callable[[Batch, list[int]], Batch],
+    lists: Mapping[str, str],
+    key: str,
+    numbers: Mapping[str, str] | None = None,
 ) -> datasets.Dataset:
-    """`Dataset.map` over batches, in memory; `encode(batch, row numbers)` returns the columns that `features` lists."""
+    """`Dataset.map` over batches, in memory; `encode(batch, row numbers)` returns the columns that are named.
+
+    `lists` and `numbers`: the columns of one list a row and of one number a row, each with the type that is stored.
+    """
+    from datasets import Features, Sequence, Value
+
+    features = {name: Sequence(Value(kind)) for name, kind in lists.items()}
+    features |= {name: Value(kind) for name, kind in (numbers or {}).items()}
     return rows.map(
         encode,
         batched=True,
         with_indices=True,
         remove_columns=rows.column_names,
-        features=datasets.Features(features),
+        features=Features(features),
         keep_in_memory=True,
         # plmc keeps its own cache; naming the result spares `datasets` from hashing the tokenizer.
         load_from_cache_file=False,
@@ -119,6 +134,8 @@ def tokenise(
 
 def ragged(dataset: datasets.Dataset, name: str) -> Ragged:
     """A list column as flat values and offsets: numpy views on its Arrow array, which is joined first if in pieces."""
+    import pyarrow as pa
+
     column = dataset.data.column(name)
     joined = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
     offsets = joined.offsets.to_numpy()

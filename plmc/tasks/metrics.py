@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy import stats
-from sklearn import metrics as sk
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
 """`(prediction, label) -> value`, both `(N,)`: class ids or scores."""
@@ -19,29 +17,39 @@ def accuracy(prediction: np.ndarray, label: np.ndarray) -> float:
 
 def f1(prediction: np.ndarray, label: np.ndarray) -> float:
     """F1 of class 1, 0 to 1; 0 where neither prediction nor label holds that class."""
-    return float(sk.f1_score(label, prediction, labels=[1], average="macro", zero_division=0.0))
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(label, prediction, labels=[1], average="macro", zero_division=0.0))
 
 
 def macro_f1(prediction: np.ndarray, label: np.ndarray) -> float:
     """Unweighted mean of the F1 of all classes that occur in `prediction` or `label`, 0 to 1."""
-    return float(sk.f1_score(label, prediction, average="macro", zero_division=0.0))
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(label, prediction, average="macro", zero_division=0.0))
 
 
 def matthews(prediction: np.ndarray, label: np.ndarray) -> float:
     """Matthews correlation, -1 to 1; 0 if all predictions or all labels are the same."""
     if np.ptp(prediction) == 0 or np.ptp(label) == 0:
         return 0.0
-    return float(sk.matthews_corrcoef(label, prediction))
+    from sklearn.metrics import matthews_corrcoef
+
+    return float(matthews_corrcoef(label, prediction))
 
 
 def pearson(prediction: np.ndarray, label: np.ndarray) -> float:
     """Linear correlation, -1 to 1; 0 where it is undefined, i.e. if either side is constant."""
-    return _correlation(stats.pearsonr, prediction, label)
+    from scipy.stats import pearsonr
+
+    return _correlation(pearsonr, prediction, label)
 
 
 def spearman(prediction: np.ndarray, label: np.ndarray) -> float:
     """Rank correlation, ties at their mean rank, -1 to 1; 0 where it is undefined, i.e. if either side is constant."""
-    return _correlation(stats.spearmanr, prediction, label)
+    from scipy.stats import spearmanr
+
+    return _correlation(spearmanr, prediction, label)
 
 
 def _correlation(function: Callable, prediction: np.ndarray, label: np.ndarray) -> float:

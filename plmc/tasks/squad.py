@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import datasets
 import numpy as np
 
 from plmc.data.types import Split
@@ -18,11 +17,13 @@ from plmc.tasks.squad_features import make_features
 from plmc.tasks.squad_metric import best_threshold, evaluate, raw_scores
 from plmc.tasks.squad_predict import best_spans, dense
 
+if TYPE_CHECKING:
+    import datasets
+
 # Ids of the features of one question are neighbours; no paragraph makes more features than this.
 _FEATURES_MAX = 1 << 16
-_INT = datasets.Value("int32")
-_ENDS = {"start": _INT, "end": _INT}
-_OFFSETS = {"offset_start": datasets.Sequence(_INT), "offset_end": datasets.Sequence(_INT)}
+_ENDS = {"start": "int32", "end": "int32"}
+_OFFSETS = {"offset_start": "int32", "offset_end": "int32"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,22 +76,22 @@ class Squad(Task):
         key = fingerprint(rows, tokenizer, squad=options)
         names = [name for name in TOKENS if name in tokenizer.model_input_names]
         labelled = "answers" in rows.column_names
-        features = {name: TOKENS[name] for name in names} | {"source": _INT, "part": _INT}
-        features |= (_ENDS if labelled else {}) | ({} if training else _OFFSETS)
+        lists = {name: TOKENS[name] for name in names} | ({} if training else _OFFSETS)
+        single = {"source": "int32", "part": "int32"} | (_ENDS if labelled else {})
 
         def batch(columns: Mapping[str, Any], numbers: list[int]) -> dict[str, Any]:
             return make_features(
                 columns,
                 numbers,
                 tokenizer,
-                names=tuple(features),
+                names=(*lists, *single),
                 max_length=self.max_length,
                 stride=self.stride,
                 max_question_length=self.max_question_length,
             )
 
         wanted = ["text_a", "text_b"] + ["answers"] * labelled
-        stored = cached(key, cache, lambda: tokenise(rows.select_columns(wanted), batch, features, key))
+        stored = cached(key, cache, lambda: tokenise(rows.select_columns(wanted), batch, lists, key, single))
         source, part = (_integers(stored, name) for name in ("source", "part"))
         return Split(
             columns={name: ragged(stored, name) for name in names},

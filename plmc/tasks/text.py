@@ -37,8 +37,8 @@ class TextTask(Task):
             encoded = tokenizer(*columns, truncation=True, max_length=self.max_length, return_attention_mask=False)
             return {name: encoded[name] for name in names}
 
-        features = {name: TOKENS[name] for name in names}
-        stored = cached(key, cache, lambda: tokenise(rows.select_columns(list(self.text)), batch, features, key))
+        lists = {name: TOKENS[name] for name in names}
+        stored = cached(key, cache, lambda: tokenise(rows.select_columns(list(self.text)), batch, lists, key))
         labels = None
         if "label" in rows.column_names:
             kind = np.int64 if self.kind == "classification" else np.float32

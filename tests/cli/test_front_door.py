@@ -24,6 +24,20 @@ def test_the_command_line_loads_nothing_heavy():
     assert set(python("import sys, plmc.cli; print(*sys.modules)").split()) & heavy == set()
 
 
+def test_a_check_loads_no_library_that_only_training_needs():
+    # torch and transformers are needed: the precision depends on the device, the shapes on the model's config class.
+    code = (
+        "import sys; sys.argv = ['plmc', 'validate', 'recipe=tinybert', 'method=[gmp,swa]', 'preset=offline', 'task=sst2']\n"
+        "import plmc.cli\n"
+        "try: plmc.cli.main()\n"
+        "except SystemExit: pass\n"
+        "print(*sys.modules)"
+    )
+    heavy = {"accelerate", "datasets", "matplotlib", "mlflow", "pandas", "pyarrow", "scipy", "sklearn", "torch._dynamo"}
+    loaded = set(python(code).split())
+    assert "torch" in loaded and loaded & heavy == set()
+
+
 def test_help_costs_little():
     code = (
         "import time, sys; start = time.process_time(); sys.argv = ['plmc', '--help']\n"

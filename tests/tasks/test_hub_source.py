@@ -160,7 +160,7 @@ def test_the_error_comes_quickly_and_names_three_ways_out(cache):
 
 def loads(monkeypatch, **splits):
     monkeypatch.setattr(module, "hub_reachable", lambda: None)
-    monkeypatch.setattr(module.datasets, "load_dataset", lambda *_: datasets.DatasetDict(splits))
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_: datasets.DatasetDict(splits))
 
 
 def test_mnli_splits_get_their_own_names(monkeypatch):
@@ -200,7 +200,7 @@ def test_a_download_that_breaks_off_is_reported_with_its_reason(monkeypatch):
         raise ConnectionError("the line went dead")
 
     monkeypatch.setattr(module, "hub_reachable", lambda: None)
-    monkeypatch.setattr(module.datasets, "load_dataset", broken)
+    monkeypatch.setattr(datasets, "load_dataset", broken)
     with pytest.raises(HubUnreachable, match="the line went dead"):
         Hub().load(Glue(name="rte"))
 

@@ -2,11 +2,10 @@
 
 import time
 
-import datasets
 import numpy as np
 import pytest
 
-from plmc.data.squad_json import FEATURES
+from plmc.data.squad_json import COLUMNS, questions
 from plmc.errors import ConfigError, DataError, TrainingError
 from plmc.tasks.squad import Squad
 from plmc.tasks.squad_predict import best_spans
@@ -16,13 +15,13 @@ CONTEXT = "The cat sat on the mat. A dog runs in the city (1 2 3), and the house
 
 def rows(*items, context=CONTEXT):
     """Items are (question, [answers])."""
-    columns = {name: [] for name in FEATURES}
+    columns = {name: [] for name in COLUMNS}
     for number, (question, answers) in enumerate(items):
         starts = [context.index(answer) for answer in answers]
         values = (100 + number, f"q{number}", "t", question, context, {"text": answers, "answer_start": starts})
         for name, value in zip(columns, values, strict=True):
             columns[name].append(value)
-    return datasets.Dataset.from_dict(columns, features=FEATURES)
+    return questions(columns)
 
 
 def small(version="1.1", **fields):

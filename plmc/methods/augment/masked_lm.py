@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForMaskedLM, PreTrainedModel
-from transformers.utils import logging
 
 from plmc.errors import DataError
 from plmc.methods.augment.candidates import Eligible, Neighbours
 from plmc.methods.augment.words import Sentence, whole_words
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 TOKENS_PER_BATCH = 4096
 
@@ -114,10 +115,12 @@ def load_masked_lm(source: str | Path) -> PreTrainedModel | None:
 
     Errors: DataError if nothing can be loaded from there.
     """
+    from transformers import AutoModelForMaskedLM
+
     try:
         # A missing head is an answer here, not a fault: the library's report of it would only alarm.
         with _quiet():
-            model, report = AutoModelForMaskedLM.from_pretrained(source, output_loading_info=True)
+            model, report = AutoModelForMaskedLM.from_pretrained(source, output_loading_info=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise DataError(
             f"augment: no masked language model could be loaded from {source}: {error}. "
@@ -129,6 +132,8 @@ def load_masked_lm(source: str | Path) -> PreTrainedModel | None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
+    from transformers.utils import logging
+
     before = logging.get_verbosity()
     logging.set_verbosity_error()
     try:

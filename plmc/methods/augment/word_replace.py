@@ -8,12 +8,9 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import datasets
 import numpy as np
-import pyarrow as pa
-from datasets.table import InMemoryTable, MemoryMappedTable
-from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from plmc.core.method import Method
 from plmc.core.setting import Setting
@@ -23,6 +20,10 @@ from plmc.methods.augment.candidates import ByWord, Candidates, EmbeddingNeighbo
 from plmc.methods.augment.masked_lm import MaskedWords, load_masked_lm
 from plmc.methods.augment.variants import distinct, pair_up, replace_words
 from plmc.methods.augment.words import Sentence, split_words
+
+if TYPE_CHECKING:
+    import datasets
+    import pyarrow as pa
 
 MODES = ("paper", "official_code")
 CANDIDATES = ("auto", "mlm", "embeddings", "glove")
@@ -107,6 +108,10 @@ class Augment(Method):
     def data(self, data: TaskData, setting: Setting) -> TaskData:
         if setting.kind not in self.kinds:
             return data
+        import pyarrow as pa
+        from datasets import Dataset
+        from datasets.table import InMemoryTable, MemoryMappedTable
+
         if data.train is None:
             raise DataError(f"{self.name}: the task has no training rows to augment. Remove it: ~methods.{self.name}")
         raw = _trained_rows(data.train)
@@ -114,12 +119,12 @@ class Augment(Method):
         key = self._key(data.train, setting)
         if setting.cache is None:
             table = pa.Table.from_batches(self._batches(raw, count, setting), raw.features.arrow_schema)
-            rows = datasets.Dataset(InMemoryTable(table), fingerprint=key)
+            rows = Dataset(InMemoryTable(table), fingerprint=key)
         else:
             path = Path(setting.cache) / f"augment-{key}.arrow"
             if not path.exists():
                 _write(path, self._batches(raw, count, setting), raw.features.arrow_schema)
-            rows = datasets.Dataset(MemoryMappedTable.from_file(str(path)), fingerprint=key)
+            rows = Dataset(MemoryMappedTable.from_file(str(path)), fingerprint=key)
         return data.with_train(setting.encode(rows, training=True))
 
     def _variants_per_text(self, rows: int, texts: int) -> list[int]:
@@ -164,6 +169,8 @@ class Augment(Method):
         return MaskedWords(model, setting.tokenizer, k=self.k, several=glove, with_original=self._official)
 
     def _batches(self, raw: datasets.Dataset, count: list[int], setting: Setting) -> Iterator[pa.RecordBatch]:
+        import pyarrow as pa
+
         source, columns = self._source(setting), setting.text_columns
         next_id = max(raw["id"], default=-1) + 1
         begins: Iterable[int] = range(0, len(raw), CHUNK)
@@ -202,6 +209,8 @@ class Augment(Method):
         return self.mode == "official_code"
 
     def _eligible(self, word: str) -> bool:
+        from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
         return not self._official or (word.isalpha() and word.lower() not in ENGLISH_STOP_WORDS)
 
 
@@ -220,6 +229,8 @@ def _stamp(source: str) -> str:
 
 def _write(path: Path, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> None:
     """Writes an Arrow stream that is either complete or not there."""
+    import pyarrow as pa
+
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.tmp")
     try:
