@@ -12,19 +12,25 @@ import torch
 
 
 def run(job: common.Job, options: str) -> tuple[torch.nn.Module, dict[str, Any]]:
-    """`options`: `fp32` or `bf16` (autocast)."""
+    """`options`: `fp32` or `bf16` (autocast), and `malloc`: the C library keeps freed memory, as it does under plmc."""
     from transformers import get_linear_schedule_with_warmup
+
+    precision, _, malloc = options.partition(" ")
+    if malloc:
+        from plmc.train import memory
+
+        memory.keep()
 
     rows = common.Rows(Path(job.folder) / "train.json")
     teacher, student = common.load(job, "teacher"), common.load(job, "student")
     total = common.updates(job, rows)
-    optimizer = torch.optim.AdamW(common.parameter_groups(student), lr=job.lr)
+    optimizer = torch.optim.AdamW(common.parameter_groups(student), lr=job.lr, fused=True)
     schedule = get_linear_schedule_with_warmup(optimizer, int(common.WARMUP * total), total)
     rng = random.Random(job.seed)
     clock = common.Clock()
 
     def half():
-        return torch.autocast("cpu", torch.bfloat16) if options == "bf16" else nullcontext()
+        return torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else nullcontext()
 
     logits = None
     if not job.hidden:

@@ -42,7 +42,7 @@ def run(job: common.Job, options: str) -> tuple[torch.nn.Module, dict[str, Any]]
         collate_fn=partial(common.pad, width=job.max_length if options == "padded" else None),
     )
     total = common.updates(job, rows)
-    optimizer = torch.optim.AdamW(common.parameter_groups(student), lr=job.lr)
+    optimizer = torch.optim.AdamW(common.parameter_groups(student), lr=job.lr, fused=True)
     clock = common.Clock()
     with distiller:
         distiller.train(
