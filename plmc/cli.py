@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from plmc.export.extras import hush_torchao
+from plmc.run.environment import sleep_at_barriers
 
 HYDRA = {"allow_extra_args": True, "ignore_unknown_options": True}
 EPILOG = "Words after a verb are Hydra overrides: key=value, group=option, lists as \\[a,b]."
@@ -295,6 +296,7 @@ def main() -> None:
         sys.argv = [sys.argv[0], *(word for word in sys.argv[1:] if word != "--debug")]
         os.environ["PLMC_DEBUG"] = "1"
     hush_torchao()
+    sleep_at_barriers()
     try:
         app()
     except KeyboardInterrupt:

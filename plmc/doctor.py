@@ -96,12 +96,13 @@ def _devices() -> list[Check]:
         Check(
             "processor", f"{cpu_name()}: {cores} cores, {os.cpu_count()} logical, torch uses {torch.get_num_threads()}"
         ),
+        Check("threads", _waiting()),
         Check("memory", f"{memory.available / 1e9:.1f} GB free of {memory.total / 1e9:.1f} GB"),
         Check("CPU units", ", ".join(units) or "neither AVX-512 nor AMX found"),
     ]
     if memory.available < 2e9:
         cure = "close other programs, or train.micro_batch=8"
-        checks[1] = Check("memory", checks[1].found, BAD, cure)
+        checks[2] = Check("memory", checks[2].found, BAD, cure)
     fast = [unit for unit in units if "bf16" in unit]
     bf16 = f"bf16 units on the CPU: {', '.join(fast)}" if fast else "no bf16 units on the CPU: fp32 is fastest there"
     checks.append(Check("bf16", bf16))
@@ -123,6 +124,14 @@ def _devices() -> list[Check]:
             Check(f"GPU {index}", f"{properties.name}: {free / 1e9:.1f} GB free of {total / 1e9:.1f} GB, {kind}")
         )
     return checks
+
+
+def _waiting() -> str:
+    """What OpenMP's threads do while they wait for each other, by the variables that it reads."""
+    policy, spins = os.environ.get("OMP_WAIT_POLICY"), os.environ.get("GOMP_SPINCOUNT")
+    if policy:
+        return f"OMP_WAIT_POLICY={policy} (yours) says how they wait for each other"
+    return f"they sleep after GOMP_SPINCOUNT={spins} turns of waiting, so another busy process costs its share and no more"
 
 
 def _cpu_units() -> list[str]:

@@ -7,6 +7,9 @@ import platform
 import subprocess
 from pathlib import Path
 
+# Turns of a waiting thread before it sleeps. 10,000 lose a quarter of the speed next to a busy process.
+SPINS = "1000"
+
 
 def set_threads(asked: int | None, jobs: int = 1) -> int:
     """Sets and returns the CPU threads of this process: `asked`, or all cores divided by the jobs running at once."""
@@ -19,6 +22,16 @@ def set_threads(asked: int | None, jobs: int = 1) -> int:
     os.environ["OMP_NUM_THREADS"] = os.environ["RAYON_NUM_THREADS"] = str(threads)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     return threads
+
+
+def sleep_at_barriers() -> None:
+    """Lets threads sleep that wait for each other, after some microseconds. Works only before torch is imported.
+
+    GNU OpenMP lets them spin for milliseconds. That gains little on a quiet machine; next to one busy process two threads fall to a
+    third of the speed of one (figures: docs/benchmarks.md). Variables that the user has set win.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
 
 
 def own_bars_only() -> None:

@@ -38,6 +38,29 @@ def test_a_check_loads_no_library_that_only_training_needs():
     assert "torch" in loaded and loaded & heavy == set()
 
 
+def _spins(**variables: str) -> str:
+    """What GNU OpenMP itself says of its waiting threads when the command line has loaded torch."""
+    code = (
+        "import sys; sys.argv = ['plmc', '--version']\n"
+        "import plmc.cli\n"
+        "try: plmc.cli.main()\n"
+        "except SystemExit: pass\n"
+        "import torch"
+    )
+    plain = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    environment = {**plain, **variables, "OMP_DISPLAY_ENV": "verbose"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60, env=environment)
+    return done.stderr
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="GNU OpenMP is what torch uses on Linux")
+def test_threads_sleep_at_barriers_unless_the_user_says_otherwise():
+    assert "GOMP_SPINCOUNT = '1000'" in _spins()
+    assert "GOMP_SPINCOUNT = '77'" in _spins(GOMP_SPINCOUNT="77")
+    # An active policy has a spin count of its own, which ours would undo.
+    assert "GOMP_SPINCOUNT = '1000'" not in _spins(OMP_WAIT_POLICY="active")
+
+
 def test_help_costs_little():
     code = (
         "import time, sys; start = time.process_time(); sys.argv = ['plmc', '--help']\n"
