@@ -27,8 +27,8 @@ def set_threads(asked: int | None, jobs: int = 1) -> int:
 def sleep_at_barriers() -> None:
     """Lets threads sleep that wait for each other, after some microseconds. Works only before torch is imported.
 
-    GNU OpenMP lets them spin for milliseconds. That gains little on a quiet machine; next to one busy process two threads fall to a
-    third of the speed of one (figures: docs/benchmarks.md). Variables that the user has set win.
+    GNU OpenMP lets them spin for milliseconds. That gains little on a quiet machine; next to one busy process two threads
+    are slower than one (figures: docs/benchmarks.md). Variables that the user has set win.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)

@@ -83,7 +83,8 @@ def _config(job: common.Job, teacher: Any, student: Any, total: int) -> dict[str
             "key": "WeightedSumLoss", "kwargs": {"sub_terms": terms}, "func2extract_model_loss": "no_model_loss",
         },
         "optimizer": {
-            "key": "AdamW", "kwargs": {"lr": job.lr, "weight_decay": common.WEIGHT_DECAY, "fused": True}, "max_grad_norm": common.CLIP,
+            "key": "AdamW", "kwargs": {"lr": job.lr, "weight_decay": common.WEIGHT_DECAY, "fused": True},
+            "max_grad_norm": common.CLIP,
         },
         "scheduler": {
             "key": "LambdaLR", "scheduling_step": 1,
