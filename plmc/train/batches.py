@@ -103,14 +103,19 @@ def _masked(split: Split, rows: np.ndarray, size: int, pad_id: int, key: tuple[i
     return batches
 
 
-def evaluation_batches(split: Split, *, tokens: int, pad_id: int) -> Iterator[Batch]:
-    """All rows once, sorted by length, as many as fit into `tokens` padded tokens a batch."""
-    order = np.argsort(split.lengths, kind="stable")
-    lengths = split.lengths
+def by_length(lengths: np.ndarray, tokens: int) -> Iterator[np.ndarray]:
+    """All rows once, as indices in batches of similar length, as many as fit into `tokens` padded tokens a batch."""
+    order = np.argsort(lengths, kind="stable")
     start = 0
     while start < len(order):
         end = start + 1
         while end < len(order) and lengths[order[end]] * (end + 1 - start) <= tokens:
             end += 1
-        yield collate(split, order[start:end], pad_id)
+        yield order[start:end]
         start = end
+
+
+def evaluation_batches(split: Split, *, tokens: int, pad_id: int) -> Iterator[Batch]:
+    """All rows once, sorted by length, as many as fit into `tokens` padded tokens a batch."""
+    for rows in by_length(split.lengths, tokens):
+        yield collate(split, rows, pad_id)

@@ -11,7 +11,8 @@ from typing import Any
 
 from plmc.errors import ConfigError, DataError
 
-BATCH = 32
+# Rows that are read, sorted by length and answered together.
+WINDOW = 2048
 
 
 def predict(
@@ -35,8 +36,8 @@ def predict(
         out.parent.mkdir(parents=True, exist_ok=True)
     target = out.open("w", encoding="utf-8") if out else sys.stdout
     try:
-        for start in range(0, len(rows), BATCH):
-            for found in answer(rows[start : start + BATCH]):
+        for start in range(0, len(rows), WINDOW):
+            for found in answer(rows[start : start + WINDOW]):
                 target.write(json.dumps(found, ensure_ascii=False) + "\n")
     finally:
         if out:
@@ -47,10 +48,13 @@ def predict(
 
 def answerer(folder: Path, task: Any = None):
     """A function from rows (one or two texts each) to dicts, for the model in `folder`, trained on `task` where known."""
+    import numpy as np
     import torch
     from transformers import AutoConfig, AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
     from plmc.models import load_tokenizer, load_whole
+    from plmc.train.batches import by_length
+    from plmc.train.evaluate import TOKENS
 
     config = AutoConfig.from_pretrained(folder)
     tokenizer = load_tokenizer(str(folder))
@@ -78,9 +82,13 @@ def answerer(folder: Path, task: Any = None):
             wanted = "one text" if len(task.text) == 1 else "two texts"
             raise ConfigError(f"this model was trained on {task.name}: give {wanted} a row, not {pairs.pop()}.")
         columns = [list(texts) for texts in zip(*rows, strict=True)]
-        inputs = tokenizer(*columns, truncation=True, max_length=longest, padding=True, return_tensors="pt")
-        with torch.inference_mode():
-            logits = model(**inputs).logits
+        encoded = tokenizer(*columns, truncation=True, max_length=longest)
+        lengths = np.array([len(ids) for ids in encoded["input_ids"]])
+        logits = torch.empty(len(rows), config.num_labels)
+        for batch in by_length(lengths, TOKENS):
+            inputs = tokenizer.pad({name: [column[i] for i in batch] for name, column in encoded.items()}, return_tensors="pt")
+            with torch.inference_mode():
+                logits[batch] = model(**inputs).logits.float()
         if config.num_labels == 1:
             return [{"texts": list(row), "score": float(z[0])} for row, z in zip(rows, logits, strict=True)]
         chances = logits.softmax(-1)

@@ -5,8 +5,11 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from commands import SMALL, plmc
 from zoo import FAMILIES
+
+from plmc.train import evaluate
 
 ALL_METHODS = "method=[gmp,swa,hype,sam]"
 
@@ -65,7 +68,7 @@ def test_questions_are_answered_from_a_text(small, tmp_path, pictures):
     assert alone.code == 2 and "give a question and a text" in alone.message
 
 
-def test_predict_reads_files_as_it_reads_the_command_line(small, tmp_path):
+def test_predict_reads_files_as_it_reads_the_command_line(small, tmp_path, monkeypatch):
     assert plmc("train", *small, "recipe=finetune", "task=sst2", "latency_rows=0").code == 0
     texts = ["a fine day", "a dull day", "the harbour"]
     (tmp_path / "a.txt").write_text("\n".join(texts) + "\n")
@@ -78,6 +81,26 @@ def test_predict_reads_files_as_it_reads_the_command_line(small, tmp_path):
         found = [json.loads(line) for line in (tmp_path / "new/answers.jsonl").read_text().splitlines()]
         assert [row["texts"] for row in found] == [[text] for text in texts]
         assert [row["score"] for row in found] == pytest.approx([row["score"] for row in direct], abs=1e-5)
+
+    # Long and short texts in turns: answers keep the order of the file, and batches hold texts of like length.
+    mixed = [" ".join(["the harbour"] * (1 + 13 * (i % 2)) + ["a"] * (i % 5)) for i in range(40)]
+    (tmp_path / "mixed.txt").write_text("\n".join(mixed) + "\n")
+    seen = []
+    tokens = torch.nn.Embedding.forward
+
+    def forward(self, ids):
+        seen.append(ids)
+        return tokens(self, ids)
+
+    monkeypatch.setattr(evaluate, "TOKENS", 100)
+    monkeypatch.setattr(torch.nn.Embedding, "forward", forward)
+    answers = [json.loads(line) for line in plmc("predict", "finetune-sst2", "--file", "mixed.txt").text.splitlines()]
+    monkeypatch.setattr(torch.nn.Embedding, "forward", tokens)
+    assert [row["texts"] for row in answers] == [[text] for text in mixed]
+    alone = [json.loads(plmc("predict", "finetune-sst2", text).text)["score"] for text in mixed[:4]]
+    assert [row["score"] for row in answers[:4]] == pytest.approx(alone, abs=1e-5)
+    widths = [ids.shape[1] for ids in seen if ids.dim() == 2 and len(ids)]
+    assert min(widths) < 10 and max(widths) > 25
 
     pair = plmc("predict", "finetune-sst2", "a fine day", "a dull day")
     assert pair.code == 2 and "trained on sst2: give one text" in pair.message
