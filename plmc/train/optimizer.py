@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -29,6 +29,22 @@ def build_optimizer(objective: Objective, chain: Chain, stage: Stage) -> torch.o
         group["base_lr"] = group["lr"]
     fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in objective.parameters())
     return torch.optim.AdamW(list(groups.values()), betas=tuple(stage.betas), eps=stage.eps, fused=fused)
+
+
+def clip(optimizer: torch.optim.Optimizer, params: Sequence[torch.nn.Parameter], largest: float) -> torch.Tensor:
+    """Has the next step use gradients of a joint norm of at most `largest` (0 = as they are); returns the norm they have.
+
+    A fused step divides the gradients itself as it reads them, which spares a pass over all of them.
+    """
+    grads = [param.grad for param in params if param.grad is not None]
+    norm = torch.nn.utils.get_total_norm(grads)
+    if not largest:
+        return norm
+    if optimizer.defaults.get("fused"):
+        optimizer.grad_scale = ((norm + 1e-6) / largest).clamp(min=1.0)
+    else:
+        torch.nn.utils.clip_grads_with_norm_(params, largest, norm)
+    return norm
 
 
 def rate_factor(stage: Stage, clock: Clock) -> Callable[[int], float]:

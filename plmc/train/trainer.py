@@ -34,7 +34,7 @@ from plmc.train.embedding import RowGradient, row_gradients
 from plmc.train.evaluate import judged
 from plmc.train.interrupt import deferred
 from plmc.train.objective import Objective
-from plmc.train.optimizer import build_optimizer, rate_factor, set_rate
+from plmc.train.optimizer import build_optimizer, clip, rate_factor, set_rate
 from plmc.train.progress import Outcome, Position, Progress
 from plmc.train.scale import LossScale
 
@@ -142,7 +142,7 @@ class Trainer:
         terms["loss"] = self.chain.gradient(compute, self.params)
         norm = None
         if self.stage.clip or self.scale.on:
-            norm = nn.utils.clip_grad_norm_(self.params, self.stage.clip or math.inf)
+            norm = clip(self.optimizer, self.params, self.stage.clip)
         if self.scale.accepts(norm):
             factor = self.chain.rate(self.schedule(self.at.step), clock)
             set_rate(self.optimizer, factor)

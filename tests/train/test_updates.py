@@ -19,7 +19,7 @@ from plmc.methods.distill.task_loss import TaskLoss
 from plmc.methods.sharpness.sam import SAM
 from plmc.train.batches import collate
 from plmc.train.objective import Objective
-from plmc.train.optimizer import build_optimizer, rate_factor
+from plmc.train.optimizer import build_optimizer, clip, rate_factor
 
 METHODS = {
     "task": lambda: {"task": TaskLoss()},
@@ -173,6 +173,33 @@ def test_frozen_parameters_stay_out_and_nothing_to_train_is_refused():
     assert sum(len(group["params"]) for group in optimizer.param_groups) == 2
     with pytest.raises(ConfigError, match="stage main: no parameter is trained"):
         build_optimizer(objective(model.requires_grad_(False))[0], chain, stage)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("largest", [0.01, 1e3, 0.0])
+def test_clipping_inside_the_step_is_clipping_before_it(fused, largest):
+    def stepped(clipped):
+        torch.manual_seed(0)
+        layer = nn.Linear(40, 30)
+        optimizer = torch.optim.AdamW(layer.parameters(), lr=0.1, eps=1e-3, fused=fused)
+        for _ in range(3):
+            optimizer.zero_grad(set_to_none=True)
+            layer(torch.randn(8, 40)).pow(2).mean().backward()
+            norm = clipped(optimizer, list(layer.parameters()))
+            optimizer.step()
+        return layer, norm
+
+    ours, norm = stepped(lambda optimizer, params: clip(optimizer, params, largest))
+    theirs, expected = stepped(lambda _, params: nn.utils.clip_grad_norm_(params, largest or math.inf))
+    assert torch.equal(norm, expected) or fused and torch.allclose(norm, expected, rtol=1e-5)
+    exact = not fused or largest != 0.01
+    for one, two in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(one, two) if exact else torch.allclose(one, two, rtol=1e-5, atol=1e-6)
+        assert torch.equal(one.grad, two.grad) if exact else torch.allclose(one.grad, two.grad, rtol=1e-4, atol=1e-7)
+    # The bound matters here: without it the weights are others by far more than that.
+    if largest == 0.01:
+        free, _ = stepped(lambda optimizer, params: clip(optimizer, params, 0.0))
+        assert (free.weight - ours.weight).abs().max() > 1e-2
 
 
 def test_clipping_bounds_what_the_optimizer_sees(tmp_path):
