@@ -74,4 +74,9 @@ class ModelSpec:
         if count == 1:
             return [0]
         # Evenly spread with both ends kept: 12 to 6 gives 0 2 4 7 9 11, as DistilBERT chose; 6 to 3 gives 0 2 5.
-        return [int(i * (available - 1) / (count - 1)) for i in range(count)]
+        return [_nearest(i * (available - 1), count - 1) for i in range(count)]
+
+
+def _nearest(part: int, whole: int) -> int:
+    """`part / whole` rounded to the nearest integer, halves down: exact, and the same for odd and even numbers."""
+    return -((whole - 2 * part) // (2 * whole))
