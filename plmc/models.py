@@ -244,15 +244,24 @@ def load_whole(kind: Any, folder: str) -> PreTrainedModel:
 
 
 def same_vocabulary(first: PreTrainedTokenizerBase, second: PreTrainedTokenizerBase) -> bool:
-    """Whether the same text gives the same ids in both: equal vocabularies and tokenisation rules."""
+    """Whether the same text gives the same ids in both: equal vocabularies and tokenisation rules.
+
+    Their models may still read other columns: see `same_columns`.
+    """
     return first.get_vocab() == second.get_vocab() and (
         first.backend_tokenizer.to_str() == second.backend_tokenizer.to_str()
-        or all(first(text)["input_ids"] == second(text)["input_ids"] for text in _PROBES)
+        or all(first(*texts)["input_ids"] == second(*texts)["input_ids"] for texts in _PROBES)
     )
 
 
+def same_columns(first: PreTrainedTokenizerBase, second: PreTrainedTokenizerBase) -> bool:
+    """Whether their models read the same columns: BERT marks the second text in `token_type_ids`, DistilBERT has none."""
+    return set(first.model_input_names) == set(second.model_input_names)
+
+
 _PROBES = (
-    "The quick brown fox didn't jump over 13 lazy dogs.",
-    "Ümlauts, dashes - and CAPITALS: naïve café #42!",
-    "unbelievably antidisestablishmentarian tokenization",
+    ("The quick brown fox didn't jump over 13 lazy dogs.",),
+    ("Ümlauts, dashes - and CAPITALS: naïve café #42!",),
+    ("unbelievably antidisestablishmentarian tokenization",),
+    ("Two texts in one row.", "The second has its own marks."),
 )

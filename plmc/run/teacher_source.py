@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from plmc import encoder, models
@@ -67,10 +68,8 @@ class TeacherSource:
                 f"stage {stage.name} compares hidden states or attention maps, but teacher and student split text into "
                 f"different tokens. Use a teacher of the student's vocabulary, or a recipe on logits such as kd."
             )
+        rows = self._own_rows(stage, train, own, tokenizer, kind)
         if _which(stage) == "finetuned" and wanted <= STORABLE and (not same or run.teacher.cache is not None):
-            rows = train
-            if not same:
-                rows = self._reread(train, own, kind)
             layers = tuple(sorted(chain.teacher_layers(setting))) if "teacher.hidden_states" in wanted else ()
             choice = Wanted(kind, layers, run.teacher.cache or "fp32", AUTOCAST[run.config["precision"]])
             # Outputs of all rows pay off as soon as every row is visited once.
@@ -86,16 +85,38 @@ class TeacherSource:
             use_scores(model)
         elif "teacher.attentions" in needs:
             model.set_attn_implementation("eager")
-        return live(model, needs, kind)
+        return live(model, needs, kind, rows=None if rows is train else rows, pad_id=own.pad_token_id)
 
-    def _reread(self, train: Split, own, kind: str) -> Split:
-        if kind == "span":
+    def _own_rows(self, stage: Stage, train: Split, own, tokenizer, kind: str) -> Split:
+        """The stage's rows as the teacher's tokenizer `own` makes them; `train` itself where that is the same.
+
+        Raises ConfigError if the tokens differ and the stage compares them one by one.
+        """
+        # A masked language model reads token ids alone.
+        if kind == "mlm":
+            return train
+        same = models.same_vocabulary(own, tokenizer)
+        if same and models.same_columns(own, tokenizer):
+            return train
+        if not same and kind == "span":
             raise ConfigError(
                 "teacher and student split text differently, so answer positions do not match. "
                 "Use a teacher of the student's vocabulary."
             )
-        self.console.warn("teacher and student have different vocabularies; each reads with its own tokenizer.")
-        return self.run.task.encode(train.raw, own, training=True, cache=self.run.cache)
+        if not same:
+            self.console.warn("teacher and student have different vocabularies; each reads with its own tokenizer.")
+        if stage.data == "corpus":
+            from plmc.run.corpus import corpus
+
+            rows = corpus(self.run, stage, own)
+        else:
+            rows = self.run.task.encode(train.raw, own, training=True, cache=self.run.cache)
+        if same and not np.array_equal(rows.columns["input_ids"].values, train.columns["input_ids"].values):
+            raise ConfigError(
+                f"stage {stage.name}: teacher and student have one vocabulary, but make different tokens of the same rows. "
+                f"Use a teacher whose tokenizer cuts long texts as the student's does."
+            )
+        return rows
 
     def _fits(self, choice: Wanted, model, rows: Split) -> bool:
         """Whether the outputs may be stored. It hangs on the config, not on what is free, so a resumed run decides the same."""

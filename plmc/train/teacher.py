@@ -8,15 +8,20 @@ import torch
 from torch import nn
 
 from plmc.core.view import Outputs
+from plmc.data.types import Split
 from plmc.masked_lm import read_at
-from plmc.train.batches import Batch
+from plmc.train.batches import Batch, collate
 from plmc.train.objective import positions, read
 
 Teacher = Callable[[Batch], Outputs]
 
 
-def live(model: nn.Module, needs: frozenset[str], kind: str) -> Teacher:
-    """The teacher runs on every batch, frozen and in evaluation mode; one forward serves all methods."""
+def live(model: nn.Module, needs: frozenset[str], kind: str, *, rows: Split | None = None, pad_id: int = 0) -> Teacher:
+    """The teacher runs on every batch, frozen and in evaluation mode; one forward serves all methods.
+
+    `rows`: the stage's rows with the columns that the teacher reads, where they are not the student's; the tokens are the
+    same. `pad_id`: of the teacher's tokenizer.
+    """
     model.eval().requires_grad_(False)
     options = {}
     scores = "teacher.scores" in needs
@@ -29,6 +34,7 @@ def live(model: nn.Module, needs: frozenset[str], kind: str) -> Teacher:
         with torch.no_grad():
             if kind == "mlm":
                 return read_at(model, batch.inputs, positions(batch, "all_tokens" in needs), scores=scores, **options)
-            return read(model(**batch.inputs, **options), kind=kind, scores=scores)
+            own = batch if rows is None else collate(rows, batch.rows, pad_id).to(batch.inputs["input_ids"].device)
+            return read(model(**own.inputs, **options), kind=kind, scores=scores)
 
     return outputs

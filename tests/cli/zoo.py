@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -11,8 +12,10 @@ from transformers import (
     BertTokenizerFast,
     DistilBertConfig,
     DistilBertForMaskedLM,
+    DistilBertTokenizerFast,
     ElectraConfig,
     ElectraForPreTraining,
+    ElectraTokenizerFast,
     PreTrainedTokenizerFast,
     RobertaConfig,
     RobertaForMaskedLM,
@@ -25,13 +28,19 @@ FAMILIES = ("bert", "roberta", "distilbert", "electra")
 LAYERS, WIDTH, HEADS, INTERMEDIATE = 4, 32, 4, 48
 
 
-def word_pieces(size: int = 400, seed: int = 0) -> PreTrainedTokenizerFast:
-    """A BERT tokenizer trained on the embedded world's plain text."""
+def word_pieces(size: int = 400, seed: int = 0, kind: type = BertTokenizerFast) -> PreTrainedTokenizerFast:
+    """A tokenizer of word pieces of the class `kind`, trained on the embedded world's plain text."""
+    return kind(vocab=dict(_pieces(size, seed)), do_lower_case=True, model_max_length=512)
+
+
+@cache
+def _pieces(size: int, seed: int) -> dict[str, int]:
+    # Training breaks ties by chance; BERT, DistilBERT and ELECTRA have one vocabulary.
     from tokenizers import BertWordPieceTokenizer
 
     trained = BertWordPieceTokenizer(lowercase=True)
     trained.train_from_iterator(Embedded(seed=seed).corpus(300), vocab_size=size, min_frequency=1, show_progress=False)
-    return BertTokenizerFast(vocab=trained.get_vocab(), do_lower_case=True, model_max_length=512)
+    return trained.get_vocab()
 
 
 def byte_pairs(size: int = 500) -> PreTrainedTokenizerFast:
@@ -49,8 +58,9 @@ def byte_pairs(size: int = 500) -> PreTrainedTokenizerFast:
 
 
 def save(folder: Path, family: str, *, layers: int = LAYERS, seed: int = 0, tokenizer=None) -> Path:
-    """Saves a random model of `family` with its tokenizer; returns the folder."""
-    tokenizer = tokenizer or (byte_pairs() if family == "roberta" else word_pieces())
+    """Saves a random model of `family` with a tokenizer of its own class; returns the folder."""
+    kinds = {"bert": BertTokenizerFast, "distilbert": DistilBertTokenizerFast, "electra": ElectraTokenizerFast}
+    tokenizer = tokenizer or (byte_pairs() if family == "roberta" else word_pieces(kind=kinds[family]))
     shape = {
         "vocab_size": len(tokenizer), "hidden_size": WIDTH, "num_hidden_layers": layers, "num_attention_heads": HEADS,
         "intermediate_size": INTERMEDIATE, "max_position_embeddings": 512, "pad_token_id": tokenizer.pad_token_id,

@@ -103,7 +103,8 @@ class MaskedWords:
             "input_ids": padded([item.ids for item in batch], self._tokenizer.pad_token_id),
             "attention_mask": padded([[1] * len(item.ids) for item in batch], 0),
         }
-        if "token_type_ids" in self._tokenizer.model_input_names:
+        # The tokenizer is the student's, which may know no types where this model does.
+        if getattr(self._model.config, "type_vocab_size", 0) > 1:
             inputs["token_type_ids"] = padded([item.types for item in batch], 0)
         positions = torch.tensor([item.position for item in batch], device=device)
         logits = self._model(**inputs).logits[torch.arange(len(batch), device=device), positions]

@@ -1,0 +1,121 @@
+"""The teacher reads every row as its own tokenizer makes it, whatever columns the student reads."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from commands import SMALL
+
+from plmc import models
+from plmc.compose import compose, plain
+from plmc.config import resolve
+from plmc.console import Console
+from plmc.core.chain import Chain
+from plmc.core.setting import Setting
+from plmc.encoder import dims
+from plmc.methods.distill.layers_kd import LayersKD
+from plmc.methods.distill.logit_kd import LogitKD
+from plmc.run import rows
+from plmc.run.corpus import corpus
+from plmc.run.teacher_source import TeacherSource
+from plmc.run.teachers import FinetunedTeacher
+from plmc.train.batches import training_batches
+from plmc.train.evaluate import logits_of
+
+METHODS = {
+    "logits": LogitKD,
+    "hidden states": lambda: LayersKD(attention=0, map="uniform", projection="never"),
+    "scores": lambda: LayersKD(map="uniform", projection="never"),
+}
+
+
+def resolved(zoo, student, teacher, tmp_path, *words):
+    given = (*SMALL, "recipe=kd", "student=base", f"student.name={zoo[student]}", f"teacher.name={zoo[teacher]}")
+    return resolve(plain(compose([*given, f"output_dir={tmp_path}", *words])))
+
+
+def finetuned(run, name, tmp_path):
+    """A teacher whose answers hang on which text a token is in."""
+    model = models.build(models.ModelSpec(name=str(name)), run.task, seed=7).eval()
+    drawn = torch.Generator().manual_seed(1)
+    for param in model.parameters():
+        if param.ndim == 2:
+            torch.nn.init.normal_(param, std=0.3, generator=drawn)
+    model.save_pretrained(tmp_path / "teacher")
+    models.load_tokenizer(str(name)).save_pretrained(tmp_path / "teacher")
+    return FinetunedTeacher("teacher", str(tmp_path / "teacher"), "teacher-1", {}), model
+
+
+def asked(run, stage, chain, data, tokenizer, teacher, model):
+    """What the stage asks its teacher with."""
+    clock = stage.clock(len(data.train))
+    setting = Setting(
+        stage=stage.name, kind=run.task.kind, seed=1, student=dims(model), teacher=dims(model), methods=chain.named,
+        text_columns=run.task.text, data=data, clock=clock,
+    )
+    source = TeacherSource(run, device=torch.device("cpu"), console=Console(), finetuned=teacher, language_model=None)
+    return source.outputs(stage, run.task, chain, setting, tokenizer)
+
+
+@pytest.mark.parametrize("cache", ["fp32", "null"])
+@pytest.mark.parametrize("what", METHODS)
+@pytest.mark.parametrize(
+    "student, teacher, task", [("distilbert", "bert", "rte"), ("bert", "distilbert", "rte"), ("distilbert", "electra", "squad")]
+)
+def test_the_teacher_agrees_with_itself_on_every_row(zoo, tmp_path, student, teacher, task, what, cache):
+    long = ("task.max_length=128", "task.stride=32") if task == "squad" else ()
+    run = resolved(zoo, student, teacher, tmp_path, f"task={task}", f"teacher.cache={cache}", *long)
+    tokenizer, own = models.load_tokenizer(str(zoo[student])), models.load_tokenizer(str(zoo[teacher]))
+    assert own.model_input_names != tokenizer.model_input_names and own.get_vocab() == tokenizer.get_vocab()
+    data = rows.load(run, tokenizer)
+    given, model = finetuned(run, zoo[teacher], tmp_path)
+    stage = replace(run.recipe.stages[0], epochs=1)
+    says = asked(run, stage, Chain({"kd": METHODS[what]()}), data, tokenizer, given, model)
+
+    right = run.task.encode(data.train.raw, own, training=True)
+    expected = logits_of(model, right, kind=run.task.kind, pad_id=own.pad_token_id)
+    seen = 0
+    batches = training_batches(
+        data.train, batch_size=8, micro_batch=3, pad_id=tokenizer.pad_token_id, seed=0, stage=0, start=0
+    )
+    for _ in range(4):
+        for batch in next(batches):
+            mask = batch.inputs["attention_mask"].bool()
+            for head, found in zip(expected, says(batch).logits, strict=True):
+                wanted = torch.from_numpy(head[batch.rows])
+                if run.task.kind == "span":
+                    wanted, found = wanted[:, : mask.shape[1]][mask], found[mask]
+                torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4)
+            seen += len(batch.rows)
+    assert seen >= 24
+
+
+def test_the_types_of_a_pair_change_the_answers_that_the_test_compares(zoo, tmp_path):
+    run = resolved(zoo, "bert", "bert", tmp_path, "task=rte")
+    _, model = finetuned(run, zoo["bert"], tmp_path)
+    raw = rows.load(run, models.load_tokenizer(str(zoo["bert"]))).train.raw
+    one, two = (
+        logits_of(model, run.task.encode(raw, models.load_tokenizer(str(zoo[name])), training=True), kind="classification",
+                  pad_id=0)[0]
+        for name in ("bert", "distilbert")
+    )
+    assert np.abs(one - two).max() > 1e-2
+
+
+def test_general_distillation_gives_the_teacher_its_columns(zoo, tmp_path):
+    run = resolved(
+        zoo, "bert", "distilbert", tmp_path, "task=rte", "recipe=tinybert_general",
+        "recipe.stages.general.corpus=embedded",
+    )
+    stage, tokenizer = replace(run.recipe.stages[0], corpus_rows=40), models.load_tokenizer(str(zoo["bert"]))
+    data = rows.load(run, tokenizer).with_train(corpus(run, stage, tokenizer))
+    _, model = finetuned(run, zoo["distilbert"], tmp_path)
+    says = asked(run, stage, Chain(stage.methods), data, tokenizer, None, model)
+    batch = next(training_batches(data.train, batch_size=8, micro_batch=None, pad_id=0, seed=0, stage=0, start=0))[0]
+    assert "token_type_ids" in batch.inputs and len(says(batch).scores) == dims(model).layers
+
+
+def test_each_family_of_the_zoo_has_its_own_columns(zoo):
+    names = {family: models.load_tokenizer(str(folder)).model_input_names for family, folder in zoo.items()}
+    assert {family for family in names if "token_type_ids" in names[family]} == {"bert", "electra"}
