@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -125,8 +126,11 @@ class Trainer:
             total = None
             for i, batch in enumerate(micro):
                 share = len(batch.rows) / rows
-                loss, parts = self.objective(batch, clock)
-                if first_pass and self.at.step == 0 and i == 0:
+                checked = first_pass and self.at.step == 0 and i == 0
+                # The check walks the graph once a term, which compiled blocks do not allow.
+                with torch.compiler.set_stance("force_eager") if checked else nullcontext():
+                    loss, parts = self.objective(batch, clock)
+                if checked:
                     idle_terms(parts, self.chain.terms(), self.params, stage=self.stage.name, warn=self._warn)
                     self._zero()
                 (loss * (share * self.scale.value)).backward()
