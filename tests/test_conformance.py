@@ -185,8 +185,9 @@ def test_leaves_nothing_behind(tmp_path, row, training):
 
 @every_switch
 def test_switched_off_it_is_not_there(tmp_path, row):
-    # A constant rate: averaging, which wants one, may set it and still change nothing.
-    options = {"schedule": "constant", "warmup": 0}
+    # A constant rate: averaging, which wants one, may set it and still change nothing. The last weights: an average
+    # chooses among evaluations that contain it.
+    options = {"schedule": "constant", "warmup": 0, "select": "last"}
     without = stage(tmp_path / "without", {"task": TaskLoss()}, **options).fit()
     switched_off = {"task": TaskLoss(), row.name: row.off()}
     with_it = stage(tmp_path / "with", switched_off, teacher=None, **options).fit()

@@ -69,7 +69,9 @@ class Method:
         return before
 
     def settled(self, clock: Clock) -> int:
-        """The update from which the method no longer changes the support of the weights; averages begin after it."""
+        """The number of updates after which an evaluation shows what the method is for: the last mask is set, the mean has
+        its first point, integers are on. Scores from before are not chosen as the best; averages begin no earlier than
+        other methods settle."""
         return 0
 
     def data(self, data: TaskData, setting: Setting) -> TaskData:

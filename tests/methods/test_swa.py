@@ -50,6 +50,12 @@ def test_before_the_beginning_the_live_weights_are_judged():
     assert not equal(run.go(until=12).judged(), run.history[-1])
 
 
+def test_evaluations_count_once_the_mean_has_a_point():
+    for begin, first in ((0, 1), (10, 11), ("75%", 16), (19, 20)):
+        assert SWA(begin=begin).settled(Clock(0, 20, 10)) == first
+        assert start({"swa": SWA(begin=begin)}).go(until=first).chain["swa"].metrics()["averaged"] == 1
+
+
 def test_rate_zero_from_the_start_returns_the_initial_model():
     run = start({"swa": SWA(begin="0%", lr=0.0)}).go()
     assert equal(run.judged(), {name: p.detach() for name, p in tiny().named_parameters()})

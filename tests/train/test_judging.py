@@ -11,6 +11,7 @@ from train.factory import bert, copy, equal, rig, rows, score
 from plmc.core.chain import Chain
 from plmc.core.method import Method
 from plmc.errors import TrainingError
+from plmc.methods.average.swa import SWA
 from plmc.methods.distill.logit_kd import LogitKD
 from plmc.methods.distill.task_loss import TaskLoss
 from plmc.methods.prune.gmp import GMP
@@ -183,6 +184,22 @@ def test_what_is_best_is_chosen_among_the_settled(tmp_path):
     made, marks = pruned(tmp_path, [0.9, 0.8, 0.7, 0.4, 0.6, 0.5])
     assert (made.outcome.best_step, made.outcome.metrics["likelihood"]) == (5, 0.6)
     assert equal(made.model.state_dict(), marks.seen[4])
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_the_best_weights_with_an_average_have_it(tmp_path, every):
+    scores = iter([0.9, 0.8, 0.3, 0.4, 0.2])
+    made = rig(
+        {"task": TaskLoss(), "swa": SWA(begin=4, every=every)}, tmp_path, steps=10, eval_every=2, select="best",
+        evaluate=lambda model: {"likelihood": next(scores)},
+    )
+    kept = {}
+    keep = made.trainer._keep
+    made.trainer._keep = lambda metrics: (kept.update(averaged=made.chain["swa"].metrics()["averaged"]), keep(metrics))
+    made.fit()
+    # The scores after updates 2 and 4 are higher, but of weights without a mean.
+    assert (made.outcome.best_step, made.outcome.metrics) == (8, {"likelihood": 0.4})
+    assert kept["averaged"] == 4 // every
 
 
 def test_patience_waits_for_the_settled(tmp_path):

@@ -86,6 +86,10 @@ class SWA(Method):
         self._count, self._mean, self._alias = 0, {}, {}
         return model
 
+    def settled(self, clock: Clock) -> int:
+        # Weights from before the first mean are not what the method is for, however well they score.
+        return clock.at(self.begin) + 1
+
     @property
     def _factor(self) -> float:
         return 1.0 if self.lr is None else float(self.lr)
