@@ -279,6 +279,23 @@ def ui(
 
 
 @app.command()
+def sync(
+    runs: Annotated[list[str] | None, typer.Argument(help="Runs by the beginnings of their names; default: all.")] = None,
+    outputs: Outputs = Path("outputs"),
+    patience: Annotated[float, typer.Option(help="Seconds to wait for a store that takes nothing.", min=0.1)] = 10.0,
+) -> None:
+    """Send to MLflow what runs could not, because the store was away or refused; nothing is lost until then.
+
+    [bold]plmc sync[/]                                            everything that waits in outputs
+
+    [bold]plmc sync kd-sst2 --outputs elsewhere[/]                some runs of another folder
+    """
+    from plmc.verbs.sync import sync as run
+
+    raise typer.Exit(run(runs or [], outputs, patience))
+
+
+@app.command()
 def doctor(outputs: Outputs = Path("outputs")) -> None:
     """Check this machine: versions, devices, Hub, caches, disk, and what to do about each red line."""
     from plmc.verbs.doctor import doctor as run

@@ -18,6 +18,7 @@ from plmc.names import did_you_mean
 from plmc.paths import digest, place
 from plmc.pretraining import MLMTeacher, options, stages_for, taught_stage
 from plmc.tasks.base import Source, Task
+from plmc.track.store import resolve_uri
 
 # All there is at the top; Hydra itself would take any other key behind a +.
 _KEYS = (
@@ -255,6 +256,9 @@ def _check_values(config: Mapping[str, Any]) -> None:
     if not isinstance(config["seed"], int) or config["seed"] < 0:
         raise ConfigError(f"seed={config['seed']} must be a whole number, 0 or more.")
     asked(config["quantize"])
+    if config["tracking"].get("enabled") and config["tracking"].get("uri") is not None:
+        # Before anything is written: what is refused here holds secrets, too.
+        resolve_uri(str(config["tracking"]["uri"]))
     unknown = set(config) - set(_KEYS)
     if unknown:
         raise ConfigError(f"{min(unknown)}: there is no such key.{did_you_mean(min(unknown), _KEYS)}")

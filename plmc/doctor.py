@@ -235,11 +235,14 @@ def _store(outputs: Path, tracking_uri: str | None) -> Check:
 def _server(uri: str) -> Check:
     import requests
 
+    from plmc.track.store import without_secrets
+
     try:
         answer = requests.get(f"{uri.rstrip('/')}/health", timeout=1.0)
     except requests.RequestException as error:
         cure = "start the server (mlflow server), or leave tracking.uri=null for a local file"
-        return Check("MLflow", f"{uri} does not answer: {type(error).__name__}", BAD, cure)
+        return Check("MLflow", f"{without_secrets(uri)} does not answer: {type(error).__name__}", BAD, cure)
     if answer.ok:
-        return Check("MLflow", f"{uri} answers")
-    return Check("MLflow", f"{uri} answers with status {answer.status_code}", BAD, "check the address in tracking.uri")
+        return Check("MLflow", f"{without_secrets(uri)} answers")
+    found = f"{without_secrets(uri)} answers with status {answer.status_code}"
+    return Check("MLflow", found, BAD, "check the address in tracking.uri")

@@ -104,6 +104,8 @@ def job(config: Any) -> float:
             known = execute(run, console, parent=context.parent if context else None, threads=threads(context))
         result = known
         show(run, result, console)
+        for text in (result.get("mlflow") or {}).get("warnings", ()):
+            console.warn(f"tracking: {text}")
         score = result["metrics"][result["primary_metric"]]
         if context:
             context.note(run.signature, "finished", score)

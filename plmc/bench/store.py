@@ -96,7 +96,7 @@ def log(run: Path, records: Sequence[Mapping[str, Any]], warn: Callable[[str], N
     finally:
         held.release()
     if left := send_pending(Path(run).resolve().parent, patience=5.0):
-        warn(f"{left} figures have not reached MLflow; the next plmc train, compare or ui sends them.")
+        warn(f"{left} figures have not reached MLflow; to send what waits: plmc sync")
 
 
 def _is_ours(values: Mapping[str, float]) -> bool:

@@ -101,6 +101,8 @@ def _execute(run: Run, console: Console, parent: Path | None, threads: int | Non
         raise
     tracker.finish("FINISHED")
     result["mlflow"] = {"tracking_uri": tracker.uri, "experiment_id": tracker.experiment_id, "run_id": tracker.run_id}
+    if tracker.warnings:
+        result["mlflow"]["warnings"] = list(tracker.warnings)
     # The sign that all is there comes last: a run killed before it is taken up again and ends its MLflow run, too.
     write_json(run.folder / "result.json", result)
     if run.config["quantize"]:

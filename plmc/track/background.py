@@ -11,6 +11,8 @@ from plmc.track.spool import Spool
 from plmc.track.store import SENDER, is_reachable
 
 _LONGEST_PAUSE = 60.0
+LONGEST_UPLOAD = 600.0
+"""Seconds that the end of a run waits for one event that is being sent without a failure, such as a large model."""
 
 
 class Sender(threading.Thread):
@@ -27,7 +29,8 @@ class Sender(threading.Thread):
         self._state = threading.Condition()
         self._ending = self._abandoned = False
         self._failures = 0
-        self._progress = time.monotonic()
+        self._failed = False  # the last try
+        self._least, self._moved = 0, time.monotonic()  # events that wait at the end, and when they last became fewer
         self._contact = threading.Event()
 
     def wait_for_first_contact(self, seconds: float) -> None:
@@ -46,18 +49,22 @@ class Sender(threading.Thread):
                 time.sleep(min(1.0, self._patience / 4))
 
     def finish(self) -> None:
-        """Sends the rest. Returns when all is sent or nothing has got through for `patience` seconds."""
+        """Sends the rest. Returns when all is sent or nothing has got through for `patience` seconds.
+
+        Only events that wait no more count as progress: a store may answer, take some events again and again, and refuse the
+        next one for ever.
+        """
         with self._state:
+            self._least, self._moved = self._spool.pending, time.monotonic()
             self._ending = True
-            self._progress = time.monotonic()
             self._state.notify_all()
         while self.is_alive():
             self.join(0.05)
-            if time.monotonic() - self._progress < self._patience:
+            still = time.monotonic() - self._moved
+            if still < self._patience:
                 continue
             # A long upload makes no progress that shows here; while the server answers, it may take its time.
-            if self._failures == 0 and is_reachable(self._uri):
-                self._progress = time.monotonic()
+            if not self._failed and still < LONGEST_UPLOAD and is_reachable(self._uri):
                 continue
             self._abandoned = True
             return
@@ -66,11 +73,12 @@ class Sender(threading.Thread):
         return min(self._interval * 2**self._failures, max(self._interval, _LONGEST_PAUSE))
 
     def _try_once(self) -> None:
+        self._failed = False
         try:
             self._courier.send(self._uri, self._advance)
         # Whatever goes wrong with tracking, training goes on: the events stay in the spool.
         except Exception as error:
-            self._failures += 1
+            self._failures, self._failed = self._failures + 1, True
             self.trouble = (str(error) or type(error).__name__).splitlines()[0][:300]
         else:
             self._failures, self.trouble = 0, ""
@@ -82,4 +90,5 @@ class Sender(threading.Thread):
         self._contact.set()
         if delivered:
             self._failures = 0
-        self._progress = time.monotonic()
+        if self._ending and self._spool.pending < self._least:
+            self._least, self._moved = self._spool.pending, time.monotonic()

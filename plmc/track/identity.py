@@ -76,6 +76,8 @@ def ensure_run(client: MlflowClient, folder: Path) -> tuple[Identity, bool]:
         if run_id is None:
             write_json(folder / "run.json", asdict(replace(identity, attempted=True, run_id=None)))
             run_id = _create(client, experiment, identity)
+        if not run_id:
+            raise ConnectionError(f"{identity.uri} answers, but not as an MLflow server does: a new run has no id")
         identity = replace(identity, attempted=True, experiment_id=experiment, run_id=run_id)
         # What was sent went to another run.
         (folder / "sent.json").unlink(missing_ok=True)

@@ -14,6 +14,7 @@ class LocalHistory:
     """The calls of `Tracker`, of which only `log` does something: a line of `tracking/events.jsonl` a call."""
 
     uri = run_id = experiment_id = None
+    warnings: tuple[str, ...] = ()
 
     def __init__(self, folder: Path):
         self._path = folder / "tracking" / "events.jsonl"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from plmc.track import identity as identities
@@ -20,30 +21,47 @@ def waiting(outputs: Path) -> Iterator[Path]:
                 yield file.parent
 
 
+@dataclass(frozen=True)
+class Delivery:
+    """What became of one run's events: `sent`, still waiting (`left`), and the `trouble` that keeps them."""
+
+    folder: Path
+    uri: str
+    sent: int
+    left: int
+    trouble: str = ""
+
+
 def send_pending(outputs: Path, *, patience: float = 3.0) -> int:
     """Sends the unsent events of all runs in `outputs` that no process is writing; returns how many still wait.
 
     Costs a few file look-ups when nothing waits. A store that does not answer is asked once.
     """
-    left = 0
+    return sum(delivery.left for delivery in deliver(waiting(outputs), patience=patience))
+
+
+def deliver(homes: Iterable[Path], *, patience: float = 3.0) -> Iterator[Delivery]:
+    """Sends what waits in each of the tracking folders `homes`; a run that is being trained sends for itself."""
     answers: dict[str, bool] = {}
-    for home in waiting(outputs):
+    for home in homes:
         held = lock(home)
         if held is None:
-            # That run is alive and sends for itself.
             continue
         try:
             uri = identities.read(home).uri
             spool = Spool(home)
+            before, trouble = spool.pending, ""
             if uri not in answers:
                 answers[uri] = is_reachable(uri)
-            if spool.pending and answers[uri]:
+            if not answers[uri]:
+                trouble = "it does not answer"
+            elif before:
                 load_mlflow(uri)
                 sender = Sender(spool, uri, logging.getLogger(__name__).warning, interval=patience, patience=patience)
                 sender.start()
                 sender.finish()
-            left += spool.pending
+                trouble = sender.trouble or "it took too long"
+            yield Delivery(home.parent, uri, before - spool.pending, spool.pending, trouble if spool.pending else "")
             spool.close()
         finally:
             held.release()
-    return left

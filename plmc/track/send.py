@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 MAX_METRICS, MAX_PARAMS, MAX_TAGS = 1000, 100, 100
 # The server's word on the event itself; everything else (locked, full, forbidden, away) may pass.
 _FINAL = frozenset({"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE"})
+# MLflow calls every error of its database a bad request. SQLAlchemy ends its own with one of these.
+_SQL = ("[SQL:", "sqlalche.me/e/")
+# What two processes do to each other passes at once; what is still there after so many tries is the event's own fault.
+_SQL_TRIES, _SQL_PAUSE = 5, 0.2
 
 
 class Unreachable(Exception):
@@ -81,7 +86,7 @@ class Courier:
         from mlflow.exceptions import MlflowException
 
         try:
-            self._deliver(events)
+            self._deliver_patiently(events)
         except MlflowException as error:
             if error.error_code not in _FINAL or self._is_deleted():
                 raise
@@ -94,6 +99,18 @@ class Courier:
                     self._offer([part])
             else:
                 self.warn(f"MLflow refused {_describe(events[0])}: {str(error).splitlines()[0]}")
+
+    def _deliver_patiently(self, events: list[Event]) -> None:
+        """`_deliver`, again after an error of the database: another process may have put in the same row."""
+        from mlflow.exceptions import MlflowException
+
+        for attempt in range(_SQL_TRIES):
+            try:
+                return self._deliver(events)
+            except MlflowException as error:
+                if attempt == _SQL_TRIES - 1 or not any(sign in str(error) for sign in _SQL):
+                    raise
+                time.sleep(_SQL_PAUSE * attempt)
 
     def _is_deleted(self) -> bool:
         return self._client.get_run(self.identity.run_id).info.lifecycle_stage == "deleted"

@@ -11,6 +11,7 @@ import urllib.request
 from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from plmc.errors import ConfigError
 
@@ -42,16 +43,34 @@ def resolve_uri(uri: str) -> str:
     if uri.startswith("sqlite:///") and len(uri) > len("sqlite:///"):
         return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).expanduser().resolve()}"
     if uri.startswith(("http://", "https://")):
-        if "@" in uri.split("/")[2]:
+        parts = urlsplit(uri)
+        if "@" in parts.netloc:
             raise ConfigError(
                 "tracking.uri holds a password, which would be stored with every run. Leave it out and set "
                 "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment."
             )
+        if parts.query or parts.fragment:
+            raise ConfigError(
+                "tracking.uri holds a query, which MLflow does not read and which would be stored with every run. Leave out "
+                "what follows the ? or #; a token goes into the environment: MLFLOW_TRACKING_TOKEN."
+            )
+        if not parts.hostname:
+            raise ConfigError(f"tracking.uri={uri} names no host. Write http://host:5000.")
         return uri.rstrip("/")
+    # Addresses of other databases hold passwords, too.
+    kind = f"{uri.partition('://')[0]}://…" if "://" in uri else uri
     raise ConfigError(
-        f"tracking.uri={uri} is neither a SQLite file nor a server. Write sqlite:////path/mlflow.db, "
+        f"tracking.uri={kind} is neither a SQLite file nor a server. Write sqlite:////path/mlflow.db, "
         f"http://host:5000, or leave it out to track into the outputs folder."
     )
+
+
+def without_secrets(uri: str) -> str:
+    """`uri` as it may be shown: user, password, query and fragment left out."""
+    parts = urlsplit(uri)
+    if parts.scheme not in ("http", "https"):
+        return uri
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 def database(uri: str) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from plmc.track.values import metric_name
 def parent_run(folder: Path, *, uri: str, experiment: str, name: str, tags: Mapping[str, str] | None = None) -> str | None:
     """Creates the parent run of a sweep, or finds the one that `folder` already has; returns its MLflow id.
 
-    None if the store does not answer: the first child that reaches it makes the parent. Children name it by
+    None if the store does not answer or refuses: the first child that reaches it makes the parent. Children name it by
     `Tracker(…, parent=folder)`.
     """
     uri = resolve_uri(uri)
@@ -26,7 +27,11 @@ def parent_run(folder: Path, *, uri: str, experiment: str, name: str, tags: Mapp
     identities.claim(home, Identity(uri, experiment, name, tags=cleaned))
     if not is_reachable(uri):
         return None
-    return identities.ensure_run(connect(uri), home)[0].run_id
+    try:
+        return identities.ensure_run(connect(uri), home)[0].run_id
+    except Exception as error:  # a store that refuses is no reason not to train; each child says what is wrong at its end
+        logging.getLogger(__name__).info("no parent run yet: %s", error)
+        return None
 
 
 def close_parent(
@@ -52,7 +57,7 @@ def adopt(folder: Path, parent: Path) -> bool:
     """Puts a run that was tracked before, outside any sweep, under the parent run of `parent`; returns whether it did.
 
     A run keeps the parent it has, and one in another store or experiment stays alone. A store that does not answer
-    changes nothing.
+    or refuses changes nothing.
     """
     home, above = (Path(path).resolve() / "tracking" for path in (folder, parent))
     known, wanted = identities.read(home), identities.read(above)
@@ -64,11 +69,21 @@ def adopt(folder: Path, parent: Path) -> bool:
     if held is None:
         return False
     try:
-        client = connect(known.uri)
-        if known.run_id:
-            client.set_tag(known.run_id, "mlflow.parentRunId", identities.ensure_run(client, above)[0].run_id)
+        if known.run_id and not _moved(known, above):
+            return False
         # For the day on which the run must be made anew.
         write_json(home / "run.json", asdict(replace(known, parent=str(above))))
     finally:
         held.release()
+    return True
+
+
+def _moved(child: Identity, above: Path) -> bool:
+    """Sets the parent of a run in the store; whether the store took it."""
+    try:
+        client = connect(child.uri)
+        client.set_tag(child.run_id, "mlflow.parentRunId", identities.ensure_run(client, above)[0].run_id)
+    except Exception as error:
+        logging.getLogger(__name__).info("run %s keeps its place: %s", child.run_id, error)
+        return False
     return True

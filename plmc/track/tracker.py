@@ -170,9 +170,10 @@ class Tracker:
         self._spool.close()
         self._lock.release()
         if self._spool.pending:
+            count, trouble = self._spool.pending, self._sender.trouble or "it took too long"
+            which = "1 event has" if count == 1 else f"{count} events have"
             self._warn(
-                f"{self._spool.pending} events have not reached {self.uri} ({self._sender.trouble or 'no time'}). They are "
-                f"kept in {self._home} and sent by the next plmc train, compare or ui."
+                f"{which} not reached {self.uri} ({trouble}). Kept in {self._home}. To send what waits: plmc sync"
             )
         self._sender = None
 
