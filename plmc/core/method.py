@@ -33,11 +33,14 @@ class Method:
     on padding, which stored outputs do not have).
     `order`: 0 changes weights, 1 only watches them; judged weights and `finish` fold in reverse `order`.
     `place`: the stage that `method=[…]` on the command line puts it in: `first` or `last`.
+    `family`: `distillation`, `pruning` or `quantization`, for tables and pictures that tell models apart by what was done
+    to them; empty for what only trains them otherwise.
     `exclusive`: roles only one method of a stage may hold, e.g. `average`, `gradient`.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
     order: ClassVar[int] = 0
+    family: ClassVar[str] = ""
     place: ClassVar[str] = "last"
     exclusive: ClassVar[frozenset[str]] = frozenset()
 

@@ -17,6 +17,8 @@ Spread = tuple[float, float]
 """Mean and standard deviation over seeds (nan for one seed)."""
 
 LEVEL = 0.05
+BUSY = 0.3
+"""Cores that other processes may keep busy while a run's latency is taken, before the table marks it."""
 EXPORT_FACTS = ("parameters", "nonzero_parameters", "size_bytes", "compact_bytes")
 
 
@@ -26,7 +28,8 @@ class Row:
 
     `metrics`: fractions, by name. `kept`: primary metric as a share of the teacher's. `size_bytes`: weights on disk.
     `latency_ms`: one row at a time. `speedup`: teacher's latency over the student's, both taken in the same run.
-    `minutes`: training time. `difference`: to the baseline; `starred`: it holds after correction for all arms.
+    `busy`: other processes kept more than `BUSY` of a core busy meanwhile. `minutes`: training time.
+    `difference`: to the baseline; `starred`: it holds after correction for all arms.
     `bench_ms`: median of a batch by case, from `plmc bench`. `compact_bytes`: sparse and packed. `kind`: one of
     `variants.KINDS`. `export_of`: label of the arm that this row is an export of.
     """
@@ -46,6 +49,7 @@ class Row:
     minutes: Spread | None = None
     difference: Difference | None = None
     starred: bool = False
+    busy: bool = False
     bench_ms: Mapping[str, Spread] = field(default_factory=dict)
     compact_bytes: float | None = None
     kind: str = variants.DENSE
@@ -164,6 +168,7 @@ def _row(arm: Arm, label: str, teacher_score: float | None, is_baseline: bool) -
         sparsity=_first(arm.spread(lambda run: _at(run, "student", "sparsity"))),
         latency_ms=arm.spread(lambda run: _at(run, "latency", "batch_1_ms")),
         speedup=arm.spread(speedup),
+        busy=any((_at(run, "latency", "other_cores") or 0) > BUSY for run in arm.runs),
         minutes=arm.spread(minutes),
         bench_ms=variants.speeds(arm.runs, "torch_fp32"),
         kind=variants.kind(arm.first),
@@ -177,19 +182,23 @@ def _exports(arm: Arm, own: Row) -> list[Row]:
         score = variants.spread([export.score for export in found])
         if score is None:
             continue
+        metrics = {name: variants.spread([e.metrics.get(name) for e in found]) for name in _metrics(arm.first)}
         mean = {name: variants.spread([export.facts.get(name) for export in found]) for name in EXPORT_FACTS}
         first = found[0]
         rows.append(
             Row(
                 label=f"{own.label} > {first.label}",
                 seeds=len(found),
-                metrics={arm.first.primary: score},
+                metrics={name: value for name, value in metrics.items() if value},
                 kept=(own.kept[0] * score[0] / own.metrics[arm.first.primary][0], math.nan) if own.kept else None,
                 parameters=_first(mean["parameters"]),
                 nonzero=_first(mean["nonzero_parameters"]),
                 size_bytes=_first(mean["size_bytes"]),
                 compact_bytes=_first(mean["compact_bytes"]),
                 sparsity=own.sparsity,
+                latency_ms=variants.spread([(export.facts.get("latency") or {}).get("export_ms") for export in found]),
+                speedup=variants.spread([export.speedup for export in found]),
+                busy=own.busy,
                 bench_ms=variants.speeds([export.run for export in found], key),
                 kind=variants.kind(arm.first, first.facts.get("quantize") not in variants.FLOAT),
                 export_of=own.label,
@@ -258,6 +267,11 @@ def _footnotes(rows: Sequence[Row], resamples: int) -> list[str]:
             f"diff: to '{base}', 95 % interval by paired bootstrap over examples ({resamples} resamples), p by {tests}; "
             f"* p < {LEVEL} after Holm's correction (comparisons: {count})."
         )
+    if any(row.speedup for row in rows):
+        text = "speed-up: the teacher's latency over the arm's, timed in turns when the run ended (exports: with their model)."
+        if any(row.busy and row.speedup for row in rows):
+            text += " ~: other processes kept the machine busy meanwhile."
+        notes.append(f"{text} Times side by side: plmc bench RUN … --exports")
     if any(row.seeds > 1 for row in rows):
         notes.append("±: standard deviation over seeds.")
     elif rows:

@@ -18,7 +18,7 @@ def arm_labels(arms: Sequence[Arm]) -> list[str]:
     for label in {name for name in names if names.count(name) > 1}:
         same = [i for i, name in enumerate(names) if name == label]
         for i, difference in zip(same, _differences([arms[i] for i in same]), strict=True):
-            names[i] = f"{label} ({difference})"
+            names[i] = f"{label} ({difference})" if difference else label
     return names
 
 

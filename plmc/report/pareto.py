@@ -50,9 +50,10 @@ def plot_pareto(rows: Sequence[Row], path: Path, *, metric: str, title: str = ""
 
 
 def figure_of(rows: Sequence[Row], *, metric: str, title: str = "", columns: int = 3) -> Figure:
-    """The rows of one table: `metric` (points of 100) over latency (ms) and over size (MB), both logarithmic.
+    """The rows of one table: `metric` (points of 100) over latency and over size (MB), both logarithmic.
 
-    Latencies are those of `plmc bench` where two rows have them, else those taken when the runs ended. Error bars are standard
+    Latencies are those of `plmc bench` where two rows have them, else those taken when the runs ended, as shares of the
+    teacher's of the same minute. Error bars are standard
     deviations over seeds. The front joins the rows that no other row beats in both directions. A hollow marker is the same
     model's compact size; a thin line leads from a run to its exports. Raises PlmcError if no row has both a metric and a cost.
     """
@@ -101,9 +102,16 @@ def _panels(rows: Sequence[Row]) -> list[Panel]:
         label = f"latency of a batch of {rows_of_it}, real lengths, median [ms]"
         panels.append(Panel(label, lambda row, case=case: row.bench_ms.get(case)))
     if not panels:
-        panels = [Panel("latency of one row, when the run ended [ms]", lambda row: row.latency_ms)]
+        panels = [Panel("latency of one row as a share of the teacher's", _share)]
     size = Panel("size of the weights [MB]", _size, _compact)
     return [*panels, size]
+
+
+def _share(row: Row) -> tuple[float, float] | None:
+    if not row.speedup:
+        return None
+    mean, deviation = row.speedup
+    return 1 / mean, deviation / mean**2
 
 
 def _size(row: Row) -> tuple[float, float] | None:

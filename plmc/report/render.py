@@ -37,8 +37,8 @@ def columns(table: Table) -> list[Column]:
         ("size MB", lambda row: number(row.size_bytes, 1e-6)),
         ("compact MB", lambda row: number(row.compact_bytes, 1e-6)),
         ("sparsity %", lambda row: number(row.sparsity, 100)),
-        ("latency ms", lambda row: plus_minus(row.latency_ms, 1, 2)),
-        ("speed-up", lambda row: number(row.speedup[0] if row.speedup else None, 1, 2, "x")),
+        # Milliseconds of different runs are of different moments of a machine; ratios are of one.
+        ("speed-up", lambda row: f"{'~' * row.busy}{row.speedup[0]:.2f}x" if row.speedup else ""),
         *((f"{case} ms", lambda row, case=case: plus_minus(row.bench_ms.get(case), 1, 2)) for case in cases),
         ("train min", lambda row: number(row.minutes[0] if row.minutes else None, 1)),
     ]

@@ -64,7 +64,10 @@ class Run:
         # Its score stands in the result all the same, once some other run has made it.
         learned = (self.result.get("teacher") or {}).get("learned_from", self.teacher_score is not None)
         unused = () if learned else ("teacher",)
-        return _without(self.config, (*SEED_KEYS, *EXCLUDED, *unused))
+        left = _without(self.config, (*SEED_KEYS, *EXCLUDED, *unused))
+        if unused and isinstance(left.get("files"), Mapping):
+            left["files"] = {name: value for name, value in left["files"].items() if not name.startswith("teacher.")}
+        return left
 
     @cached_property
     def arm_key(self) -> str:

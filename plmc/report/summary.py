@@ -73,5 +73,9 @@ def summary_table(result: Mapping[str, Any], outputs: Path) -> rich.table.Table:
 def _is_control(other: Run, run: Run) -> bool:
     facts = all(other.result.get(key) == run.result.get(key) for key in ("task", "data_source"))
     settings = all(other.config.get(key) == run.config.get(key) for key in SHARED)
-    plain = other.result["recipe"] == "finetune" and len(other.result.get("methods", ())) <= 1
-    return facts and settings and plain and other.signature != run.signature
+    return facts and settings and _is_plain(other) and not _is_plain(run)
+
+
+def _is_plain(run: Run) -> bool:
+    """Whether a run is a control itself, which has none: other seeds of it are the same arm."""
+    return run.result["recipe"] == "finetune" and len(run.result.get("methods", ())) <= 1

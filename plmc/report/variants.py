@@ -23,9 +23,11 @@ DISTILLED, PRUNED, QUANTIZED, COMBINED, DENSE = "distilled", "pruned", "int8", "
 KINDS = (DENSE, DISTILLED, PRUNED, QUANTIZED, COMBINED)
 """What was done to a model, as the Pareto picture tells them apart."""
 
+_FAMILIES = {"distillation": DISTILLED, "pruning": PRUNED, "quantization": QUANTIZED}
+# Runs of earlier versions do not name the families of their methods, but their configs name these packages.
 _PACKAGES = {
     ".methods.distill.": DISTILLED, ".methods.mlm.": DISTILLED, ".methods.prune.": PRUNED, ".methods.layers.": PRUNED,
-    ".methods.quantize.": QUANTIZED,
+    ".methods.quant.": QUANTIZED,
 }
 
 
@@ -44,10 +46,23 @@ class Export:
         return " ".join([str(self.facts.get("format", "export")), *([] if scheme in PLAIN else [str(scheme)])])
 
     @property
+    def metrics(self) -> Mapping[str, float]:
+        """What the export's own check measured; empty for one that was not checked."""
+        return (self.facts.get("verification") or {}).get("metrics_after") or {}
+
+    @property
     def score(self) -> float | None:
-        """The run's primary metric as the export's own check measured it; None for one that was not checked."""
-        checked = self.facts.get("verification") or {}
-        return (checked.get("metrics_after") or {}).get(self.run.primary)
+        """The run's primary metric among `metrics`."""
+        return self.metrics.get(self.run.primary)
+
+    @property
+    def speedup(self) -> float | None:
+        """Latency of the teacher over the export's: times over the run's own model times that model's over the teacher."""
+        own, taught = (self.run.result.get("latency") or {}).get("batch_1_ms"), None
+        if own:
+            taught = self.run.result["latency"].get("teacher_batch_1_ms")
+        times = (self.facts.get("latency") or {}).get("speedup")
+        return times * taught / own if times and taught else None
 
 
 def exports(run: Run) -> list[Export]:
@@ -119,8 +134,11 @@ def case_name(record: Mapping[str, Any]) -> str:
 
 
 def kind(run: Run, quantized: bool = False) -> str:
-    """Which of KINDS a run is, by the packages of its methods; `quantized`: this export of it is."""
-    found = {name for target in _targets(run.config) for part, name in _PACKAGES.items() if part in target}
+    """Which of KINDS a run is, by the families of its methods; `quantized`: this export of it is."""
+    if "families" in run.result:
+        found = {_FAMILIES[name] for name in run.result["families"]}
+    else:
+        found = {name for target in _targets(run.config) for part, name in _PACKAGES.items() if part in target}
     if quantized:
         found.add(QUANTIZED)
     if ((run.result.get("student") or {}).get("sparsity") or 0) > 0.01:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from plmc import models
+from plmc.bench.host import Load
 from plmc.config import Run
 from plmc.console import Console
 from plmc.core.method import Method
@@ -70,6 +71,7 @@ def _measure(
         "signature": run.signature, "status": "finished", "recipe": run.recipe.name, "task": run.task.name,
         "data_source": run.source.name, "seed": run.seed,
         "methods": sorted({name for stage in run.recipe.stages for name in stage.methods}),
+        "families": sorted({m.family for stage in run.recipe.stages for m in stage.methods.values()} - {""}),
         "stages": [
             {"name": s.name, "steps": s.steps, "seconds": round(s.seconds, 3), "best_step": s.best_step, "metrics": s.metrics}
             for s in stages.results
@@ -144,6 +146,7 @@ def _latency(run: Run, model, teacher: FinetunedTeacher | None, data: TaskData, 
         reorder(contenders["teacher"], teacher.order)
     split = next(iter(data.evaluation.values()))
     device = "cuda" if run.config["device"] != "cpu" and torch.cuda.is_available() else "cpu"
+    load = Load()
     times = measure.latency(contenders, measure.single_rows(split, count), rounds=3, device=device)
     model.to("cpu")
     spread = {
@@ -152,7 +155,8 @@ def _latency(run: Run, model, teacher: FinetunedTeacher | None, data: TaskData, 
     return {
         "device": device, "batch_1_ms": round(times["student"].median_ms, 4),
         "teacher_batch_1_ms": round(times["teacher"].median_ms, 4) if teacher else None,
-        "threads": times["student"].threads, "rows": min(count, len(split)), **spread,
+        "threads": times["student"].threads, "rows": min(count, len(split)), "other_cores": load.stop()["other_cores"],
+        **spread,
     }
 
 

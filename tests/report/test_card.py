@@ -8,7 +8,7 @@ from rich.console import Console
 from run_folders import make_run
 
 from plmc.report.card import model_card
-from plmc.report.results import load
+from plmc.report.results import find, load
 from plmc.report.summary import summary_rows, summary_table
 
 MACHINE = {"cpu": "Some CPU", "gpus": ["Some GPU"]}
@@ -98,6 +98,14 @@ def test_unlike_runs_are_no_controls(tmp_path):
         load(make_run(tmp_path, recipe="finetune", seed=3, methods=["task", "gmp"])),
     ]
     assert len(summary_rows(own, unlike)) == 2
+
+
+def test_a_control_is_not_compared_with_its_own_other_seeds(tmp_path):
+    for seed in (1, 2, 3):
+        make_run(tmp_path, recipe="finetune", seed=seed)
+    runs = find(tmp_path)
+    labels = [row.label for row in summary_rows(runs[1], runs)]
+    assert labels == ["teacher: big", "finetune"]
 
 
 def test_the_summary_prints(tmp_path):

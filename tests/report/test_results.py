@@ -8,7 +8,7 @@ from run_folders import make_run
 
 from plmc.errors import DataError, PlmcError
 from plmc.report.labels import arm_labels, model_label
-from plmc.report.results import arms, find, load
+from plmc.report.results import Arm, arms, find, load
 
 
 def test_words_select_runs(tmp_path):
@@ -95,6 +95,19 @@ def test_a_teacher_that_was_not_looked_at_separates_nothing(tmp_path):
     for seed, name in ((1, "big"), (2, "bigger")):
         make_run(tmp_path, recipe="finetune", seed=seed, teacher=None, config={"teacher": {"name": name}})
     assert len(arms(find(tmp_path))) == 1
+
+
+def test_the_files_of_a_teacher_that_was_not_looked_at_separate_nothing(tmp_path):
+    for seed, digest in ((1, "a"), (2, "b")):
+        files = {"teacher.checkpoint": digest, "data.train": "same"}
+        make_run(tmp_path, recipe="finetune", seed=seed, config={"files": files}, teacher={"name": "x", "learned_from": False})
+    assert len(arms(find(tmp_path))) == 1
+
+
+def test_arms_that_differ_in_nothing_that_is_shown_keep_their_plain_label(tmp_path):
+    make_run(tmp_path)
+    (run,) = find(tmp_path)
+    assert arm_labels([Arm((run,)), Arm((run,))]) == ["kd", "kd"]
 
 
 def test_equal_labels_are_told_apart_by_what_differs(tmp_path):

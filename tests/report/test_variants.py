@@ -5,12 +5,13 @@ import io
 
 import numpy as np
 import pytest
+import yaml
 from bench_folders import add_bench, add_export, bench_record
 from PIL import Image
 from run_folders import make_run
 
 from plmc.errors import DataError
-from plmc.report import variants
+from plmc.report import pareto, variants
 from plmc.report.compare import Row, compare
 from plmc.report.pareto import figure_of, plot_pareto
 from plmc.report.placing import overlap
@@ -50,6 +51,32 @@ def test_bench_figures_stand_beside_the_accuracy(outputs):
     assert "| b1 real ms |" in markdown([table]) and "5.00 ± 1.41" in markdown([table])
     rows = {line["arm"]: line for line in csv.DictReader(io.StringIO(csv_text([table])))}
     assert float(rows["kd > onnx int8"]["b1 real ms"]) == 1.0 and rows["kd > onnx int8"]["export_of"] == "kd"
+
+
+def test_an_exports_own_check_fills_its_row(tmp_path):
+    folder = make_run(tmp_path, recipe="kd", metrics={"accuracy": 0.8, "f1": 0.75})
+    add_export(
+        folder, verification={"metrics_after": {"accuracy": 0.79, "f1": 0.7}}, latency={"export_ms": 1.25, "speedup": 4.0}
+    )
+    (table,) = compare(find(tmp_path), resamples=50)
+    export = row(table, "kd > onnx int8")
+    assert (export.metrics["accuracy"][0], export.metrics["f1"][0]) == (0.79, 0.7)
+    # The run is twice as fast as its teacher, the export four times as fast as the run.
+    assert export.latency_ms[0] == 1.25 and export.speedup[0] == pytest.approx(8.0)
+
+
+def test_times_of_different_moments_are_shown_as_shares_of_the_teachers(tmp_path):
+    # One architecture, measured on a machine of three moods.
+    for i, (mood, others) in enumerate([(1.0, 0.0), (5.0, 1.2), (2.0, 0.1)]):
+        latency = {"device": "cpu", "batch_1_ms": 5.0 * mood, "teacher_batch_1_ms": 10.0 * mood, "other_cores": others}
+        make_run(tmp_path, recipe=f"kd{i}", latency=latency)
+    (table,) = compare(find(tmp_path), resamples=50)
+    text = markdown([table])
+    assert "latency ms" not in text and text.count("2.00x") == 3
+    assert text.count("~2.00x") == 1 and "other processes kept the machine busy" in text
+    panel = pareto._panels(table.rows)[0]
+    assert "share of the teacher's" in panel.label
+    assert [panel.cost(line)[0] for line in table.rows if not line.is_teacher] == pytest.approx([0.5] * 3)
 
 
 def test_an_unchecked_export_is_no_row(outputs):
@@ -94,6 +121,32 @@ def recipe(*targets):
 def test_what_was_done_to_a_model(tmp_path, targets, sparsity, quantized, expected):
     make_run(tmp_path, config=recipe(*targets), student={"name": "s", "sparsity": sparsity})
     assert variants.kind(find(tmp_path)[0], quantized) == expected
+
+
+def test_what_was_done_to_a_model_does_not_depend_on_where_its_methods_are(tmp_path):
+    from plmc.methods.quant.qat import QAT
+
+    whole = {"name": "s", "sparsity": 0.0}
+    make_run(tmp_path, recipe="a", config=recipe("elsewhere.Moved"), families=[QAT.family], student=whole)
+    assert variants.kind(find(tmp_path)[0]) == variants.QUANTIZED
+    # A run made before the families were written down.
+    make_run(tmp_path, recipe="b", config=recipe("plmc.methods.quant.qat.QAT"), student=whole)
+    assert [variants.kind(run) for run in find(tmp_path)] == [variants.QUANTIZED] * 2
+
+
+def test_every_method_that_changes_a_models_form_names_its_family():
+    from hydra.utils import get_class
+
+    from plmc.compose import options
+
+    families = {}
+    for name, path in options("method").items():
+        families[name] = get_class(yaml.safe_load(path.read_text())["_target_"]).family
+    assert {name for name, family in families.items() if family == "pruning"} == {
+        "ffn_prune", "gmp", "gmp_lrr", "head_prune", "layer_drop", "lock", "one_shot", "vocab_trim",
+    }
+    assert {name for name, family in families.items() if family == "quantization"} == {"qat"}
+    assert {name for name, family in families.items() if family == "distillation"} == {"cosine_kd", "token_kd"}
 
 
 def points(count):

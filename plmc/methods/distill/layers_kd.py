@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -43,6 +44,7 @@ class LayersKD(Method):
     ConfigError on unknown modes, maps that do not fit, unequal heads, widths without a projection.
     """
 
+    family: ClassVar[str] = "distillation"
     attention: float = 1.0
     hidden: float = 1.0
     embedding: float = 1.0

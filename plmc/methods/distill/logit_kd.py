@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -35,6 +36,7 @@ class LogitKD(Method):
     Errors: ConfigError on alpha outside 0 to 1 or a temperature that is not positive.
     """
 
+    family: ClassVar[str] = "distillation"
     temperature: float = 2.0
     alpha: float = 0.5
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -33,6 +34,7 @@ class PredictionKD(Method):
     Errors: ConfigError on an unknown mode, a temperature that is not positive, or `official_code` on a span task.
     """
 
+    family: ClassVar[str] = "distillation"
     needs = frozenset({"teacher.logits"})
 
     temperature: float = 1.0

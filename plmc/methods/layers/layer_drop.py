@@ -31,6 +31,7 @@ class LayerDrop(Method):
     Raises ConfigError on indices or counts that the student does not have.
     """
 
+    family: ClassVar[str] = "pruning"
     place: ClassVar[str] = "first"
 
     strategy: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -23,6 +24,7 @@ class CosineKD(Method):
     off. Errors: ConfigError on a negative weight or another width.
     """
 
+    family: ClassVar[str] = "distillation"
     weight: float = 1.0
 
     def __post_init__(self) -> None:

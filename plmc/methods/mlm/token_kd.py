@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -28,6 +29,7 @@ class TokenKD(Method):
     Errors: ConfigError on an unknown position, a temperature or weight out of range, or another kind of task.
     """
 
+    family: ClassVar[str] = "distillation"
     temperature: float = 2.0
     positions: str = "all"
     weight: float = 1.0

@@ -23,6 +23,7 @@ class Masked(Method):
     a stage may hold the role `mask`.
     """
 
+    family: ClassVar[str] = "pruning"
     exclusive: ClassVar[frozenset[str]] = frozenset({"mask"})
 
     def __post_init__(self) -> None:

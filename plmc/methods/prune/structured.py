@@ -29,6 +29,7 @@ class StructuredPruning(Method):
     `begin` and `end`. What belongs to a removed unit is zero from then on and gone from the exported model.
     """
 
+    family: ClassVar[str] = "pruning"
     keep: float | str = 0.5
     begin: Point = "10%"
     end: Point = "70%"

@@ -34,6 +34,7 @@ class VocabularyTrim(Method):
     for another tokenizer, for masked-language models and for a missing file.
     """
 
+    family: ClassVar[str] = "pruning"
     exclusive: ClassVar[frozenset[str]] = frozenset({"vocabulary"})
 
     min_count: int = 1

@@ -41,6 +41,7 @@ class QAT(Method):
     followed by a stage without it, which would leave the grid. Raises ConfigError if `freeze` lies before `start`.
     """
 
+    family: ClassVar[str] = "quantization"
     exclusive: ClassVar[frozenset[str]] = frozenset({"quantize"})
 
     scheme: str = "per_channel"
