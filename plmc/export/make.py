@@ -72,16 +72,17 @@ def make(
         facts["verification"]["max_drop"] = max_drop
         if not force:
             accepted(facts, max_drop)
+            if text := doubtful(facts, max_drop):
+                console.warn(text)
         facts["example"] = write_example(draft, kind=source.task.kind, plan=plan)
         write_json(draft / DESCRIPTION, facts)
     return facts
 
 
 def accepted(facts: Mapping[str, Any], max_drop: float) -> dict[str, Any]:
-    """`facts` again. Raises ExportError if the metric fell by more than `max_drop` points."""
+    """`facts` again. Raises ExportError if the metric fell by more than `max_drop` points, beyond the noise of the rows."""
     checked = facts["verification"]
-    # Differences of fractions carry rounding that no one means by points.
-    if -checked["change"] > max_drop + 1e-6:
+    if _fell(checked, max_drop) and checked["interval"][1] < 0:
         low, high = checked["interval"]
         raise ExportError(
             f"{facts['format']} {facts['quantize']}: {checked['metric']} falls from {checked['before']:.4f} to "
@@ -90,6 +91,23 @@ def accepted(facts: Mapping[str, Any], max_drop: float) -> dict[str, Any]:
             "take a finer scheme: weights8, bf16, or int8 after quantization-aware training."
         )
     return dict(facts)
+
+
+def doubtful(facts: Mapping[str, Any], max_drop: float) -> str:
+    """What to say of a metric that fell by more than `max_drop` points on too few rows to be sure; empty otherwise."""
+    checked = facts["verification"]
+    low, high = checked["interval"]
+    if not _fell(checked, max_drop) or high < 0:
+        return ""
+    return (
+        f"{facts['format']} {facts['quantize']}: {checked['metric']} falls by {-checked['change']:.2f} points on "
+        f"{checked['rows']} rows, 95 % interval {-high:.2f} to {-low:.2f}: that may be noise. Verify on more rows before you rely on it."
+    )
+
+
+def _fell(checked: Mapping[str, Any], max_drop: float) -> bool:
+    # Differences of fractions carry rounding that no one means by points.
+    return -checked["change"] > max_drop + 1e-6
 
 
 def _known(out: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 from typing import Any
 
 from plmc.errors import PlmcError
@@ -58,17 +59,30 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """All arms of one task and data source. `notes` belong under the table."""
+    """All arms of one task, data source and set of evaluation rows. `notes` belong under the table.
 
-    task: str
-    data_source: str
+    `key`: see `Run.table_key`. `rows_of`: names the evaluation rows where the task and source have several sets of them.
+    """
+
+    key: tuple[str, str, str]
     primary: str
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = field(default=())
+    rows_of: str = ""
+
+    @property
+    def task(self) -> str:
+        """Its name."""
+        return self.key[0]
+
+    @property
+    def data_source(self) -> str:
+        """Its name, empty where runs do not say it."""
+        return self.key[1]
 
 
 def compare(runs: Sequence[Run], baseline: str | None = None, *, resamples: int = 10_000, seed: int = 0) -> list[Table]:
-    """Tables of all runs, one per task and data source; runs that differ in their seed only are one row.
+    """Tables of all runs, one per task, data source and evaluation rows; runs that differ in their seed only are one row.
 
     `baseline` picks the row that the others are tested against: a label, a recipe, or the start of a signature; without
     it, the `finetune` recipe with the fewest methods. Differences are of the primary metric, by paired bootstrap over
@@ -77,15 +91,27 @@ def compare(runs: Sequence[Run], baseline: str | None = None, *, resamples: int 
     """
     if not runs:
         raise PlmcError("There are no finished runs to compare. `plmc ls runs` lists what is there.")
-    tables: dict[tuple[str, str], list[Run]] = {}
+    tables: dict[tuple[str, str, str], list[Run]] = {}
     for run in runs:
-        tables.setdefault((run.result["task"], run.result.get("data_source", "")), []).append(run)
+        tables.setdefault(run.table_key, []).append(run)
     groups = {key: arms(members) for key, members in tables.items()}
     bases = {key: _baseline(group, baseline) for key, group in groups.items()}
     if baseline is not None and not any(bases.values()):
         labels = sorted({run.label for run in runs})
         raise PlmcError(f"--baseline {baseline}: no such arm. There are: {', '.join(labels)}.")
-    return [_table(key, group, bases[key], resamples, seed) for key, group in groups.items()]
+    made = [_table(key, group, bases[key], resamples, seed) for key, group in groups.items()]
+    names = [key[:2] for key in groups]
+    return [
+        replace(table, rows_of=_rows_of(groups[table.key][0].first)) if names.count(table.key[:2]) > 1 else table
+        for table in made
+    ]
+
+
+def _rows_of(run: Run) -> str:
+    """The evaluation file and the beginning of its digest, or where the rows come from."""
+    task, data = run.config.get("task") or {}, run.config.get("data") or {}
+    place = task.get("validation") or data.get("root") or ""
+    return " ".join(part for part in (PurePath(place).name, f"#{run.table_key[2]}" if run.table_key[2] else "") if part)
 
 
 def _baseline(candidates: Sequence[Arm], asked: str | None) -> Arm | None:
@@ -109,7 +135,7 @@ def _baseline(candidates: Sequence[Arm], asked: str | None) -> Arm | None:
     return None
 
 
-def _table(key: tuple[str, str], group: Sequence[Arm], base: Arm | None, resamples: int, seed: int) -> Table:
+def _table(key: tuple[str, str, str], group: Sequence[Arm], base: Arm | None, resamples: int, seed: int) -> Table:
     primary = group[0].first.primary
     notes: list[str] = []
     teachers, rows = figures(group, base)
@@ -128,7 +154,7 @@ def _table(key: tuple[str, str], group: Sequence[Arm], base: Arm | None, resampl
     if key[1] == "embedded":
         notes.insert(0, "Made-up data (embedded): the figures show that the programme works, not how good a method is.")
     notes += _footnotes(rows, resamples)
-    return Table(*key, primary, (*teachers, *rows), tuple(notes))
+    return Table(key, primary, (*teachers, *rows), tuple(notes))
 
 
 def figures(group: Sequence[Arm], base: Arm | None = None) -> tuple[list[Row], list[Row]]:

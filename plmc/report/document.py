@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from html import escape
@@ -23,22 +24,22 @@ def report(runs: Sequence[Run], tables: Sequence[Table], command: str) -> str:
     when = time.strftime("%Y-%m-%d %H:%M %Z")
     parts = [
         f"<h1>{escape('Compressed models: ' + tasks)}</h1>",
-        html.paragraph(f"{len(runs)} finished runs, reported on {when} by: {command}", "dim"),
+        html.paragraph(f"{len(runs)} finished run{'s' * (len(runs) != 1)}, reported on {when} by: {command}", "dim"),
         "<nav>" + "".join(f'<a href="#{_anchor(table)}">{escape(render.title(table))}</a>' for table in tables) + "</nav>",
     ]
     for table in tables:
-        key = (table.task, table.data_source)
-        parts += _task(table, [run for run in runs if (run.result["task"], run.result.get("data_source", "")) == key])
+        parts += _task(table, [run for run in runs if run.table_key == table.key])
     parts += ["<h2>Where it was measured</h2>", *_machines(runs)]
     return html.page(f"plmc report: {tasks}", parts)
 
 
 def _anchor(table: Table) -> str:
-    return f"{table.task}-{table.data_source}"
+    # Names of tasks are the user's; an address inside the page has room for few characters.
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", "-".join(part for part in table.key if part))
 
 
 def _task(table: Table, runs: Sequence[Run]) -> list[str]:
-    parts = [f'<h2 id="{escape(_anchor(table))}">{escape(render.title(table))}</h2>']
+    parts = [f'<h2 id="{_anchor(table)}">{escape(render.title(table))}</h2>']
     notes = list(table.notes)
     if table.data_source == "embedded":
         parts.append(html.paragraph(notes.pop(0), "warn"))

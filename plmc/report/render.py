@@ -72,8 +72,9 @@ def _difference(row: Row) -> str:
 
 
 def title(table: Table) -> str:
-    """`task rte, data from local`."""
-    return f"task {table.task}, data from {table.data_source}" if table.data_source else f"task {table.task}"
+    """`task rte, data from local`, and the evaluation rows where there are several sets of them."""
+    source = f", data from {table.data_source}" if table.data_source else ""
+    return f"task {table.task}{source}{f', rows of {table.rows_of}' if table.rows_of else ''}"
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,14 @@ class Run:
             left["files"] = {name: value for name, value in left["files"].items() if not name.startswith("teacher.")}
         return left
 
+    @property
+    def table_key(self) -> tuple[str, str, str]:
+        """Task, data source, and digest of the files that it was judged on: runs of one table have the same of all three."""
+        files = self.config.get("files") or {}
+        judged = {k: v for k, v in files.items() if k.removeprefix("data.").startswith("validation") and v}
+        content = hashlib.sha256(json.dumps(judged, sort_keys=True).encode()).hexdigest()[:8] if judged else ""
+        return self.result["task"], self.result.get("data_source", ""), content
+
     @cached_property
     def arm_key(self) -> str:
         """Hash of `identity`."""

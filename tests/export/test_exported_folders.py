@@ -19,7 +19,7 @@ from plmc.errors import ConfigError, ExportError
 from plmc.export import make as making
 from plmc.export import verify
 from plmc.export.compact import read_compact
-from plmc.export.make import COMPACT, DESCRIPTION, make
+from plmc.export.make import COMPACT, DESCRIPTION, accepted, doubtful, make
 from plmc.export.runtime import open_model
 from plmc.export.schemes import Plan
 from plmc.export.source import load_model
@@ -200,6 +200,26 @@ def test_a_metric_that_falls_is_refused_and_nothing_is_left(tokenizers, tmp_path
     with pytest.raises(ExportError):
         make(source, plan, out, console=silent)
     assert make(source, plan, out, console=silent, max_drop=100)["key"] == facts["key"]
+
+
+@pytest.mark.parametrize(
+    ("change", "interval", "refused", "warned"),
+    [
+        (-0.5, [-1.0, -0.1], False, False),
+        (-1.5, [-3.5, 0.0], False, True),  # three rows of two hundred
+        (-1.5, [-2.5, -0.4], True, False),
+        (-10.0, [-25.0, 5.0], False, True),
+    ],
+)
+def test_a_fall_within_the_noise_of_the_rows_is_told_and_not_refused(change, interval, refused, warned):
+    checked = {"metric": "accuracy", "before": 0.9, "after": 0.9 + change / 100, "change": change, "interval": interval, "rows": 200}
+    facts = {"format": "onnx", "quantize": "int8", "verification": checked}
+    if refused:
+        with pytest.raises(ExportError, match="falls from"):
+            accepted(facts, 1.0)
+    else:
+        assert accepted(facts, 1.0) == facts
+    assert bool(doubtful(facts, 1.0)) == warned
 
 
 def test_a_folder_of_something_else_is_never_replaced(bert, tmp_path, silent):

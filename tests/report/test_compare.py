@@ -11,7 +11,7 @@ from run_folders import make_run, predictions
 from plmc.errors import PlmcError
 from plmc.report.compare import Row, compare
 from plmc.report.pareto import front, plot_pareto
-from plmc.report.render import columns, csv_text, markdown, rich_table
+from plmc.report.render import columns, csv_text, markdown, rich_table, title
 from plmc.report.results import find
 
 
@@ -70,6 +70,18 @@ def test_tasks_and_data_sources_do_not_mix(tmp_path):
     }
     for table in tables:
         assert any("Made-up data" in note for note in table.notes) == (table.data_source == "embedded")
+
+
+def test_different_files_of_one_task_name_do_not_mix(tmp_path):
+    for seed in (1, 2):
+        for recipe, name, digest in (("finetune", "a.csv", "11"), ("kd", "a.csv", "11"), ("finetune", "b.csv", "22")):
+            files = {"train": str(seed), "validation": digest}
+            config = {"task": {"name": "custom", "validation": f"/data/{name}"}, "files": files}
+            make_run(tmp_path, task="custom", recipe=recipe, seed=seed, data_source="custom", config=config)
+    tables = compare(find(tmp_path), resamples=50)
+    assert sorted(len([row for row in table.rows if not row.is_teacher]) for table in tables) == [2, 4]
+    titles = [title(table) for table in tables]
+    assert len(set(titles)) == 2 and any("a.csv" in text for text in titles) and any("b.csv" in text for text in titles)
 
 
 @pytest.mark.parametrize("by", ["label", "recipe", "signature"])

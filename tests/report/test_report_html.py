@@ -39,6 +39,18 @@ def document(outputs):
     return report(runs, compare(runs, resamples=200), "plmc report --outputs somewhere")
 
 
+def test_a_tasks_name_is_text_wherever_it_appears(tmp_path):
+    make_run(tmp_path, task='"><script>alert(1)</script>')
+    runs = find(tmp_path)
+    page = report(runs, compare(runs, resamples=50), "plmc report")
+    found = Collector()
+    found.feed(page)
+    assert "script" not in found.tags and "<script" not in page
+    (link,) = [address for address in found.addresses if address.startswith("#")]
+    assert f'id="{link[1:]}"' in page and re.fullmatch(r"#[\w-]+", link)
+    assert "1 finished run, reported" in page
+
+
 class Collector(HTMLParser):
     """Tags that are open, addresses, and the text."""
 
