@@ -101,7 +101,8 @@ def doubtful(facts: Mapping[str, Any], max_drop: float) -> str:
         return ""
     return (
         f"{facts['format']} {facts['quantize']}: {checked['metric']} falls by {-checked['change']:.2f} points on "
-        f"{checked['rows']} rows, 95 % interval {-high:.2f} to {-low:.2f}: that may be noise. Verify on more rows before you rely on it."
+        f"{checked['rows']} rows, 95 % interval {-high:.2f} to {-low:.2f}: that may be "
+        "noise. Verify on more rows before you rely on it."
     )
 
 
