@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from plmc.core.method import Method
 from plmc.core.stage import Recipe, Stage
 from plmc.errors import ConfigError, PlmcError
 from plmc.export.schemes import asked
+from plmc.fields import Amount, Count, Epochs, Positive, Rate, Seed, verify
 from plmc.models import ModelSpec
-from plmc.names import did_you_mean
 from plmc.paths import digest, place
 from plmc.pretraining import MLMTeacher, options, stages_for, taught_stage
+from plmc.root import Budget, check_root
 from plmc.tasks.base import Source, Task
-from plmc.track.store import resolve_uri
 
-# All there is at the top; Hydra itself would take any other key behind a +.
-_KEYS = (
-    "task", "data", "teacher", "student", "recipe", "method", "methods", "tracking", "preset", "seed", "precision", "compile",
-    "device", "threads", "train", "budget", "checkpoint", "log_every", "output_dir", "force", "latency_rows", "files",
-    "quantize", "hydra",
-)
 # What does not change the result, hence not the identity, of a run.
 EXCLUDED = (
     "tracking", "output_dir", "threads", "device", "checkpoint", "log_every", "force", "latency_rows", "preset",
@@ -44,47 +38,23 @@ class TeacherSpec(ModelSpec):
 
     name: str | None
     checkpoint: str | None = None
-    label_order: tuple[int, ...] | None = None
-    seed: int = 1
-    epochs: float = 3
-    batch_size: int = 32
-    lr: float = 5e-5
-    cache: str | None = "fp32"
-    cache_gb: float = 4.0
+    label_order: Sequence[Amount] | None = None
+    seed: Seed = 1
+    epochs: Epochs = 3
+    batch_size: Count = 32
+    lr: Rate = 5e-5
+    cache: Literal["fp32", "fp16"] | None = "fp32"
+    cache_gb: Positive = 4.0
     mlm: Any = field(default_factory=MLMTeacher)
 
     def __post_init__(self):
         super().__post_init__()
-        if self.cache not in ("fp32", "fp16", None):
-            raise ConfigError(f"teacher.cache={self.cache!r} is unknown. Use fp32, fp16, or null.")
-        if not self.cache_gb > 0:
-            raise ConfigError(f"teacher.cache_gb={self.cache_gb} must be greater than 0; teacher.cache=null stores nothing.")
         object.__setattr__(self, "mlm", options(self.mlm))
 
     @property
     def known(self) -> bool:
         """Whether there is a teacher at all."""
         return self.name is not None or self.checkpoint is not None
-
-
-@dataclass(frozen=True)
-class Budget:
-    """Caps that shrink any recipe: passes over the original rows and updates per stage, training and evaluation rows.
-
-    `lr`: peak learning rate of every stage, since the rates of papers suit their many updates. The teacher has its own.
-    """
-
-    epochs: float | None = None
-    steps: int | None = None
-    train_rows: int | None = None
-    eval_rows: int | None = None
-    lr: float | None = None
-
-    def __post_init__(self):
-        for entry in fields(self):
-            value = getattr(self, entry.name)
-            if value is not None and value <= 0:
-                raise ConfigError(f"budget.{entry.name}={value} must be greater than 0, or null.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +122,7 @@ def build(node: Any, where: str) -> Any:
         cls = get_class(node["_target_"])
     except Exception as error:  # a wrong import path raises whatever the import raises
         raise ConfigError(f"{where}._target_={node['_target_']} cannot be imported: {error}") from error
-    _numbers(cls, node, where)
+    verify(cls, node, where)
     try:
         return instantiate(dict(node), _convert_="all")
     except InstantiationException as error:
@@ -162,19 +132,6 @@ def build(node: Any, where: str) -> Any:
             raise type(cause)(f"{where}: {cause}") from error
         text = str(cause or error).splitlines()[0]
         raise ConfigError(f"{where}: {text}") from error
-
-
-_NUMBERS = {"int": "a whole number", "float": "a number"}
-
-
-def _numbers(cls: type, values: Mapping[str, Any], where: str) -> None:
-    """Refuses fields the class does not have, and words where the class wants nothing but a number."""
-    types = {f.name: str(f.type).removesuffix(" | None") for f in fields(cls) if f.init}
-    for key, value in values.items():
-        if key not in types and not key.startswith("_"):
-            raise ConfigError(f"{where}.{key}: {cls.__name__} has no such field.{did_you_mean(key, types)}")
-        if types.get(key) in _NUMBERS and not isinstance(value, (int, float, type(None))):
-            raise ConfigError(f"{where}.{key}={value} must be {_NUMBERS[types[key]]}.")
 
 
 def _stages(config: Mapping[str, Any], kind: str) -> tuple[Stage, ...]:
@@ -194,8 +151,7 @@ def _stages(config: Mapping[str, Any], kind: str) -> tuple[Stage, ...]:
     stages = []
     for name in names:
         values = {key: value for key, value in described[name].items() if key != "methods"}
-        _numbers(Stage, config["train"], "train")
-        _numbers(Stage, values, f"recipe.stages.{name}")
+        verify(Stage, values, f"recipe.stages.{name}")
         values = {**config["train"], **{k: v for k, v in values.items() if v is not None}}
         values["lr"] = config["budget"].get("lr") or values["lr"]
         built = {}
@@ -217,6 +173,8 @@ def signature_of(config: Mapping[str, Any]) -> str:
 def resolve(config: Mapping[str, Any], *, role: str = "student", command: str = "") -> Run:
     """A `Run` from the composed config as plain containers. Raises ConfigError for whatever cannot work."""
     config = json.loads(json.dumps(config))  # plain, ours, and proof that it can be stored
+    check_root(config)
+    asked(config.get("quantize"))
     place(config)
     task = build(config["task"], "task")
     source = task.own_source or build(config["data"], "data")
@@ -227,11 +185,9 @@ def resolve(config: Mapping[str, Any], *, role: str = "student", command: str = 
             "there is no teacher to take the student's layers from; name the student: student=base student.name=…"
         )
     student = build(config["student"], "student")
-    _check_values(config)
     stages = _stages(config, task.kind)
     described = {k: v for k, v in config["recipe"].items() if k in ("name", "title", "paper", "requires", "notes")}
     recipe = Recipe(stages=stages, **described)
-    _numbers(Budget, config["budget"], "budget")
     budget = Budget(**config["budget"])
     run = Run(
         config=config, signature="", task=task, source=source, teacher=teacher, student=student, recipe=recipe,
@@ -246,24 +202,6 @@ def resolve(config: Mapping[str, Any], *, role: str = "student", command: str = 
         kept = config
     object.__setattr__(run, "signature", signature_of(kept))
     return run
-
-
-def _check_values(config: Mapping[str, Any]) -> None:
-    if config["precision"] not in ("auto", "fp32", "bf16", "fp16"):
-        raise ConfigError(f"precision={config['precision']}; use auto, fp32, bf16 or fp16.")
-    if config["device"] not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"device={config['device']}; use auto, cpu or cuda.")
-    if not isinstance(config["seed"], int) or config["seed"] < 0:
-        raise ConfigError(f"seed={config['seed']} must be a whole number, 0 or more.")
-    asked(config["quantize"])
-    if config["tracking"].get("enabled") and config["tracking"].get("uri") is not None:
-        # Before anything is written: what is refused here holds secrets, too.
-        resolve_uri(str(config["tracking"]["uri"]))
-    unknown = set(config) - set(_KEYS)
-    if unknown:
-        raise ConfigError(f"{min(unknown)}: there is no such key.{did_you_mean(min(unknown), _KEYS)}")
-    if not isinstance(config["log_every"], int) or config["log_every"] < 1:
-        raise ConfigError(f"log_every={config['log_every']} must be at least 1.")
 
 
 def _precision(run: Run) -> str:

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from plmc.errors import ConfigError
+from plmc.fields import Amount, Checked, Count, Range, rules, verify
 
+Size = Annotated[int, Range(1, 1_000_000)]
 ALTERNATE, TOP, BOTTOM = "alternate", "top", "bottom"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shape:
+class Shape(Checked):
     """An encoder from scratch: number of layers, hidden width, attention heads, feed-forward width."""
 
-    layers: int
-    width: int
-    heads: int
-    intermediate: int
+    layers: Size
+    width: Size
+    heads: Size
+    intermediate: Size
 
     def __post_init__(self):
-        if min(self.layers, self.width, self.heads, self.intermediate) < 1:
-            raise ConfigError(f"shape {self}: every number must be at least 1.")
         if self.width % self.heads:
             raise ConfigError(f"shape: width {self.width} is not a multiple of {self.heads} heads.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelSpec:
+class ModelSpec(Checked):
     """A model to start from.
 
     `name`: a Hub id, a folder, a finished plmc run, or `minilm-l6`. `layers`: null for all; a list of 0-based layers to
@@ -36,17 +37,21 @@ class ModelSpec:
     """
 
     name: str
-    layers: Any = None
-    pick: str = ALTERNATE
-    shape: Shape | None = None
+    layers: Literal["half"] | Count | Sequence[Amount] | None = None
+    pick: Literal["alternate", "top", "bottom"] = ALTERNATE
+    shape: Shape | Mapping[str, Any] | None = None
 
     def __post_init__(self):
+        if isinstance(self.shape, Mapping):
+            verify(Shape, self.shape, "shape")
+            missing = set(rules(Shape)) - set(self.shape)
+            if missing:
+                raise ConfigError(f"model {self.name}: shape lacks {', '.join(sorted(missing))}.")
+            object.__setattr__(self, "shape", Shape(**{key: self.shape[key] for key in rules(Shape)}))
         if self.layers is not None and self.shape is not None:
             raise ConfigError(
                 f"model {self.name}: layers (taken from the model) and shape (from scratch) exclude each other."
             )
-        if self.pick not in (ALTERNATE, TOP, BOTTOM):
-            raise ConfigError(f"model {self.name}: pick={self.pick!r}; use alternate, top or bottom.")
         if isinstance(self.layers, (list, tuple)) and not self.layers:
             raise ConfigError(f"model {self.name}: layers=[] keeps no layer at all.")
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from plmc.errors import ConfigError
+from plmc.fields import Checked, Count, Epochs, Rate, verify
 
 if TYPE_CHECKING:
     from plmc.config import Run
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MLMTeacher:
+class MLMTeacher(Checked):
     """How the pre-trained teacher becomes a masked language model of a stage's corpus.
 
     `train`: `auto` takes a model that comes with its language model head as it is; `all` trains it on on the corpus
@@ -23,29 +24,22 @@ class MLMTeacher:
     first, on the frozen encoder (`head_epochs`, `head_lr`). It is made once for each model, corpus and seed.
     """
 
-    train: str = "auto"
-    epochs: float = 1
-    steps: int | None = None
-    lr: float = 5e-5
-    head_epochs: float = 1
-    head_lr: float = 1e-3
-    batch_size: int = 32
+    config_label: ClassVar[str] = "teacher.mlm"
 
-    def __post_init__(self):
-        if self.train not in ("auto", "all"):
-            raise ConfigError(f"teacher.mlm.train={self.train!r}; use auto or all.")
+    train: Literal["auto", "all"] = "auto"
+    epochs: Epochs = 1
+    steps: Count | None = None
+    lr: Rate = 5e-5
+    head_epochs: Epochs = 1
+    head_lr: Rate = 1e-3
+    batch_size: Count = 32
 
 
 def options(given: Any) -> MLMTeacher:
     """`MLMTeacher` from what a config holds. Raises ConfigError for a field that it does not have."""
     if isinstance(given, MLMTeacher):
         return given
-    from plmc.names import did_you_mean
-
-    known = MLMTeacher.__dataclass_fields__
-    for key in given:
-        if key not in known:
-            raise ConfigError(f"teacher.mlm.{key}: there is no such field.{did_you_mean(key, known)}")
+    verify(MLMTeacher, given, "teacher.mlm")
     return MLMTeacher(**given)
 
 

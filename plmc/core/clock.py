@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from typing import Annotated
 
 from plmc.errors import ConfigError
+from plmc.fields import Moment
 
+_FARTHEST = 1e9
 _POINT = re.compile(r"^\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>%|ep|epochs?|steps?)?\s*$")
 
 
@@ -45,7 +48,7 @@ class Clock:
         return min(step, self.total)
 
 
-Point = str | int
+Point = Annotated[str | int, Moment()]
 """A moment in a stage: `"30%"` of its updates, `"2ep"` epochs, or a number of updates."""
 
 
@@ -58,6 +61,8 @@ def parse_point(point: Point) -> tuple[float, str]:
     unit = "ep" if unit.startswith("ep") else "step" if unit.startswith("step") else unit
     if unit == "%" and number > 100:
         raise ConfigError(f"{point!r} lies beyond the end of the stage; use 0% to 100%.")
+    if number > _FARTHEST:
+        raise ConfigError(f"{point!r} is farther away than any stage lasts; use up to {_FARTHEST:g}.")
     if unit == "step" and number != int(number):
         raise ConfigError(f"{point!r}: a number of updates is whole. For a share of the stage write {number * 100:g}%.")
     return number, unit

@@ -11,6 +11,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from plmc.fields import Checked
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Method:
+class Method(Checked):
     """Base of all methods; each hook below is the identity.
 
     Class facts:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from plmc.core.clock import Clock, Point, parse_point
 from plmc.core.method import Method
 from plmc.errors import ConfigError
+from plmc.fields import Checked, Count, Decay, Epochs, FileName, NotNegative, Positive, Rate
 
 # Schedules of `transformers.get_scheduler` that are a plain factor of the rate and need no arguments beyond the warm-up.
 SCHEDULES = (
@@ -18,7 +19,7 @@ SCHEDULES = (
 
 
 @dataclass(kw_only=True)
-class Stage:
+class Stage(Checked):
     """One stretch of training with its own optimizer.
 
     `methods`: by name, in listed order. `epochs`: passes over the stage's rows; `steps` (updates) wins where given.
@@ -36,51 +37,35 @@ class Stage:
 
     name: str
     methods: Mapping[str, Method]
-    epochs: float = 3
-    steps: int | None = None
-    batch_size: int = 32
-    micro_batch: int | None = None
-    lr: float = 5e-5
-    weight_decay: float = 0.01
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
+    epochs: Epochs = 3
+    steps: Count | None = None
+    batch_size: Count = 32
+    micro_batch: Count | None = None
+    lr: Rate = 5e-5
+    weight_decay: NotNegative = 0.01
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
+    eps: Positive = 1e-8
     schedule: str = "linear"
     warmup: Point = "6%"
-    clip: float = 1.0
+    clip: NotNegative = 1.0
     eval_every: Point = "1ep"
-    select: str = "best"
-    patience: int | None = None
+    select: Literal["best", "last"] = "best"
+    patience: Count | None = None
     carry: tuple[str, ...] = ()
-    data: str = "task"
+    data: Literal["task", "corpus"] = "task"
     corpus: str | None = None
-    corpus_rows: int | None = None
-    teacher: str = "finetuned"
+    corpus_rows: Count | None = None
+    teacher: Literal["finetuned", "pretrained"] = "finetuned"
     mlm: Mapping[str, Any] | None = None
     kinds: tuple[str, ...] | None = None
 
     def __post_init__(self):
-        def positive(name: str, value: float | None) -> None:
-            if value is not None and value <= 0:
-                raise ConfigError(f"stage {self.name}: {name}={value} must be greater than 0.")
-
-        for name in ("steps", "batch_size", "micro_batch", "patience", "corpus_rows"):
-            value = getattr(self, name)
-            positive(name, value)
-            if value is not None and value != int(value):
-                raise ConfigError(f"stage {self.name}: {name}={value} must be a whole number.")
-        positive("epochs", self.epochs)
-        if self.lr < 0 or self.weight_decay < 0 or self.clip < 0:
-            raise ConfigError(f"stage {self.name}: lr, weight_decay and clip cannot be negative.")
-        for name, allowed in (
-            ("select", ("best", "last")), ("schedule", SCHEDULES), ("data", ("task", "corpus")),
-            ("teacher", ("finetuned", "pretrained")),
-        ):
-            if getattr(self, name) not in allowed:
-                use = f"{', '.join(allowed[:-1])} or {allowed[-1]}"
-                raise ConfigError(f"stage {self.name}: {name}={getattr(self, name)!r}; use {use}.")
+        if self.schedule not in SCHEDULES:
+            raise ConfigError(
+                f"stage {self.name}: schedule={self.schedule!r}; use {', '.join(SCHEDULES[:-1])} or {SCHEDULES[-1]}."
+            )
         if self.data == "corpus" and not self.corpus:
             raise ConfigError(f"stage {self.name}: data=corpus needs text: corpus=FILE.txt, corpus=embedded or a Hub id.")
-        parse_point(self.warmup)
         if parse_point(self.eval_every)[0] <= 0:
             raise ConfigError(f"stage {self.name}: eval_every={self.eval_every!r} must be greater than 0.")
 
@@ -92,10 +77,12 @@ class Stage:
 
 
 @dataclass(kw_only=True)
-class Recipe:
+class Recipe(Checked):
     """A named sequence of stages. `title`, `paper`: for tables and model cards."""
 
-    name: str
+    config_label: ClassVar[str] = "recipe"
+
+    name: FileName
     stages: tuple[Stage, ...]
     title: str = ""
     paper: str = ""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plmc.errors import ConfigError, DataError
+from plmc.fields import Count
 from plmc.tasks.base import Source, Task
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Texts(Source):
     name: str = "texts"
     corpus: str | Sequence[str]
     held_out: str | float = "1%"
-    rows: int | None = None
+    rows: Count | None = None
 
     def load(self, task: Task) -> dict[str, datasets.Dataset]:
         from plmc.methods.prune.magnitude import share
@@ -74,7 +75,7 @@ def _numbered(rows: datasets.Dataset) -> datasets.Dataset:
     return rows.add_column("id", np.arange(len(rows), dtype=np.int64)) if "id" not in rows.column_names else rows
 
 
-def _read(corpus: str | Sequence[str], rows: int | None) -> dict[str, datasets.Dataset]:
+def _read(corpus: str | Sequence[str], rows: Count | None) -> dict[str, datasets.Dataset]:
     import datasets
 
     kind = kind_of(corpus)

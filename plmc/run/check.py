@@ -7,10 +7,12 @@ from typing import Any
 from plmc import models
 from plmc.config import Run
 from plmc.core.chain import Chain
+from plmc.core.clock import parse_point
 from plmc.core.setting import Setting
 from plmc.errors import ConfigError
 from plmc.export import extras
 from plmc.export.schemes import asked
+from plmc.fields import moments
 from plmc.pretraining import stage_task, taught_stage
 
 # Rows of a data set nobody has looked at yet; moments given in % or epochs do not depend on it.
@@ -73,5 +75,5 @@ def vocabularies(run: Run, tokenizer: Any) -> None:
 
 def _counts_updates(stage) -> bool:
     """Whether some moment is given in updates, which only the real number of rows can place."""
-    values = [v for m in stage.methods.values() for k, v in vars(m).items() if k in ("begin", "end")]
-    return any(str(value).isdigit() and str(value) != "0" for value in values)
+    points = [parse_point(point) for method in stage.methods.values() for point in moments(method).values()]
+    return any(unit == "step" and number for number, unit in points)

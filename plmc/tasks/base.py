@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from plmc.fields import Checked, FileName, Length
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class Task(Checked):
     """A task; its fields are its config (`conf/task/NAME.yaml`).
 
     `kind`: `classification`, `regression` or `span`. `text`: names of the one or two text columns after normalisation
@@ -24,11 +26,13 @@ class Task:
     that selects the best weights and heads the tables. `max_length`: tokens, special ones included.
     """
 
-    name: str
+    config_label: ClassVar[str] = "task"
+
+    name: FileName
     kind: ClassVar[str] = "classification"
     labels: tuple[str, ...] = ()
     metric: str = "accuracy"
-    max_length: int = 128
+    max_length: Length = 128
 
     @property
     def outputs(self) -> int:
@@ -70,7 +74,7 @@ class Task:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class Source(Checked):
     """Where rows come from (`conf/data/NAME.yaml`). Subclasses: Hub, Local, Embedded.
 
     `load(task)` returns `{split: datasets.Dataset}` with splits `train`, `validation` (MNLI also
@@ -78,6 +82,8 @@ class Source:
     tasks), `label` (int64 class id, float32 score; absent where hidden); SQuAD: `id` int64, `key` (the official question
     id), `title`, `text_a` question, `text_b` context, `answers` {text: [...], answer_start: [...]}.
     """
+
+    config_label: ClassVar[str] = "data"
 
     name: str = field(default="")
 

@@ -10,6 +10,7 @@ from plmc.data.files import Files
 from plmc.data.rows import label_names
 from plmc.data.tables import read_table
 from plmc.errors import ConfigError
+from plmc.fields import FileName
 from plmc.tasks.base import Source
 from plmc.tasks.text import TextTask
 
@@ -26,14 +27,14 @@ class Custom(TextTask):
     Raises ConfigError for a wrong value and, if `labels` is None, DataError if the training file cannot be read.
     """
 
-    name: str = "custom"
+    name: FileName = "custom"
     kind: str = "classification"  # a field here; for the other tasks it is a fact of their class
     train: str | None = None
     validation: str | None = None
     test: str | None = None
     text: Sequence[str] | str = ()
     label: str = "label"
-    labels: Sequence[str] | None = None
+    labels: Sequence[str | float | bool] | None = None
     metric: str | None = None
     columns: Sequence[str] | None = None
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from plmc.data.types import Ragged, Split
 from plmc.errors import ConfigError, DataError
+from plmc.fields import Count, FileName, Share
 from plmc.tasks.base import Source, Task
 
 if TYPE_CHECKING:
@@ -35,17 +36,17 @@ class MaskedLM(Task):
     `loss` in nats per guessed token and `perplexity` = exp(loss). Raises ConfigError on shares outside 0 to 1.
     """
 
-    name: str = "mlm"
+    name: FileName = "mlm"
     kind: ClassVar[str] = "mlm"
     metric: str = "accuracy"
     corpus: str | Sequence[str] | None = None
     held_out: str | float = "1%"
-    rows: int | None = None
+    rows: Count | None = None
     pack: bool = True
-    shortest: int = 12
-    rate: float = 0.15
-    masked: float = 0.8
-    random: float = 0.1
+    shortest: Count = 12
+    rate: Share = 0.15
+    masked: Share = 0.8
+    random: Share = 0.1
     smoothing: float = 0.0
 
     def __post_init__(self) -> None:

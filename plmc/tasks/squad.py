@@ -11,6 +11,7 @@ import numpy as np
 
 from plmc.data.types import Split
 from plmc.errors import ConfigError, DataError, TrainingError
+from plmc.fields import Amount, Count, Length
 from plmc.tasks.base import Task
 from plmc.tasks.encode import TOKENS, cached, check_length, fingerprint, ragged, tokenise
 from plmc.tasks.squad_features import make_features
@@ -43,13 +44,13 @@ class Squad(Task):
     """
 
     kind: ClassVar[str] = "span"
-    version: str = "1.1"
+    version: str | float = "1.1"
     metric: str = "f1"
-    max_length: int = 384
-    stride: int = 128
-    max_question_length: int = 64
-    n_best: int = 20
-    max_answer_length: int = 30
+    max_length: Length = 384
+    stride: Amount = 128
+    max_question_length: Count = 64
+    n_best: Count = 20
+    max_answer_length: Count = 30
     null_threshold: float = 0.0
 
     def __post_init__(self) -> None:

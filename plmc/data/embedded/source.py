@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from plmc.data.embedded.draw import draw
 from plmc.data.embedded.makers import KINDS, MISMATCHED, PLAIN_SORTS, plain
 from plmc.errors import ConfigError
+from plmc.fields import Count, Seed
 from plmc.tasks.base import Source, Task
 
 CORPUS = 5_000, 500
@@ -29,10 +30,10 @@ class Embedded(Source):
     """
 
     name: str = "embedded"
-    seed: int = 0
-    train_rows: int | None = None
-    validation_rows: int | None = None
-    test_rows: int | None = None
+    seed: Seed = 0
+    train_rows: Count | None = None
+    validation_rows: Count | None = None
+    test_rows: Count | None = None
 
     def __post_init__(self) -> None:
         for field in ("train_rows", "validation_rows", "test_rows"):

@@ -16,6 +16,7 @@ from plmc.core.method import Method
 from plmc.core.setting import Setting
 from plmc.data.types import Split, TaskData
 from plmc.errors import ConfigError, DataError
+from plmc.fields import Count, Share
 from plmc.methods.augment.candidates import ByWord, Candidates, EmbeddingNeighbours, GloveNeighbours, no_neighbours
 from plmc.methods.augment.masked_lm import MaskedWords, load_masked_lm
 from plmc.methods.augment.variants import distinct, pair_up, replace_words
@@ -60,13 +61,13 @@ class Augment(Method):
     and on candidates without a source; DataError on unreadable vectors.
     """
 
-    p: float = 0.4
-    n: int = 20
-    k: int = 15
+    p: Share = 0.4
+    n: Count = 20
+    k: Count = 15
     candidates: str = "auto"
     glove: str | None = None
     mode: str = "paper"
-    max_rows: int | None = None
+    max_rows: Count | None = None
     kinds: Sequence[str] = ("classification", "regression")
 
     def __post_init__(self) -> None:

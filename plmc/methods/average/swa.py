@@ -14,6 +14,7 @@ from plmc.core.clock import Clock, Point, parse_point
 from plmc.core.method import Method
 from plmc.core.setting import Setting
 from plmc.errors import ConfigError
+from plmc.fields import Count, NotNegative
 
 
 @dataclass
@@ -36,8 +37,8 @@ class SWA(Method):
     exclusive: ClassVar[frozenset[str]] = frozenset({"average"})
 
     begin: Point = "75%"
-    every: int = 1
-    lr: float | None = None
+    every: Count = 1
+    lr: NotNegative | None = None
 
     def __post_init__(self) -> None:
         parse_point(self.begin)

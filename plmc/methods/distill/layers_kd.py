@@ -13,6 +13,7 @@ from plmc.core.method import Method
 from plmc.core.setting import Setting
 from plmc.core.view import View
 from plmc.errors import ConfigError
+from plmc.fields import Amount, NotNegative
 from plmc.losses.attention import attention_score_mse, unpadded_columns
 from plmc.losses.hidden import hidden_mse
 from plmc.methods.distill.layer_map import layer_map
@@ -45,10 +46,10 @@ class LayersKD(Method):
     """
 
     family: ClassVar[str] = "distillation"
-    attention: float = 1.0
-    hidden: float = 1.0
-    embedding: float = 1.0
-    map: str | Sequence[int] = "uniform"
+    attention: NotNegative = 1.0
+    hidden: NotNegative = 1.0
+    embedding: NotNegative = 1.0
+    map: str | Sequence[Amount] = "uniform"
     mode: str = "paper"
     projection: str = "auto"
 

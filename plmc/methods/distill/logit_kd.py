@@ -12,6 +12,7 @@ from plmc.core.clock import Clock
 from plmc.core.method import Method
 from plmc.core.view import View
 from plmc.errors import ConfigError
+from plmc.fields import Positive, Share
 from plmc.losses.kl import kd_kl
 from plmc.losses.task import task_loss
 from plmc.losses.token_kl import token_kl
@@ -37,8 +38,8 @@ class LogitKD(Method):
     """
 
     family: ClassVar[str] = "distillation"
-    temperature: float = 2.0
-    alpha: float = 0.5
+    temperature: Positive = 2.0
+    alpha: Share = 0.5
 
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1:

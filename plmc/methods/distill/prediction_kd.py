@@ -13,6 +13,7 @@ from plmc.core.method import Method
 from plmc.core.setting import Setting
 from plmc.core.view import View
 from plmc.errors import ConfigError
+from plmc.fields import Positive
 from plmc.losses.kl import soft_cross_entropy
 from plmc.losses.task import task_loss
 
@@ -37,7 +38,7 @@ class PredictionKD(Method):
     family: ClassVar[str] = "distillation"
     needs = frozenset({"teacher.logits"})
 
-    temperature: float = 1.0
+    temperature: Positive = 1.0
     mode: str = "paper"
 
     def __post_init__(self) -> None:

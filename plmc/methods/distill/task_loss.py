@@ -10,6 +10,7 @@ from plmc.core.clock import Clock
 from plmc.core.method import Method
 from plmc.core.view import View
 from plmc.errors import ConfigError
+from plmc.fields import Positive
 from plmc.losses.task import task_loss
 
 
@@ -21,7 +22,7 @@ class TaskLoss(Method):
     `alpha > 0`, which has a gold term of its own: the two add up. Errors: ConfigError on a weight that is not positive.
     """
 
-    weight: float = 1.0
+    weight: Positive = 1.0
 
     def __post_init__(self) -> None:
         if not self.weight > 0:

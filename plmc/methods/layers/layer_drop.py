@@ -12,6 +12,7 @@ from plmc.core.method import Method
 from plmc.core.setting import Dims, Setting
 from plmc.encoder import dims, set_layers
 from plmc.errors import ConfigError, TrainingError
+from plmc.fields import Count
 from plmc.methods.layers.strategies import RULES, dropped, least_contributing
 from plmc.methods.layers.surgery import contribution_scores, sample_rows
 
@@ -39,7 +40,7 @@ class LayerDrop(Method):
     drop: Sequence[int] | None = None
     keep: Sequence[int] | None = None
     threshold: float | None = None
-    rows: int = 512
+    rows: Count = 512
 
     def __post_init__(self) -> None:
         given = [key for key in ("strategy", "drop", "keep") if getattr(self, key) is not None]

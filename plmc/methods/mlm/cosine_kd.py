@@ -12,6 +12,7 @@ from plmc.core.method import Method
 from plmc.core.setting import Setting
 from plmc.core.view import View
 from plmc.errors import ConfigError
+from plmc.fields import NotNegative
 from plmc.losses.cosine import hidden_cosine
 
 
@@ -25,7 +26,7 @@ class CosineKD(Method):
     """
 
     family: ClassVar[str] = "distillation"
-    weight: float = 1.0
+    weight: NotNegative = 1.0
 
     def __post_init__(self) -> None:
         if self.weight < 0:

@@ -12,6 +12,7 @@ from plmc.core.method import Method
 from plmc.core.setting import Setting
 from plmc.core.view import View
 from plmc.errors import ConfigError
+from plmc.fields import NotNegative, Positive
 from plmc.losses.token_kl import token_kl
 
 POSITIONS = ("all", "masked")
@@ -30,9 +31,9 @@ class TokenKD(Method):
     """
 
     family: ClassVar[str] = "distillation"
-    temperature: float = 2.0
+    temperature: Positive = 2.0
     positions: str = "all"
-    weight: float = 1.0
+    weight: NotNegative = 1.0
 
     def __post_init__(self) -> None:
         if self.positions not in POSITIONS:

@@ -15,6 +15,7 @@ from plmc.core.method import Method
 from plmc.core.setting import Setting
 from plmc.encoder import hidden_dropouts, layers
 from plmc.errors import ConfigError
+from plmc.fields import Count, Decay, NotNegative
 
 
 @dataclass
@@ -38,10 +39,10 @@ class HyPe(Method):
     needs: ClassVar[frozenset[str]] = frozenset({"fp32"})
 
     noise: str = "normal"
-    sigma: float = 1e-5
-    layers: Mapping[str, int] | None = None
+    sigma: NotNegative = 1e-5
+    layers: Mapping[str, Count] | None = None
     mode: str = "paper"
-    hidden_dropout: float | None = 0.0
+    hidden_dropout: Decay | None = 0.0
 
     def __post_init__(self) -> None:
         if self.noise not in ("normal", "uniform"):

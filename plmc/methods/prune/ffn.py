@@ -8,6 +8,7 @@ from typing import ClassVar
 from torch import nn
 
 from plmc import shrink
+from plmc.fields import Count
 from plmc.methods.prune.structured import StructuredPruning
 
 
@@ -26,7 +27,7 @@ class FFNPruning(StructuredPruning):
     List it before a method that keeps masks. Raises ConfigError on a window that is empty.
     """
 
-    multiple: int = 8
+    multiple: Count = 8
     exclusive: ClassVar[frozenset[str]] = frozenset({"width"})
     unit: ClassVar[str] = "feed-forward unit"
 

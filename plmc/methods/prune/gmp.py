@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from plmc.core.clock import Clock, Point, parse_point
 from plmc.core.setting import Setting
 from plmc.errors import ConfigError
+from plmc.fields import Share
 from plmc.methods.prune.hold import hold
 from plmc.methods.prune.magnitude import cubic, keep_largest, share
 from plmc.methods.prune.masked import Masked
@@ -43,7 +44,7 @@ class GMP(Masked):
     final: float | str = 0.9
     ranking: str = "global"
     cycle: Point | None = None
-    lr_end_factor: float = 0.01
+    lr_end_factor: Share = 0.01
     reintroduction: bool = False
 
     def __post_init__(self) -> None:

@@ -15,6 +15,7 @@ from plmc.core.clock import Clock, Point, parse_point
 from plmc.core.method import Method
 from plmc.core.setting import Setting
 from plmc.errors import ConfigError
+from plmc.fields import Count
 from plmc.methods.prune.hold import held, hold, hold_gradients
 from plmc.methods.prune.importance import Gates, mean_importance
 from plmc.methods.prune.magnitude import cubic, keep_largest, share
@@ -36,7 +37,7 @@ class StructuredPruning(Method):
     every: Point = "5%"
     ranking: str = "layer"
     normalize: bool = True
-    multiple: int = 1
+    multiple: Count = 1
 
     unit: ClassVar[str] = "unit"
 

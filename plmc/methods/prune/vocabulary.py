@@ -15,6 +15,7 @@ from plmc import encoder
 from plmc.core.method import Method
 from plmc.core.setting import Setting
 from plmc.errors import ConfigError
+from plmc.fields import Amount
 from plmc.methods.prune.tokens import closed, trimmed
 
 
@@ -37,7 +38,7 @@ class VocabularyTrim(Method):
     family: ClassVar[str] = "pruning"
     exclusive: ClassVar[frozenset[str]] = frozenset({"vocabulary"})
 
-    min_count: int = 1
+    min_count: Amount = 1
     characters: bool = True
     corpus: str | None = None
 

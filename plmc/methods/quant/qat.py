@@ -14,6 +14,7 @@ from plmc.core.clock import Clock, Point, parse_point
 from plmc.core.method import Method
 from plmc.core.setting import Setting
 from plmc.errors import ConfigError
+from plmc.fields import Decay
 from plmc.methods.quant.modules import Switch, convert, insert
 from plmc.methods.quant.schemes import scheme
 
@@ -47,7 +48,7 @@ class QAT(Method):
     scheme: str = "per_channel"
     start: Point = "0%"
     freeze: Point | None = None
-    decay: float | None = None
+    decay: Decay | None = None
     embeddings: bool | None = None
     head: bool | None = None
 

@@ -13,6 +13,7 @@ from torch.nn.utils import get_total_norm
 
 from plmc.core.method import Method
 from plmc.errors import ConfigError
+from plmc.fields import NotNegative
 
 
 @dataclass
@@ -34,7 +35,7 @@ class SAM(Method):
 
     exclusive: ClassVar[frozenset[str]] = frozenset({"gradient"})
 
-    rho: float = 0.05
+    rho: NotNegative = 0.05
     adaptive: bool = False
     same_dropout: bool = True
 

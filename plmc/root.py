@@ -1,0 +1,112 @@
+"""The keys at the top of a config: their types and ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+from plmc.errors import ConfigError
+from plmc.fields import Amount, Checked, Count, Epochs, NotNegative, Range, Seed, verify
+from plmc.names import did_you_mean
+from plmc.track.store import resolve_uri
+
+# Groups and nested settings, each checked by a class of its own.
+_NESTED = ("task", "data", "teacher", "student", "recipe", "method", "methods", "hydra")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget(Checked):
+    """Caps that shrink any recipe: passes over the original rows and updates per stage, training and evaluation rows.
+
+    `lr`: peak learning rate of every stage, since the rates of papers suit their many updates. The teacher has its own.
+    """
+
+    config_label: ClassVar[str] = "budget"
+
+    epochs: Epochs | None = None
+    steps: Count | None = None
+    train_rows: Count | None = None
+    eval_rows: Count | None = None
+    lr: Annotated[float, Range(0, 100, open_low=True)] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint(Checked):
+    """How often a running stage is saved: `seconds` between two checkpoints, or every `steps` updates."""
+
+    config_label: ClassVar[str] = "checkpoint"
+
+    seconds: NotNegative = 60
+    steps: Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tracking(Checked):
+    """Where metrics go. `uri`: the address of an MLflow store or server; None is a file in `output_dir`."""
+
+    config_label: ClassVar[str] = "tracking"
+
+    enabled: bool = True
+    uri: str | None = None
+    experiment: str = "plmc"
+    system_metrics: bool = True
+    model: bool = True
+
+    def __post_init__(self):
+        if self.uri is not None:
+            # Before anything is written: what is refused here holds secrets, too.
+            resolve_uri(self.uri)
+        if not self.experiment.strip():
+            raise ConfigError("tracking.experiment is empty. Name an experiment: tracking.experiment=plmc")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Root(Checked):
+    """The plain keys at the top, see `conf/train.yaml`."""
+
+    seed: Seed = 1
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    compile: bool = False
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Annotated[int, Range(1, 1024)] | None = None
+    log_every: Count = 10
+    output_dir: str = "outputs"
+    quantize: str | Sequence[str] | None = None
+    force: bool = False
+    latency_rows: Annotated[Amount, Range(0, 1_000_000)] = 32
+    preset: Any = None
+    files: Mapping[str, str | None] | None = None
+
+    def __post_init__(self):
+        if not self.output_dir.strip():
+            raise ConfigError("output_dir is empty. Name a folder: output_dir=outputs")
+
+
+_PARTS = {"budget": Budget, "checkpoint": Checkpoint, "tracking": Tracking}
+
+
+def check_root(config: Mapping[str, Any]) -> None:
+    """Raises ConfigError for a key at the top that there is not, and for a value that is not one of its key."""
+    from plmc.core.stage import Stage
+
+    known = (*_NESTED, *_PARTS, "train", *Root.__dataclass_fields__)
+    for key, value in config.items():
+        if key not in known:
+            raise ConfigError(f"{key}: there is no such key.{did_you_mean(str(key), known)}")
+        if key in ("task", "data", "teacher", "student", "recipe", "train", *_PARTS) and not isinstance(value, Mapping):
+            hint = f"Choose an option: {key}=… (plmc ls)." if key in _NESTED else f"Set its fields, such as {_FIELD[key]}."
+            raise ConfigError(f"{key}={value} is no mapping of settings. {hint}")
+    plain = {key: value for key, value in config.items() if key in Root.__dataclass_fields__}
+    verify(Root, plain, "")
+    Root(**plain)
+    for key, cls in _PARTS.items():
+        verify(cls, config.get(key) or {}, key)
+        cls(**config.get(key) or {})
+    verify(Stage, config.get("train") or {}, "train")
+
+
+_FIELD = {
+    "train": "train.lr=5e-5", "budget": "budget.steps=100", "checkpoint": "checkpoint.seconds=60",
+    "tracking": "tracking.uri=http://HOST:5000",
+}
