@@ -34,6 +34,9 @@ def _complete(ctx: typer.Context, args: list[str], incomplete: str) -> list[str]
 Words = Annotated[
     list[str] | None, typer.Argument(help="Overrides such as recipe=kd task=rte seed=2.", autocompletion=_complete)
 ]
+Allow = Annotated[
+    list[str] | None, typer.Option("--allow", help="A package whose classes the config in the run's folder may name.")
+]
 Outputs = Annotated[Path, typer.Option(help="Where runs lie.")]
 
 
@@ -126,6 +129,7 @@ def evaluate(
     words: Words = None,
     split: Annotated[str, typer.Option(help="validation, validation_mismatched or test.")] = "validation",
     outputs: Outputs = Path("outputs"),
+    allow: Allow = None,
 ) -> None:
     """Score a finished run or any model folder on a task's rows.
 
@@ -135,7 +139,7 @@ def evaluate(
     """
     from plmc.verbs.evaluate import evaluate as score
 
-    score(run, words or [], split, outputs)
+    score(run, words or [], split, outputs, allow or ())
 
 
 @app.command(context_settings=HYDRA)
@@ -148,6 +152,7 @@ def predict(
         Path | None, typer.Option("--glue-submission", help="Folder for the GLUE leaderboard's TSV files and zip.")
     ] = None,
     outputs: Outputs = Path("outputs"),
+    allow: Allow = None,
 ) -> None:
     """Answer texts with a finished run or a model folder.
 
@@ -159,7 +164,7 @@ def predict(
     """
     from plmc.verbs.predict import predict as answer
 
-    answer(run, texts or [], file, out, glue_submission, outputs)
+    answer(run, texts or [], file, out, glue_submission, outputs, allow or ())
 
 
 @app.command()
@@ -201,6 +206,7 @@ def bench(
     json: Annotated[Path | None, typer.Option("--json", help="Write all figures as JSON.")] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw the latencies (PNG).")] = None,
     outputs: Outputs = Path("outputs"),
+    allow: Allow = None,
 ) -> None:
     """Measure speed, memory and size of models in one run, taking turns; the first is what the others are compared to.
 
@@ -215,7 +221,7 @@ def bench(
 
     options = Options(
         batch=batch, length=length, threads=threads, device=device, rounds=rounds, seconds=seconds, bf16=bf16, exports=exports,
-        memory=memory,
+        memory=memory, allow=tuple(allow or ()),
     )
     run(models or [], options, json, plot, outputs)
 
@@ -252,6 +258,7 @@ def export(
     out: Annotated[Path | None, typer.Option("--out", help="Folder to write; default RUN/export/NAME.")] = None,
     rows: Annotated[int | None, typer.Option("--rows", help="Validation rows to verify on; default all.")] = None,
     outputs: Outputs = Path("outputs"),
+    allow: Allow = None,
 ) -> None:
     """Write a model as it is deployed, with tokenizer, labels and a Python example, and prove that it still works.
 
@@ -263,7 +270,7 @@ def export(
     """
     from plmc.verbs.export import export as write
 
-    write(run, words or [], to, quantize, max_drop, force, out, rows, outputs)
+    write(run, words or [], to, quantize, max_drop, force, out, rows, outputs, allow or ())
 
 
 @app.command()

@@ -54,7 +54,8 @@ class Contender:
 
 
 def find(
-    names: Sequence[str], outputs: Path, *, bf16: bool = True, exports: bool = False, device: str = "cpu"
+    names: Sequence[str], outputs: Path, *, bf16: bool = True, exports: bool = False, device: str = "cpu",
+    allow: Sequence[str] = (),
 ) -> list[Contender]:
     """The contenders in the order of `names`, the bf16 variant of each torch model right behind it.
 
@@ -65,12 +66,12 @@ def find(
         raise ConfigError("plmc bench needs at least one model: a run, an export, a model folder or an .onnx file.")
     paths: list[Path] = []
     for name in names:
-        path = _locate(name, outputs)
+        path = _locate(name, outputs, allow)
         inner = sorted(f.parent for f in path.glob(f"{EXPORTS}/*/plmc_export.json")) if exports and path.is_dir() else []
         paths += [p for p in (path, *inner) if p not in paths]
     found = []
     for path in paths:
-        first = _read(path)
+        first = _read(path, allow)
         found.append(first)
         if bf16 and first.is_torch and first.label.endswith("fp32"):
             found.append(replace(first, precision="bf16", label="torch bf16"))
@@ -83,17 +84,17 @@ def find(
     return _named(found)
 
 
-def _locate(name: str, outputs: Path) -> Path:
+def _locate(name: str, outputs: Path, allow: Sequence[str]) -> Path:
     path = Path(name).expanduser()
     if path.exists():
         return path.resolve()
     from plmc.verbs.pick import pick
 
-    picked = pick(name, outputs)
+    picked = pick(name, outputs, allow)
     return (picked.folder or picked.model).resolve()
 
 
-def _read(path: Path) -> Contender:
+def _read(path: Path, allow: Sequence[str]) -> Contender:
     import yaml
 
     file = path if path.is_file() else _first(path, ("model.onnx", "model.xml", "config.json"))
@@ -113,6 +114,10 @@ def _read(path: Path) -> Contender:
         facts = _json(model / "plmc_export.json")
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} cannot be read: {str(error).splitlines()[0]}. Make it again.") from error
+    if run:
+        from plmc.trust import check_config
+
+        check_config(config, str(run / "config.yaml"), allow)
     kind = {".onnx": "onnx", ".xml": "openvino"}.get(file.suffix, "torch")
     scheme = facts.get("quantize")
     plain = "fp32" if kind == "torch" else ""

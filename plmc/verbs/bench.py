@@ -25,6 +25,7 @@ class Options:
     bf16: bool = True
     exports: bool = False
     memory: bool = True
+    allow: tuple[str, ...] = ()
 
 
 def bench(names: Sequence[str], options: Options, json_file: Path | None, plot_file: Path | None, outputs: Path) -> None:
@@ -69,7 +70,9 @@ def measured(names: Sequence[str], words: Sequence[str], options: Options, outpu
 
     batches, lengths = _numbers(options.batch, "--batch"), _lengths(options.length)
     _check(options)
-    racers = found.find(names, outputs, bf16=options.bf16, exports=options.exports, device=options.device)
+    racers = found.find(
+        names, outputs, bf16=options.bf16, exports=options.exports, device=options.device, allow=options.allow,
+    )
     environment.own_bars_only()
     environment.set_threads(options.threads)
     notes: list[str] = []

@@ -9,7 +9,7 @@ from pathlib import Path
 from plmc.errors import DataError
 
 
-def evaluate(name: str, words: Sequence[str], split: str, outputs: Path) -> None:
+def evaluate(name: str, words: Sequence[str], split: str, outputs: Path, allow: Sequence[str] = ()) -> None:
     """Prints the metrics as a table and writes the records beside the run."""
     from rich.table import Table
 
@@ -21,7 +21,7 @@ def evaluate(name: str, words: Sequence[str], split: str, outputs: Path) -> None
     from plmc.verbs.pick import pick, settings
 
     console = Console()
-    picked = pick(name, outputs)
+    picked = pick(name, outputs, allow)
     config = settings(picked, words)
     task = build(config["task"], "task")
     source = task.own_source or build(config["data"], "data")

@@ -10,7 +10,7 @@ from plmc.errors import ConfigError, DataError
 
 def export(
     name: str, words: Sequence[str], to: str, quantize: str | None, max_drop: float, force: bool, out: Path | None,
-    rows: int | None, outputs: Path,
+    rows: int | None, outputs: Path, allow: Sequence[str] = (),
 ) -> None:
     """Writes the export, verifies it, prints its figures and logs them to the run's MLflow run."""
     from plmc.export.schemes import NONE, Plan
@@ -19,7 +19,7 @@ def export(
     plan = Plan(to, quantize or NONE)
     if rows is not None and rows < 1:
         raise ConfigError(f"--rows {rows}: use 1 or more, or leave it out for all.")
-    picked = pick(name, outputs)
+    picked = pick(name, outputs, allow)
     config = settings(picked, words)
 
     from plmc import models

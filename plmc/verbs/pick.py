@@ -9,6 +9,7 @@ from typing import Any
 
 from plmc.errors import ConfigError
 from plmc.names import did_you_mean
+from plmc.trust import check_config
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,11 @@ class Picked:
     config: dict[str, Any] | None
 
 
-def pick(name: str, outputs: Path) -> Picked:
-    """The model that `name` means: a folder, a signature, or its beginning (the newest such run)."""
+def pick(name: str, outputs: Path, allow: Sequence[str] = ()) -> Picked:
+    """The model that `name` means: a folder, a signature, or its beginning (the newest such run).
+
+    `allow`: packages whose classes the config in the folder may name, as well as those of plmc.
+    """
     import yaml
 
     path = Path(name).expanduser()
@@ -38,6 +42,8 @@ def pick(name: str, outputs: Path) -> Picked:
         raise ConfigError(f"{path} holds no model. Is the run finished? The command that began it goes on with it.")
     folder = next((f for f in (path, path.parent) if (f / "config.yaml").is_file()), None)
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")) if folder else None
+    if folder:
+        check_config(config, str(folder / "config.yaml"), allow)
     return Picked(model, folder, config)
 
 

@@ -16,17 +16,18 @@ WINDOW = 2048
 
 
 def predict(
-    name: str, texts: Sequence[str], file: Path | None, out: Path | None, submission: Path | None, outputs: Path
+    name: str, texts: Sequence[str], file: Path | None, out: Path | None, submission: Path | None, outputs: Path,
+    allow: Sequence[str] = (),
 ) -> None:
     """Writes one JSON object per text: label and score, score, or answer."""
     if submission is not None:
-        return _submission(name.split(","), submission, outputs)
+        return _submission(name.split(","), submission, outputs, allow)
     if bool(texts) == (file is not None):
         raise ConfigError('give either a text (plmc predict RUN "a moving film") or --file FILE.')
     from plmc.config import build
     from plmc.verbs.pick import pick
 
-    picked = pick(name, outputs)
+    picked = pick(name, outputs, allow)
     task = build(picked.config["task"], "task") if picked.config else None
     answer = answerer(picked.model, task)
     rows = [tuple(texts)] if texts else list(_read(file))
@@ -142,7 +143,7 @@ def _texts(row: Mapping[str, Any], where: str) -> tuple[str, ...]:
     raise DataError(f"{where}: no text found among the columns {list(row)}. Name them text, or text_a and text_b.")
 
 
-def _submission(names: Sequence[str], folder: Path, outputs: Path) -> None:
+def _submission(names: Sequence[str], folder: Path, outputs: Path, allow: Sequence[str]) -> None:
     from plmc import models
     from plmc.config import build
     from plmc.console import Console
@@ -152,7 +153,7 @@ def _submission(names: Sequence[str], folder: Path, outputs: Path) -> None:
 
     console, predictions = Console(), {}
     for name in names:
-        picked = pick(name, outputs)
+        picked = pick(name, outputs, allow)
         if picked.config is None:
             raise ConfigError(f"{name} is no plmc run, so its task is unknown. Give runs.")
         task = build(picked.config["task"], "task")
