@@ -7,6 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 
+def note(text: str) -> None:
+    """A warning from code that serves no single run, such as a cache; on standard error, as answers go to standard output."""
+    from rich.console import Console as RichConsole
+    from rich.markup import escape
+
+    RichConsole(stderr=True, highlight=False, soft_wrap=True).print(f"[yellow]warning[/] {escape(text)}")
+
+
 class Console:
     """Bars, notes and warnings of one run. `warnings` collects what was warned of, for the result file."""
 

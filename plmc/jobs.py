@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from plmc.compose import compose, conf_dir, for_jobs, plain, single_runs, split_words
-from plmc.errors import ConfigError, PlmcError, TrainingError
+from plmc.errors import ConfigError, PlmcError, TrainingError, short_of_memory
 from plmc.names import did_you_mean
 
 DEBUG = "PLMC_DEBUG"
@@ -150,6 +150,13 @@ def report(error: Exception) -> int:
         console.print(f"[red]error[/] {escape(str(error))}")
     elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
         console.print("[red]error[/] the disk is full. What was finished is safe: make room and give the same command again.")
+        code = TrainingError.exit_code
+    elif short_of_memory(error):
+        console.print(
+            "[red]error[/] there is not enough memory (or the limit on memory, ulimit -v, is too low). What was finished is "
+            "safe: take smaller steps (train.micro_batch=8), a smaller model or fewer jobs at once, and give the same command "
+            "again."
+        )
         code = TrainingError.exit_code
     elif isinstance(error, OSError) and error.filename:
         console.print(f"[red]error[/] {escape(str(error.filename))}: {error.strerror or type(error).__name__}.")

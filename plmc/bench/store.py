@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from plmc.errors import DataError
+from plmc import digests
+from plmc.errors import DamagedFile
 
 FILE = "bench.json"
 LOGGED = ("p50_ms", "p95_ms", "p99_ms", "rows_per_s", "rows_per_cpu_s")
@@ -21,9 +21,9 @@ def read(run: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["records"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is damaged ({error}). Delete it and bench again: plmc bench {run}") from error
+        return digests.read(path)["records"]
+    except (OSError, DamagedFile, KeyError) as error:
+        raise DamagedFile(f"{path} is damaged ({error}). Delete it and bench again: plmc bench {run}") from error
 
 
 def identity(record: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -33,10 +33,10 @@ def identity(record: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def keep(run: Path, records: Sequence[Mapping[str, Any]]) -> None:
     """Puts the records into the run's bench.json, atomically; a record replaces an older one of its identity."""
-    from plmc.train.checkpoint import write_json
+    from plmc.train.checkpoint import write_record
 
     kept = {identity(record): record for record in [*read(run), *records]}
-    write_json(Path(run) / FILE, {"records": list(kept.values())})
+    write_record(Path(run) / FILE, {"records": list(kept.values())})
 
 
 def by_run(result: Mapping[str, Any]) -> dict[Path, list[dict[str, Any]]]:

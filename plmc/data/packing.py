@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,6 +74,8 @@ def pack(rows: datasets.Dataset, tokenizer: Any, *, cache: Path | None, **option
 
     With `cache` they lie in `cache/packed/FINGERPRINT` and are memory-mapped; `options`: see `packed_rows`.
     """
+    from plmc import digests
+    from plmc.console import note
     from plmc.tasks.encode import tokenizer_hash
     from plmc.train.checkpoint import replacing
 
@@ -85,6 +88,9 @@ def pack(rows: datasets.Dataset, tokenizer: Any, *, cache: Path | None, **option
         offsets = np.concatenate([[0], np.cumsum([len(row) for row in found], dtype=np.int64)]).astype(np.int64)
         return Ragged(values, offsets), np.bincount(values, minlength=len(tokenizer)), key
     folder = cache / "packed" / key
+    if folder.is_dir() and (wrong := digests.fault(folder)):
+        note(f"{wrong} The text is packed again.")
+        shutil.rmtree(folder)
     if not folder.is_dir():
         with replacing(folder) as temporary:
             temporary.mkdir(parents=True)
@@ -96,6 +102,7 @@ def pack(rows: datasets.Dataset, tokenizer: Any, *, cache: Path | None, **option
                     counts += np.bincount(row, minlength=len(counts))
             np.save(temporary / "offsets.npy", np.cumsum(lengths, dtype=np.int64))
             np.save(temporary / "counts.npy", counts)
+            digests.seal(temporary)
     tokens = folder / "tokens.int32"
     # An empty file cannot be mapped.
     values = np.memmap(tokens, dtype="<i4", mode="r") if tokens.stat().st_size else np.zeros(0, dtype=np.int32)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from plmc.errors import DataError
+from plmc.errors import DamagedFile, DataError
 from plmc.export.extras import need
 from plmc.train.checkpoint import replacing
 
@@ -44,8 +44,8 @@ def read_compact(path: Path) -> dict[str, torch.Tensor]:
         raise DataError(f"{path} is no compact file of plmc.")
     zstd = need("zstandard").ZstdDecompressor()
     start = len(MAGIC) + 4
-    (length,) = struct.unpack("<I", data[len(MAGIC) : start])
     try:
+        (length,) = struct.unpack("<I", data[len(MAGIC) : start])
         entries = json.loads(zstd.decompress(data[start : start + length]))
         place, found = start + length, {}
         for name, form, dtype, shape, sizes in entries:
@@ -54,8 +54,10 @@ def read_compact(path: Path) -> dict[str, torch.Tensor]:
                 parts.append(zstd.decompress(data[place : place + size]))
                 place += size
             found[name] = _tensor(form, getattr(torch, dtype), shape, parts)
-    except (need("zstandard").ZstdError, ValueError, IndexError, RuntimeError) as error:
-        raise DataError(f"{path} is damaged ({str(error).splitlines()[0]}). Export again.") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # bytes of other content make each of these steps fail in a way of its own
+        raise DamagedFile(f"{path} is damaged ({type(error).__name__}: {error}). Export again.") from error
     return found
 
 
@@ -91,7 +93,8 @@ def belonging(matrix: str, names: Iterable[str]) -> list[str]:
 
 
 def _packed(tensors: Tensors) -> bytes:
-    zstd = need("zstandard").ZstdCompressor(level=_LEVEL)
+    # Without it, a flipped bit may decompress to other numbers.
+    zstd = need("zstandard").ZstdCompressor(level=_LEVEL, write_checksum=True)
     entries: list[Any] = []
     body: list[bytes] = []
     for name, tensor in tensors.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from inspect import signature
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from plmc import encoder
+from plmc import digests, encoder
 from plmc.console import Console
-from plmc.errors import ConfigError, ExportError
+from plmc.errors import ConfigError, DamagedFile, ExportError
 from plmc.export import compact, verify
 from plmc.export.example import write_example
 from plmc.export.extras import check, need
@@ -24,7 +23,7 @@ from plmc.models import load_tokenizer
 from plmc.report import measure
 from plmc.run.environment import versions
 from plmc.tasks.squad import Squad
-from plmc.train.checkpoint import replacing, write_json
+from plmc.train.checkpoint import replacing, write_json, write_record
 from plmc.train.evaluate import logits_of
 
 CALIBRATION_ROWS = 128
@@ -51,6 +50,9 @@ def make(
     check(plan.packages)
     known = _known(out)
     key = f"{source.digest()}-{plan.name}"
+    if known and (wrong := digests.fault(out)):
+        console.warn(f"{wrong} It is exported again.")
+        known = {key: value for key, value in known.items() if key == "step"}
     if known and known.get("key") == key and not force:
         console.say(f"[green]exported before[/], nothing to do (--force makes it again)  {out}")
         return accepted(known, max_drop)
@@ -75,7 +77,9 @@ def make(
             if text := doubtful(facts, max_drop):
                 console.warn(text)
         facts["example"] = write_example(draft, kind=source.task.kind, plan=plan)
-        write_json(draft / DESCRIPTION, facts)
+        facts[digests.FILES] = digests.of_files(draft, ("*.*",))
+        facts[digests.FILES].pop(DESCRIPTION, None)
+        write_record(draft / DESCRIPTION, facts)
     return facts
 
 
@@ -118,9 +122,9 @@ def _known(out: Path) -> dict[str, Any]:
     if not (out / DESCRIPTION).is_file():
         return {}
     try:
-        return json.loads((out / DESCRIPTION).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(f"{out / DESCRIPTION} is damaged ({error}). Delete {out} and export again.") from error
+        return digests.read(out / DESCRIPTION)
+    except DamagedFile:  # `make` says so and exports again
+        return {"step": 0}
 
 
 def _write(source: Source, plan: Plan, folder: Path) -> tuple[dict[str, Any], Any, dict[str, torch.Tensor]]:

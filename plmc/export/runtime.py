@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import signature
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from plmc import digests
 from plmc.errors import ConfigError, DataError
 from plmc.export.extras import need
 
@@ -80,7 +80,10 @@ def _model_file(path: Path) -> Path:
 
 def _facts(folder: Path) -> dict[str, Any]:
     file = folder / DESCRIPTION
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    if not file.is_file():
+        return {}
+    digests.check(folder)
+    return digests.read(file)
 
 
 def _label(kind: str, facts: Mapping[str, Any], plain: str = "") -> str:
@@ -163,8 +166,8 @@ def _torch(folder: Path, facts: Mapping[str, Any], threads: int, device: str, pr
 
 def _tokenizer_inputs(folder: Path) -> Sequence[str] | None:
     """The inputs that the model's tokenizer makes; RoBERTa's makes no token types although the model would take them."""
-    from transformers import AutoTokenizer
+    from plmc.models import load_tokenizer
 
     if not (folder / "tokenizer.json").is_file():
         return None
-    return AutoTokenizer.from_pretrained(folder).model_input_names
+    return load_tokenizer(str(folder)).model_input_names

@@ -12,14 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
+from plmc import digests
 from plmc.config import EXCLUDED
-from plmc.errors import DataError, PlmcError
+from plmc.errors import DamagedFile, DataError, PlmcError
 
 FINISHED = "finished"
-# The C parser is ten times as fast; not every PyYAML is built with it.
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 SEED_KEYS = ("seed", "teacher.seed")
 """The config keys by which the runs of one arm differ."""
 
@@ -97,6 +95,8 @@ class Run:
         path = self.folder / "predictions" / f"{split or self.split()}.jsonl"
         if not path.exists():
             raise DataError(f"{path} is missing. Evaluate again: plmc evaluate {self.folder}")
+        if wrong := digests.fault(self.folder, f"predictions/{path.name}"):
+            raise DamagedFile(f"{wrong} Evaluate again: plmc evaluate {self.folder}")
         return list(read_jsonl(path))
 
     def says(self, key: str) -> list[str]:
@@ -139,14 +139,13 @@ def load(folder: Path) -> Run:
     if not path.exists():
         raise DataError(f"{folder} is not finished (no result.json). The command that began it resumes it.")
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-        config = yaml.load((Path(folder) / "config.yaml").read_text(encoding="utf-8"), LOADER)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise DataError(
-            f"{folder} is damaged: {str(error).splitlines()[0]}. Delete the folder and run again."
-        ) from error
-    if not isinstance(result, dict) or not isinstance(config, dict):
-        raise DataError(f"{folder} is damaged: result.json or config.yaml holds no mapping. Delete it and run again.")
+        result = digests.read(path)
+    except (OSError, DamagedFile) as error:
+        raise DamagedFile(f"{error} Give the command of the run again: it makes the file anew.") from error
+    try:
+        config = digests.read_config(Path(folder))
+    except OSError as error:
+        raise DamagedFile(f"{folder} is damaged: {error}. Delete the folder and run again.") from error
     if result.get("status") != FINISHED:
         raise DataError(
             f"{folder} is not finished (status {result.get('status')!r}). The command that began it resumes it."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from plmc import digests
 from plmc.bench import store
-from plmc.errors import DataError
+from plmc.errors import DamagedFile
 from plmc.report.results import Arm, Run
 
 Spread = tuple[float, float]
@@ -70,9 +70,9 @@ def exports(run: Run) -> list[Export]:
     found = []
     for path in sorted(run.folder.glob("export/*/plmc_export.json")):
         try:
-            facts = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path} is damaged: {error}. Export again: plmc export {run.folder}") from error
+            facts = digests.read(path)
+        except (OSError, DamagedFile) as error:
+            raise DamagedFile(f"{error} Export again: plmc export {run.folder}") from error
         found.append(Export(run, path.parent.name, facts))
     return found
 
@@ -117,9 +117,9 @@ def teacher_speeds(runs: Sequence[Run]) -> dict[str, Spread]:
     for run in runs:
         for path in run.folder.parent.glob("teachers/*/result.json"):
             try:
-                result = json.loads(path.read_text(encoding="utf-8"))
-            except (OSError, ValueError) as error:
-                raise DataError(f"{path} is damaged: {error}. Delete its folder; the next run makes it anew.") from error
+                result = digests.read(path)
+            except (OSError, DamagedFile) as error:
+                raise DamagedFile(f"{error} The next run that needs this teacher makes it again.") from error
             if result.get("task") == run.result["task"] and result.get("metrics") == run.result["teacher"]["metrics"]:
                 folders.add(path.parent)
     return _speeds(sorted(folders), "torch_fp32")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -10,15 +9,15 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from plmc import models, pretraining
+from plmc import digests, models, pretraining
 from plmc.config import Run
 from plmc.console import Console
-from plmc.errors import ConfigError, PlmcError
+from plmc.errors import ConfigError, DamagedFile, PlmcError
 from plmc.run import check, environment, mlm_stage, rows, teachers
 from plmc.run.finalize import finalize
 from plmc.run.stages import Stages
 from plmc.train import memory
-from plmc.train.checkpoint import remove_drafts, replacing, write_json, write_text
+from plmc.train.checkpoint import remove_drafts, replacing, write_json, write_record, write_text
 
 
 def finished(run: Run) -> dict[str, Any] | None:
@@ -27,8 +26,8 @@ def finished(run: Run) -> dict[str, Any] | None:
     if run.config["force"] or not path.is_file():
         return None
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError:
+        result = digests.read(path)
+    except DamagedFile:  # `execute` says so and makes it again
         return None
     return result if result.get("status") == "finished" else None
 
@@ -59,6 +58,7 @@ def _execute(run: Run, console: Console, parent: Path | None, threads: int | Non
         for name in ("stages", "result.json", "tracking"):
             path = run.folder / name
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    _look(run, console)
     caches = (run.cache, *run.cache.glob("*/"))
     for folder in (run.folder, *run.folder.glob("*/"), *run.folder.glob("stages/*/"), *caches):
         remove_drafts(folder)
@@ -103,13 +103,25 @@ def _execute(run: Run, console: Console, parent: Path | None, threads: int | Non
     result["mlflow"] = {"tracking_uri": tracker.uri, "experiment_id": tracker.experiment_id, "run_id": tracker.run_id}
     if tracker.warnings:
         result["mlflow"]["warnings"] = list(tracker.warnings)
+    # Not measured: a run that is taken up may have been given other threads.
+    result.setdefault(digests.FILES, {})["config.yaml"] = digests.of_file(run.folder / "config.yaml")
     # The sign that all is there comes last: a run killed before it is taken up again and ends its MLflow run, too.
-    write_json(run.folder / "result.json", result)
+    write_record(run.folder / "result.json", result)
     if run.config["quantize"]:
         from plmc.export.recipe import refuse
 
         refuse(run, result)
     return result
+
+
+def _look(run: Run, console: Console) -> None:
+    """Says that the result is damaged. What the run left is measured or trained again, as far as it must be."""
+    path = run.folder / "result.json"
+    try:
+        if path.is_file():
+            digests.read(path)
+    except DamagedFile as error:
+        console.warn(f"{error} It is made again from what the run left.")
 
 
 def _with_exports(run: Run, result: dict[str, Any], console: Console) -> dict[str, Any]:
@@ -119,7 +131,7 @@ def _with_exports(run: Run, result: dict[str, Any], console: Console) -> dict[st
     if recipe.missing(run, result):
         data = rows.load(run, models.load_tokenizer(str(run.folder / "model")))
         result["exports"] = {**(result.get("exports") or {}), **recipe.exports(run, data, console)}
-        write_json(run.folder / "result.json", result)
+        write_record(run.folder / "result.json", result)
     recipe.refuse(run, result)
     return result
 
@@ -183,12 +195,25 @@ def _guard_rows(run: Run, data, console: Console) -> None:
     for who, spec in (("student", run.student.name), ("teacher", run.teacher.checkpoint)):
         origin = _origin(spec)
         if origin is not None:
-            both = len(np.intersect1d(np.load(origin), held_out))
+            both = len(np.intersect1d(_seen(origin), held_out))
             if both > 0.1 * len(held_out):
                 raise ConfigError(
                     f"the {who} {spec} was trained on {both} of the {len(held_out)} {first_name} rows, so its score there "
                     f"means nothing. Take a model that has not seen them, or other validation rows."
                 )
+
+
+def _seen(path: Path) -> np.ndarray:
+    """The hashes in a `seen.npy`. Raises DamagedFile."""
+    text = digests.fault(path.parent, path.name)
+    if text is None:
+        try:
+            return np.load(path)  # without objects, which could hold code
+        except (OSError, ValueError, EOFError) as error:
+            text = f"{path} is damaged ({str(error).splitlines()[0]})."
+    raise DamagedFile(
+        f"{text} It says which rows that model was trained on. Train it again, or delete the file to go on without this check."
+    )
 
 
 def _origin(name: str | None) -> Path | None:

@@ -9,18 +9,18 @@ from typing import Any
 
 import torch
 
-from plmc import models
+from plmc import digests, models
 from plmc.bench.host import Load
 from plmc.config import Run
 from plmc.console import Console
 from plmc.core.method import Method
 from plmc.data.types import TaskData
-from plmc.errors import TrainingError
+from plmc.errors import DamagedFile, TrainingError
 from plmc.report import measure
 from plmc.run import environment, hand_over
 from plmc.run.stages import Stages
 from plmc.run.teachers import FinetunedTeacher, reorder
-from plmc.train.checkpoint import replacing, write_json
+from plmc.train.checkpoint import replacing, write_record
 from plmc.train.evaluate import evaluate
 
 
@@ -34,9 +34,10 @@ def finalize(
     so the same model instead of a second one.
     """
     measured = run.folder / "stages" / "measured.json"
-    if not (measured.is_file() and (run.folder / "model").is_dir()):
-        write_json(measured, _measure(run, stages, data, tokenizer, teacher, tracker, console, started))
-    result = json.loads(measured.read_text(encoding="utf-8"))
+    result = _measured(run.folder, measured, console)
+    if result is None:
+        write_record(measured, _measure(run, stages, data, tokenizer, teacher, tracker, console, started))
+        result = digests.read(measured)
     tracker.log({f"final/{name}": value for name, value in result["metrics"].items()}, stages.step)
     if run.config["quantize"]:
         from plmc.export.recipe import exports
@@ -44,6 +45,22 @@ def finalize(
         result["exports"] = exports(run, data, console, tracker)
     hand_over.describe(run, result, data)
     hand_over.send(run, result, tracker, data)
+    return result
+
+
+def _measured(folder: Path, path: Path, console: Console) -> dict[str, Any] | None:
+    """What was measured before and still holds; None where it is to be measured, also because a file is damaged."""
+    if not (path.is_file() and (folder / "model").is_dir()):
+        return None
+    try:
+        result = digests.read(path)
+    except DamagedFile as error:
+        text: str | None = str(error)
+    else:
+        text = digests.differs(folder, result.get(digests.FILES) or {})
+    if text:
+        console.warn(f"{text} The model is saved and measured again.")
+        return None
     return result
 
 
@@ -80,6 +97,7 @@ def _measure(
         "teacher": {
             "learned_from": run.learns_from_teacher,
             "name": run.teacher.checkpoint or run.teacher.name, "metrics": teacher.metrics if teacher else None,
+            "digest": teacher.digest if teacher else None,
             **(teacher.figures if teacher else {}),
         },
         "student": {"name": run.student.name, **measure.figures(model, folder / "model")},
@@ -96,6 +114,7 @@ def _measure(
         "precision": run.config["precision"],
         "warnings": console.warnings,
         "folder": str(folder),
+        digests.FILES: digests.of_files(folder, ("seen.npy", "model/*", "pretrained/*", "predictions/*.jsonl")),
     }
 
 

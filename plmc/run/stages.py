@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import reduce
@@ -11,14 +10,14 @@ from typing import Any
 
 import torch
 
-from plmc import encoder, models
+from plmc import digests, encoder, models
 from plmc.config import Run
 from plmc.console import Console, StageBar
 from plmc.core.chain import Chain
 from plmc.core.setting import Setting
 from plmc.core.stage import Stage
 from plmc.data.types import TaskData
-from plmc.errors import DataError
+from plmc.errors import DamagedCheckpoint, DamagedFile, DataError
 from plmc.pretraining import stage_task
 from plmc.run import mlm_stage
 from plmc.run.teacher_source import AUTOCAST, TeacherSource
@@ -73,7 +72,7 @@ class Stages:
         self._put_head(index, stage)
         setting = self.setting(stage)
         data = own = self.data
-        done = folder / "done.json"
+        done = self._finished(folder)
         if stage.mlm is not None:
             data = own = mlm_stage.stage_data(run, stage, self.task, data, self.tokenizer)
         elif stage.data == "corpus":
@@ -83,7 +82,7 @@ class Stages:
         elif data.train is None:
             raise DataError(f"task {run.task.name} has no training rows in this source. Use data=hub, or another task.")
         setting = replace(setting, data=data)
-        if not done.is_file():
+        if done is None:
             # Derived rows draw from generators of their own, so skipping them for a finished stage changes nothing.
             data = chain.data(data, setting)
         clock = stage.clock(len(data.train), self._cap(stage, own))
@@ -91,15 +90,15 @@ class Stages:
         # One seed per stage, after its rows: what a stage draws depends neither on how much its predecessors drew nor on
         # whether rows were derived now, with a model whose loading draws, or found in the cache.
         torch.manual_seed(run.seed * 1000 + index)
-        if not done.is_file():
+        if done is None:
             chain.check(setting)
         self.model = chain.prepare(self.model, setting)
         setting = replace(setting, student=encoder.dims(self.model))
         for name, state in self._carried.items():
             if name in chain:
                 chain[name].load_state_dict(state)
-        if done.is_file():
-            self._take_up(chain, folder, setting, StageResult(**json.loads(done.read_text())))
+        if done is not None:
+            self._take_up(chain, folder, setting, *done)
         else:
             self._train(index, stage, chain, folder, setting, own.with_train(data.train), clock)
         self._carried = {name: chain[name].state_dict() for name in stage.carry}
@@ -205,12 +204,24 @@ class Stages:
         self.model = chain.finish(self.model.to("cpu"), setting)
         state = {"model": self.model.state_dict(), "methods": chain.state_dict()}
         checkpoint.save(folder / "done.pt", state, signature=run.signature)
-        checkpoint.write_json(folder / "done.json", vars(result))
+        checkpoint.write_record(folder / "done.json", vars(result))
         self._close(folder, result)
 
-    def _take_up(self, chain: Chain, folder: Path, setting: Setting, result: StageResult) -> None:
+    def _finished(self, folder: Path) -> tuple[StageResult, dict[str, Any]] | None:
+        """Result and state of a stage that was finished before; None for one to train, also where its files are damaged."""
+        path = folder / "done.json"
+        if not path.is_file():
+            return None
+        try:
+            return StageResult(**digests.read(path)), checkpoint.load(folder / "done.pt", signature=self.run.signature)
+        except (DamagedFile, DamagedCheckpoint, TypeError) as error:
+            self.console.warn(f"{error} The stage is trained again.")
+            for name in ("done.json", "done.pt"):
+                checkpoint.set_aside(folder / name)
+            return None
+
+    def _take_up(self, chain: Chain, folder: Path, setting: Setting, result: StageResult, state: dict[str, Any]) -> None:
         """A stage that was finished before: the same structure, then its weights."""
-        state = checkpoint.load(folder / "done.pt", signature=self.run.signature)
         chain.modules(setting)
         chain.load_state_dict(state["methods"])
         self.model = chain.finish(self.model.to("cpu"), setting)
@@ -222,7 +233,7 @@ class Stages:
 
     def _close(self, folder: Path, result: StageResult) -> None:
         # Also after a crash between the stage's end and this very line.
-        for name in ("checkpoint.pt", "best.pt"):
+        for name in ("checkpoint.pt", "best.pt", "checkpoint.pt.damaged"):
             (folder / name).unlink(missing_ok=True)
         self.results.append(result)
         self.step += result.steps

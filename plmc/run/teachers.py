@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
 
-from plmc import models
+from plmc import digests, models
 from plmc.config import Run
 from plmc.console import Console
 from plmc.data.types import Split, TaskData
-from plmc.errors import ConfigError
+from plmc.errors import ConfigError, DamagedFile
+from plmc.paths import folder_digest
 from plmc.report import measure
 from plmc.teacher_config import teacher_run
 from plmc.train.evaluate import evaluate, logits_of
@@ -37,20 +38,27 @@ class FinetunedTeacher:
     figures: dict[str, float] = field(default_factory=dict)
     pretrained: bool = False
 
+    @property
+    def digest(self) -> str | None:
+        """Of its weights and config; None for a model on the Hub."""
+        return folder_digest(self.folder) if Path(self.folder).is_dir() else None
+
 
 def find(run: Run) -> FinetunedTeacher | None:
-    """The teacher if it exists already; trains nothing."""
+    """The teacher if it exists already and is not damaged; trains nothing."""
     if not run.teacher.known or run.teacher.checkpoint or run.role == "teacher" or run.task.kind == "mlm":
         return None
-    path = teacher_run(run).folder / "result.json"
-    return _stored(run, path) if path.is_file() else None
+    own = teacher_run(run)
+    result, _ = whole(own)
+    return _stored(run, own, result) if result else None
 
 
-def _stored(run: Run, path: Path) -> FinetunedTeacher:
-    result = json.loads(path.read_text(encoding="utf-8"))
+def _stored(run: Run, own: Run, result: dict) -> FinetunedTeacher:
     figures = {key: result["student"][key] for key in FIGURES}
-    folder = str(path.parent / "model")
-    return FinetunedTeacher(run.teacher.name, folder, result["signature"], result["metrics"], figures=figures)
+    folder = str(own.folder / "model")
+    # By content: outputs stored of other weights of the same name are not its outputs.
+    identity = f"{result['signature']}-{folder_digest(folder)}"
+    return FinetunedTeacher(run.teacher.name, folder, identity, result["metrics"], figures=figures)
 
 
 def ensure(run: Run, data: TaskData, console: Console, train) -> FinetunedTeacher:
@@ -61,26 +69,57 @@ def ensure(run: Run, data: TaskData, console: Console, train) -> FinetunedTeache
     if run.teacher.checkpoint:
         return _checkpoint(run, data, console)
     own = teacher_run(run)
-    train_once(own, console, f"teacher [bold]{run.teacher.name}[/] is fine-tuned on {run.task.name} (once; then reused)", train)
-    return _stored(run, own.folder / "result.json")
+    text = f"teacher [bold]{run.teacher.name}[/] is fine-tuned on {run.task.name} (once; then reused)"
+    return _stored(run, own, train_once(own, console, text, train))
 
 
 def train_once(own: Run, console: Console, text: str, train) -> dict:
-    """The result of the teacher's run `own`, trained now (`text` says so) if it is not there."""
-    path = own.folder / "result.json"
-    if not path.is_file():
+    """The result of the teacher's run `own`, trained now (`text` says so) if it is not there or damaged."""
+    result, _ = whole(own)
+    if result is None:
         own.folder.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(own.folder.parent / f"{own.signature}.lock")
         if not _try(lock):
             console.say(f"waiting for teacher {own.signature}, which another job is training")
             lock.acquire()
         try:
-            if not path.is_file():
+            result, wrong = whole(own)
+            if wrong:
+                aside = _aside(own.folder)
+                console.warn(f"{wrong} The teacher is trained again; what is left of the old one is in {aside}.")
+            if result is None:
                 console.say(text)
                 train(own)
+                result = digests.read(own.folder / "result.json")
         finally:
             lock.release()
-    return json.loads(path.read_text(encoding="utf-8"))
+    return result
+
+
+def whole(own: Run) -> tuple[dict | None, str | None]:
+    """The result of a teacher whose files are what was written, or None and what is wrong with them, if there are any."""
+    path = own.folder / "result.json"
+    if not path.is_file():
+        return None, None
+    try:
+        result = digests.read(path)
+        lacks = [key for key in ("signature", "metrics", "student") if key not in result]
+        wrong = f"{path} is damaged: it lacks {lacks[0]}." if lacks else digests.fault(own.folder / "model")
+    except DamagedFile as error:
+        wrong = str(error)
+    if wrong is None and not (own.folder / "model" / "config.json").is_file():
+        wrong = f"{own.folder / 'model'} is missing."
+    return (None, wrong) if wrong else (result, None)
+
+
+def _aside(folder: Path) -> Path:
+    """Moves a damaged teacher to `OUTPUTS/damaged`, where nothing looks for runs."""
+    home = folder.parents[1] / "damaged"
+    home.mkdir(exist_ok=True)
+    number = sum(1 for _ in home.glob(f"{folder.name}*"))
+    target = home / (f"{folder.name}-{number}" if number else folder.name)
+    os.replace(folder, target)
+    return target
 
 
 def _try(lock: FileLock) -> bool:

@@ -6,15 +6,16 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from plmc import digests
+from plmc.console import note
 from plmc.data.types import Ragged
-from plmc.errors import ConfigError, DataError
+from plmc.errors import ConfigError
 
 if TYPE_CHECKING:
     import datasets
@@ -74,25 +75,32 @@ def cached(key: str, cache: Path | None, build: Callable[[], datasets.Dataset]) 
     Two processes may do this at once: each writes to a folder of its own, and the first to finish renames it.
     """
     import datasets
-    import pyarrow as pa
 
     if cache is None:
         return build()
     folder = cache / key
-    if not folder.is_dir():
-        cache.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{key}-", dir=cache))
+    if folder.is_dir():
+        wrong = digests.fault(folder)
         try:
-            build().save_to_disk(work)
-            _publish(work, folder)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+            if wrong is None:
+                return datasets.load_from_disk(str(folder))
+        except MemoryError:
+            raise
+        except Exception as error:  # folders of older versions have no digests, and a damaged one may raise anything
+            wrong = f"{folder} is damaged ({type(error).__name__})."
+        note(f"{wrong} The rows are tokenised again.")
+        shutil.rmtree(folder)
+    cache.mkdir(parents=True, exist_ok=True)
+    # Named by its process, so that the next run finds out that it is dead.
+    work = cache / f".{key}.{os.getpid()}.tmp"
+    shutil.rmtree(work, ignore_errors=True)
     try:
-        return datasets.load_from_disk(str(folder))
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-        raise DataError(
-            f"The stored tokens in {folder} are damaged ({error}). Delete that folder and start again."
-        ) from error
+        build().save_to_disk(work)
+        digests.seal(work)
+        _publish(work, folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return datasets.load_from_disk(str(folder))
 
 
 def _publish(work: Path, folder: Path) -> None:

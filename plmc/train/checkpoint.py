@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import Any
 import psutil
 import torch
 
-from plmc.errors import TrainingError
+from plmc import digests
+from plmc.errors import DamagedCheckpoint, TrainingError
 
 
 @contextmanager
@@ -93,6 +95,11 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def write_record(path: Path, value: Mapping[str, Any]) -> None:
+    """JSON with its own digest, atomically; see `plmc.digests.read`."""
+    write_json(path, digests.stamped(value))
+
+
 def save(path: Path, state: Mapping[str, Any], *, signature: str) -> None:
     """Tensors and plain values to one file, atomically."""
     with replacing(path) as temporary:
@@ -103,15 +110,15 @@ def save(path: Path, state: Mapping[str, Any], *, signature: str) -> None:
 
 
 def load(path: Path, *, signature: str) -> dict[str, Any]:
-    """Inverse of `save`. Raises TrainingError for a damaged file or one of another configuration."""
+    """Inverse of `save`. Raises DamagedCheckpoint for a damaged file, TrainingError for one of another configuration."""
     try:
+        _verify(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
         found, state = content["signature"], content["state"]
     except Exception as error:  # whatever a damaged file makes the unpickler raise, the user's way out is the same
         reason = str(error).splitlines()[0] if str(error) else "no text"
-        raise TrainingError(
-            f"checkpoint {path} is damaged ({type(error).__name__}: {reason}). "
-            f"Delete it to train this stage again: rm '{path}'"
+        raise DamagedCheckpoint(
+            f"checkpoint {path} is damaged ({type(error).__name__}: {reason}). The same command trains this stage again."
         ) from error
     if found != signature:
         raise TrainingError(
@@ -119,6 +126,27 @@ def load(path: Path, *, signature: str) -> dict[str, Any]:
             f"Delete it, or use another output_dir."
         )
     return state
+
+
+def verify(path: Path) -> None:
+    """Raises DamagedCheckpoint if the file is missing or its bytes are not those that were written."""
+    try:
+        _verify(path)
+    except Exception as error:  # a damaged archive has many ways to fail
+        raise DamagedCheckpoint(f"checkpoint {path} is damaged ({error}). The same command trains this stage again.") from error
+
+
+def _verify(path: Path) -> None:
+    # torch writes a checksum for every entry of its archive, and reads without looking at them.
+    with zipfile.ZipFile(path) as archive:
+        if wrong := archive.testzip():
+            raise zipfile.BadZipFile(f"the checksum of {wrong} does not fit")
+
+
+def set_aside(path: Path) -> None:
+    """Takes a damaged file out of the way, under a name that says what it is."""
+    if path.exists():
+        os.replace(path, path.with_name(f"{path.name}.damaged"))
 
 
 def random_state() -> dict[str, Any]:

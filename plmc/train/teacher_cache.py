@@ -17,6 +17,8 @@ from filelock import FileLock
 from numpy.lib.format import open_memmap
 from torch import nn
 
+from plmc import digests
+from plmc.console import note
 from plmc.core.view import Outputs
 from plmc.data.types import Split
 from plmc.train.batches import Batch, evaluation_batches
@@ -64,18 +66,33 @@ def stored(
 
     Keyed by teacher (`identity`), rows (`split.fingerprint`) and `wanted`, so every job with the same three shares one
     folder; a lock lets two jobs that need it at once compute it once, and nobody sees half of one. `say` hears of work that
-    takes a while.
+    takes a while. Files are checked against their digests each time, since a run reads every row of them anyway; damaged ones
+    are computed again.
     """
     words = [identity, split.fingerprint, wanted.kind, str(wanted.autocast), wanted.dtype, *wanted.layers]
     folder = cache / "teacher" / hashlib.sha256(json.dumps(words).encode()).hexdigest()[:24]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
+        if folder.is_dir() and (wrong := digests.fault(folder) or _unreadable(folder)):
+            note(f"{wrong} The teacher's outputs are computed again.")
+            shutil.rmtree(folder)
         if not folder.is_dir():
             say(f"computing the teacher's {wanted.what} of {len(split):,} rows, once for all runs that need them")
             with replacing(folder) as draft:
                 draft.mkdir()
                 _compute(model, split, wanted, pad_id, draft, progress)
+                digests.seal(draft)
     return {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
+
+
+def _unreadable(folder: Path) -> str | None:
+    """What is wrong with a folder of an older version, which has no digests, as far as its headers show it."""
+    try:
+        for path in folder.glob("*.npy"):
+            np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        return f"{folder} is damaged ({str(error).splitlines()[0]})."
+    return None
 
 
 def _compute(model: nn.Module, split: Split, wanted: Wanted, pad_id: int, folder: Path, progress) -> None:

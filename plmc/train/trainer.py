@@ -27,7 +27,7 @@ from plmc.core.chain import Chain
 from plmc.core.clock import Clock, parse_point
 from plmc.core.stage import Stage
 from plmc.data.types import Split
-from plmc.errors import TrainingError
+from plmc.errors import DamagedCheckpoint, TrainingError
 from plmc.train import checkpoint, memory
 from plmc.train.alarms import Update, idle_terms, read_scalars
 from plmc.train.batches import training_batches
@@ -254,7 +254,15 @@ class Trainer:
         path = self.folder / "checkpoint.pt"
         if not path.is_file():
             return
-        state = checkpoint.load(path, signature=self.signature)
+        try:
+            state = checkpoint.load(path, signature=self.signature)
+            if state["position"]["best_metrics"] and self.stage.select == "best":
+                # Found at the end of the stage only, it would cost all of it.
+                checkpoint.verify(self.folder / "best.pt")
+        except DamagedCheckpoint as error:
+            self._warn(f"{str(error).removesuffix(' The same command trains this stage again.')} The stage begins again.")
+            checkpoint.set_aside(path)
+            return
         if state["data"] != self.split.fingerprint:
             raise TrainingError(
                 f"{path} was made with other training rows than there are now. Put the old data back, or start anew: "

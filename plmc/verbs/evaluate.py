@@ -17,6 +17,7 @@ def evaluate(name: str, words: Sequence[str], split: str, outputs: Path, allow: 
     from plmc.config import build
     from plmc.console import Console
     from plmc.run import environment
+    from plmc.train.checkpoint import write_text
     from plmc.train.evaluate import evaluate as score
     from plmc.verbs.pick import pick, settings
 
@@ -47,6 +48,17 @@ def evaluate(name: str, words: Sequence[str], split: str, outputs: Path, allow: 
     console.rich.print(table)
     if picked.folder:
         path = picked.folder / "predictions" / f"{split}.jsonl"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records), encoding="utf-8")
+        write_text(path, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
+        record_of(picked.folder, path)
         console.say(str(path))
+
+
+def record_of(run: Path, path: Path) -> None:
+    """Keeps the digest of a file that was written now in the result of a finished run."""
+    from plmc import digests
+    from plmc.train.checkpoint import write_record
+
+    result = run / "result.json"
+    if result.is_file() and digests.FILES in (known := digests.read(result)):
+        known[digests.FILES][path.relative_to(run).as_posix()] = digests.of_file(path)
+        write_record(result, known)

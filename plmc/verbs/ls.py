@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from plmc import digests
 from plmc.compose import options
-from plmc.errors import ConfigError
+from plmc.errors import ConfigError, DamagedFile
 from plmc.names import did_you_mean
 
 GROUPS = {
@@ -62,10 +62,12 @@ def _runs(outputs: Path) -> Any:
         table.add_column(column, overflow="fold")
     for folder in sorted(folders, key=lambda folder: (folder.parent != outputs, folder.name)):
         try:
-            result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+            result = digests.read(folder / "result.json")
             metric = result["primary_metric"]
             score, command = f"{metric} {100 * result['metrics'][metric]:.2f}", result.get("command") or ""
-        except (OSError, ValueError, KeyError):
+        except DamagedFile:
+            score, command = "damaged", ""
+        except (OSError, KeyError, TypeError):
             score, command = "not finished", ""
         table.add_row(folder.name, score, Text(command, style="dim"))
     return table

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from plmc import digests
 from plmc.errors import ConfigError
 from plmc.names import did_you_mean
 from plmc.trust import check_config
@@ -26,8 +27,6 @@ def pick(name: str, outputs: Path, allow: Sequence[str] = ()) -> Picked:
 
     `allow`: packages whose classes the config in the folder may name, as well as those of plmc.
     """
-    import yaml
-
     path = Path(name).expanduser()
     if not path.is_dir():
         finished = [result.parent for root in (outputs, outputs / "teachers") for result in root.glob("*/result.json")]
@@ -41,7 +40,7 @@ def pick(name: str, outputs: Path, allow: Sequence[str] = ()) -> Picked:
     if not (model / "config.json").is_file():
         raise ConfigError(f"{path} holds no model. Is the run finished? The command that began it goes on with it.")
     folder = next((f for f in (path, path.parent) if (f / "config.yaml").is_file()), None)
-    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")) if folder else None
+    config = digests.read_config(folder) if folder else None
     if folder:
         check_config(config, str(folder / "config.yaml"), allow)
     return Picked(model, folder, config)

@@ -51,13 +51,13 @@ def answerer(folder: Path, task: Any = None):
     """A function from rows (one or two texts each) to dicts, for the model in `folder`, trained on `task` where known."""
     import numpy as np
     import torch
-    from transformers import AutoConfig, AutoModelForQuestionAnswering, AutoModelForSequenceClassification
+    from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
-    from plmc.models import load_tokenizer, load_whole
+    from plmc.models import load_config, load_tokenizer, load_whole
     from plmc.train.batches import by_length
     from plmc.train.evaluate import TOKENS
 
-    config = AutoConfig.from_pretrained(folder)
+    config = load_config(str(folder))
     tokenizer = load_tokenizer(str(folder))
     if any("QuestionAnswering" in kind for kind in config.architectures or ()):
         from plmc.track.reader import Reader

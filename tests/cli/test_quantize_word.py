@@ -66,6 +66,7 @@ def test_a_run_ends_with_its_exports_and_a_finished_one_gets_those_it_lacks(fold
     assert ended.code == 0, ended.message
     second = json.loads(result.read_text())
     made = second.pop("exports")
+    assert second.pop("sha256") != first.pop("sha256")
     assert second == first and list(made) == ["torch-bf16"]
     assert (run / "export" / "torch-bf16" / "model.safetensors").is_file()
     assert made["torch-bf16"]["metrics"].keys() == first["metrics"].keys()

@@ -25,7 +25,7 @@ from plmc.export.schemes import Plan
 from plmc.export.source import load_model
 
 # What a second export of the same model may say otherwise.
-TIMES = ("latency", "session_ms", "disabled_optimizers", "step")
+TIMES = ("latency", "session_ms", "disabled_optimizers", "step", "sha256")
 WITHOUT = """
 import sys
 class Refuse:

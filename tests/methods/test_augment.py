@@ -249,7 +249,7 @@ def test_words_of_several_pieces_stay_unless_other_vectors_are_given(tokenizer, 
 def test_table_of_neighbours_is_computed_once(tokenizer, teacher, tmp_path, monkeypatch):
     matrix = teacher.get_input_embeddings().weight
     first = EmbeddingNeighbours(matrix, tokenizer, k=3, cache=tmp_path)(WORDS)
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(list(tmp_path.glob("*.npy"))) == 1
     monkeypatch.setattr("plmc.methods.augment.candidates.nearest_rows", None)
     assert EmbeddingNeighbours(matrix, tokenizer, k=3, cache=tmp_path)(WORDS) == first
 

@@ -6,7 +6,7 @@ import datasets
 import numpy as np
 import pytest
 
-from plmc.errors import ConfigError, DataError
+from plmc.errors import ConfigError
 from plmc.tasks import encode as module
 from plmc.tasks.encode import cached, ragged, rows_hash, tokenizer_hash
 from plmc.tasks.glue import Glue
@@ -110,13 +110,20 @@ def test_the_slower_of_two_processes_takes_what_the_faster_stored(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["key"]
 
 
-def test_damaged_tokens_are_named(tiny_tokenizer, tmp_path):
+@pytest.mark.parametrize("digests", [True, False])
+def test_damaged_tokens_are_made_again(digests, tiny_tokenizer, tmp_path, capsys):
     split = TASK.encode(rows(), tiny_tokenizer, training=True, cache=tmp_path)
+    before = split.columns["input_ids"].values.copy()
     del split
     for path in tmp_path.glob("*/*.arrow"):
         path.write_bytes(b"")
-    with pytest.raises(DataError, match="Delete that folder"):
-        TASK.encode(rows(), tiny_tokenizer, training=True, cache=tmp_path)
+    for path in tmp_path.glob("*/digests.json"):
+        if not digests:  # as older versions left it
+            path.unlink()
+    again = TASK.encode(rows(), tiny_tokenizer, training=True, cache=tmp_path)
+    assert (again.columns["input_ids"].values == before).all()
+    said = capsys.readouterr().err
+    assert said.count("warning") == 1 and "The rows are tokenised again" in " ".join(said.split())
 
 
 def test_ragged_views_share_memory_with_arrow(tiny_tokenizer):

@@ -109,7 +109,19 @@ def test_a_truncated_file_is_damaged(tmp_path, share):
     save(path, STATE, signature="a")
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
-    with pytest.raises(TrainingError, match=r"c\.pt is damaged .*rm '"):
+    with pytest.raises(TrainingError, match=r"c\.pt is damaged .*The same command trains this stage again"):
+        load(path, signature="a")
+
+
+def test_one_flipped_bit_of_a_weight_is_noticed(tmp_path):
+    path, value = tmp_path / "c.pt", torch.full((64,), 0.7371)
+    save(path, {"weight": value}, signature="a")
+    data = bytearray(path.read_bytes())
+    data[data.index(value[:1].numpy().tobytes()) + 1] ^= 1
+    path.write_bytes(data)
+    # torch alone would read another number.
+    assert not torch.equal(torch.load(path, weights_only=True)["state"]["weight"], value)
+    with pytest.raises(TrainingError, match="checksum of .* does not fit"):
         load(path, signature="a")
 
 

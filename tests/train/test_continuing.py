@@ -113,13 +113,18 @@ def test_another_configuration_is_refused(tmp_path):
         train(tmp_path, signature="that-run").fit()
 
 
-def test_a_damaged_checkpoint_is_refused(tmp_path):
+@pytest.mark.parametrize("name", ["checkpoint.pt", "best.pt"])
+def test_a_damaged_checkpoint_makes_the_stage_begin_again(name, tmp_path, whole):
     with pytest.raises(Interrupted):
-        train(tmp_path, checkpoint_steps=2, stop_after=2).fit()
-    path = tmp_path / "checkpoint.pt"
-    path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(TrainingError, match="is damaged"):
-        train(tmp_path).fit()
+        train(tmp_path, checkpoint_steps=13, stop_after=13).fit()
+    path = tmp_path / name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    again = train(tmp_path)
+    done = again.fit()
+    assert equal(done.weights, whole.weights) and done.outcome.metrics == whole.outcome.metrics
+    assert done.outcome.samples == whole.outcome.samples
 
 
 class Press(Method):

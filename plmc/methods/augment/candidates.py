@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,8 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from plmc import digests
+from plmc.console import note
 from plmc.errors import DataError
 from plmc.methods.augment.words import WORD, Sentence, whole_words, word_pieces
+from plmc.train.checkpoint import replacing
 
 GLOVE_ROWS = 100_000
 
@@ -97,12 +99,14 @@ class EmbeddingNeighbours:
         digest = hashlib.sha256(self._keys.cpu().numpy().tobytes())
         digest.update(f"{self._k} {self._texts}".encode())
         path = Path(cache) / f"neighbours-{digest.hexdigest()[:16]}.npy"
+        if path.exists() and (wrong := digests.file_fault(path)):
+            note(f"{wrong} The table of neighbours is made again.")
+            path.unlink()
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(f".{os.getpid()}.tmp")
-            with partial.open("wb") as file:
-                np.save(file, build())
-            os.replace(partial, path)
+            with replacing(path) as partial:
+                with partial.open("wb") as file:
+                    np.save(file, build())
+                digests.seal_file(path, partial)
         return np.load(path)
 
 

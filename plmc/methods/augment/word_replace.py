@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from plmc import digests
+from plmc.console import note
 from plmc.core.method import Method
 from plmc.core.setting import Setting
 from plmc.data.types import Split, TaskData
@@ -21,6 +22,7 @@ from plmc.methods.augment.candidates import ByWord, Candidates, EmbeddingNeighbo
 from plmc.methods.augment.masked_lm import MaskedWords, load_masked_lm
 from plmc.methods.augment.variants import distinct, pair_up, replace_words
 from plmc.methods.augment.words import Sentence, split_words
+from plmc.train.checkpoint import replacing
 
 if TYPE_CHECKING:
     import datasets
@@ -123,6 +125,9 @@ class Augment(Method):
             rows = Dataset(InMemoryTable(table), fingerprint=key)
         else:
             path = Path(setting.cache) / f"augment-{key}.arrow"
+            if path.exists() and (wrong := digests.file_fault(path)):
+                note(f"{wrong} The rows are varied again.")
+                path.unlink()
             if not path.exists():
                 _write(path, self._batches(raw, count, setting), raw.features.arrow_schema)
             rows = Dataset(MemoryMappedTable.from_file(str(path)), fingerprint=key)
@@ -232,12 +237,8 @@ def _write(path: Path, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> 
     """Writes an Arrow stream that is either complete or not there."""
     import pyarrow as pa
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
+    with replacing(path) as partial:
         with pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
             for batch in batches:
                 writer.write_batch(batch)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+        digests.seal_file(path, partial)
