@@ -18,12 +18,14 @@ _POINT = re.compile(r"^\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>%|ep|epochs?|step
 class Clock:
     """Read-only position in a stage.
 
-    `step` optimizer updates are done, of `total`; one epoch has `steps_per_epoch` updates.
+    `step` optimizer updates are done, of `total`; one epoch has `steps_per_epoch` updates. `repeated`: the forward is of a
+    further pass over rows that this update has seen already, as sharpness-aware methods make at another point.
     """
 
     step: int
     total: int
     steps_per_epoch: int
+    repeated: bool = False
 
     @property
     def epoch(self) -> float:

@@ -15,7 +15,7 @@ from plmc.methods.prune.ffn import FFNPruning
 from plmc.methods.prune.gmp import GMP
 from plmc.methods.prune.lock import PatternLock
 from plmc.methods.quant import fake
-from plmc.methods.quant.modules import FakeQuantEmbedding, FakeQuantLinear, Range, Switch
+from plmc.methods.quant.modules import FakeQuantEmbedding, FakeQuantLinear, Range, Switch, advance
 from plmc.methods.quant.qat import QAT
 from plmc.methods.quant.schemes import SCHEMES
 
@@ -109,23 +109,41 @@ def test_the_gradient_goes_straight_through_even_where_a_value_is_clipped():
 
 def test_running_range():
     follower = Range(symmetric=True, decay=0.9, switch=Switch(), device=torch.device("cpu"))
-    follower(torch.tensor([-4.0, 1.0]))
-    assert float(follower.high) == 4 and float(follower.low) == -4, "the first batch sets it"
+
+    def update(*batches: list[float]) -> float:
+        for values in batches:
+            follower(torch.tensor(values))
+        advance(follower, follower.switch)
+        return float(follower.high)
+
+    assert update([-4.0, 1.0]) == 4 and float(follower.low) == -4, "the first batch sets it"
     for _ in range(5):
-        follower(torch.tensor([4.0]))
-    assert float(follower.high) == 4, "a constant leaves it"
+        assert update([4.0]) == pytest.approx(4), "a constant leaves it"
     follower(torch.tensor([14.0]))
-    assert float(follower.high) == pytest.approx(0.9 * 4 + 0.1 * 14)
+    assert float(follower.high) == pytest.approx(4), "it moves once an update, at its end"
+    weights = [0.9**age for age in range(7)]
+    assert update([2.0], [-1.0]) == pytest.approx((14 + 4 * sum(weights[1:])) / sum(weights)), "by all its batches"
     before = follower.high.clone()
     follower.eval()(torch.tensor([99.0]))
     follower.train()
     follower.switch.observing = False
     follower(torch.tensor([99.0]))
-    assert torch.equal(follower.high, before), "in evaluation and after the freeze nothing moves"
+    assert torch.equal(follower.high, before) and not follower.seen_high.any(), "in evaluation and after the freeze: nothing"
+
+
+def test_a_short_run_finds_the_range_that_a_long_one_keeps():
+    # The plain average with Q8BERT's decay would still be at 1.04.
+    follower = Range(symmetric=True, decay=0.9999, switch=Switch(), device=torch.device("cpu"))
+    for value in [1.0] + [5.0] * 99:
+        follower(torch.tensor([value]))
+        advance(follower, follower.switch)
+    assert float(follower.high) == pytest.approx(4.96, abs=0.01)
 
 
 def test_an_affine_range_holds_zero():
     follower = Range(symmetric=False, decay=0.99, switch=Switch(on=True), device=torch.device("cpu"))
+    follower(torch.tensor([2.0, 5.0]))
+    advance(follower, follower.switch)
     out = follower(torch.tensor([2.0, 5.0]))
     assert (float(follower.low), float(follower.high)) == (0.0, 5.0) and float(out.max()) == pytest.approx(5.0)
 
@@ -174,7 +192,7 @@ def test_which_modules(name):
     run = start({"qat": QAT(scheme=name)})
     found = {key: module for key, module in run.model.named_modules() if isinstance(module, FakeQuantLinear)}
     assert set(pruned_linears(run.model)) <= set(found)
-    assert ("classifier" in found) == ("bert.pooler.dense" in found) == SCHEMES[name].head
+    assert "bert.pooler.dense" in found and ("classifier" in found) == SCHEMES[name].head == (name != "q8bert")
     assert any(isinstance(m, FakeQuantEmbedding) for m in run.model.modules()) == SCHEMES[name].embeddings
     quantized = {key for key, module in found.items() if isinstance(module.output_range, Range)}
     assert {key.rsplit("layer.0.")[-1] for key in quantized if "layer.0." in key} == {
@@ -184,7 +202,7 @@ def test_which_modules(name):
         "per_channel": set(),
         "static": set(),
     }[name]
-    assert ("classifier" in quantized) == (name == "q8bert")
+    assert "classifier" not in quantized and ("bert.pooler.dense" in quantized) == SCHEMES[name].outputs
 
 
 # The integers.
@@ -361,3 +379,5 @@ def test_wrong_fields_are_refused(options, says):
 def test_a_freeze_before_the_start_is_refused():
     with pytest.raises(ConfigError, match=r"methods\.qat\.freeze=50%"):
         start({"qat": QAT(start="50%", freeze="20%")})
+    with pytest.raises(ConfigError, match=r"methods\.qat\.freeze=80%"):
+        start({"qat": QAT(scheme="static", freeze="0%")})

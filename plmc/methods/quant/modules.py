@@ -14,41 +14,57 @@ from plmc.methods.quant.schemes import Scheme
 
 @dataclass
 class Switch:
-    """What all modules of a model do: `on` they quantize, `observing` they follow ranges while in training mode."""
+    """What all modules of a model do: `on` they quantize, `observing` they look at ranges while in training mode.
+
+    `updates`: how many updates the running ranges are made of.
+    """
 
     on: bool = False
     observing: bool = True
+    updates: int = 0
 
 
 class Range(nn.Module):
-    """Running range of one activation: t <- t - (1 - decay)(t - new), the first batch sets it (Zafrir et al. 2019).
+    """Running range of one activation: t <- t - (1 - decay)(t - new) as in Q8BERT (Zafrir et al. 2019), bias-corrected.
 
-    Buffers, so that a saved student keeps its ranges beside its weights: `low`, `high` scalars, `seen` whether there was
-    a batch; before it, a batch is quantized by its own range.
+    After n updates t is the mean of all n ranges with weights decay^age: the first update sets it, and short runs converge,
+    where the plain average with decay 0.9999 would stay at the first batch. A range moves once an update, by what all its
+    forwards saw together, so micro-batches change nothing; its forwards use the range of the updates before. In the
+    first update there is none, and the activation passes in full precision; in evaluation it has its own range.
+
+    `low` and `high` are buffers, so that a saved student keeps its ranges with its weights.
     """
 
     def __init__(self, *, symmetric: bool, decay: float, switch: Switch, device: torch.device):
         super().__init__()
         self.symmetric, self.decay, self.switch = symmetric, decay, switch
-        for name in ("low", "high"):
-            self.register_buffer(name, torch.zeros((), dtype=torch.float32, device=device))
-        self.register_buffer("seen", torch.zeros((), dtype=torch.bool, device=device))
+        for name, stays in (("low", True), ("high", True), ("seen_low", False), ("seen_high", False)):
+            self.register_buffer(name, torch.zeros((), dtype=torch.float32, device=device), persistent=stays)
 
-    def forward(self, values: Tensor) -> Tensor:
+    def _limits(self, values: Tensor) -> tuple[Tensor, Tensor]:
         low, high = fake.limits(values)
         if self.symmetric:
             high = torch.maximum(-low, high)
             low = -high
+        return low, high
+
+    @torch.no_grad()
+    def advance(self) -> None:
+        """Takes in what the forwards of an update saw; `switch.updates` counts that update already."""
+        share = (1 - self.decay) / (1 - self.decay**self.switch.updates)
+        for running, seen in ((self.low, self.seen_low), (self.high, self.seen_high)):
+            running.add_(share * (seen - running))
+            seen.zero_()
+
+    def forward(self, values: Tensor) -> Tensor:
         if self.training and self.switch.observing:
-            low = torch.where(self.seen, self.low - (1 - self.decay) * (self.low - low), low)
-            high = torch.where(self.seen, self.high - (1 - self.decay) * (self.high - high), high)
-            self.low.copy_(low)
-            self.high.copy_(high)
-            self.seen.fill_(True)
-        else:
-            low, high = torch.where(self.seen, self.low, low), torch.where(self.seen, self.high, high)
-        if not self.switch.on:
+            low, high = self._limits(values)
+            # 0 is in every range, so it is also the range of no forward at all.
+            self.seen_low.copy_(torch.minimum(self.seen_low, low))
+            self.seen_high.copy_(torch.maximum(self.seen_high, high))
+        if not self.switch.on or (self.training and not self.switch.updates):
             return values
+        low, high = (self.low, self.high) if self.switch.updates else self._limits(values)
         if self.symmetric:
             return fake.on_signed_grid(values, fake.short(high / fake.SIGNED))
         return fake.on_unsigned_grid(values, low, high)
@@ -97,6 +113,14 @@ class FakeQuantEmbedding(nn.Embedding):
         found = super().forward(input)
         # The rows of a batch are far fewer than those of the table.
         return self.on_grid(found) if self.switch.on else found
+
+
+def advance(model: nn.Module, switch: Switch) -> None:
+    """Moves all running ranges of `model` by what the forwards of an update saw."""
+    switch.updates += 1
+    for module in model.modules():
+        if isinstance(module, Range):
+            module.advance()
 
 
 def insert(model: nn.Module, names: dict[str, bool], scheme: Scheme, *, decay: float | None, switch: Switch) -> None:

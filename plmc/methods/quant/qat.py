@@ -15,7 +15,7 @@ from plmc.core.method import Method
 from plmc.core.setting import Setting
 from plmc.errors import ConfigError
 from plmc.fields import Decay
-from plmc.methods.quant.modules import Switch, convert, insert
+from plmc.methods.quant.modules import Switch, advance, convert, insert
 from plmc.methods.quant.schemes import scheme
 
 
@@ -26,13 +26,15 @@ class QAT(Method):
     Q(w) = s clamp(round(w / s), -127, 127), s = max|w| / 127 of the current weights, gradient dQ/dw := 1, also where a
     value is clipped (Q8BERT: Zafrir et al. 2019, arXiv 1910.06188).
 
-    - `scheme`: `q8bert` (one scale a tensor, int8 activations by a running max|x|, outputs quantized, embeddings, too),
+    - `scheme`: `q8bert` (one scale a tensor, int8 activations by a running max|x|, outputs quantized, embeddings and
+      pooler, too, but not the task head),
       `prune_ofa` (uint8 activations by a running range, embeddings left alone: Zafrir et al. 2021, arXiv 2111.05754),
       `per_channel` (a scale a row, uint8 activations by their own range: what the int8 export computes) or `static` (the
       same by a running range: what the int8-static export computes).
-    - `start`: from then on tensors are quantized; before, ranges are only followed. At 100% the method is off.
+    - `start`: from then on tensors are quantized; before, ranges are only followed. At 100% the method is off. A running range
+      moves once an update, by all micro-batches and by the first pass of a method that makes several.
     - `freeze`: from then on ranges stay as they are; null never. `decay`: of the running ranges, null as the scheme has it.
-    - `embeddings`, `head` (every Linear outside the blocks): quantize them; null as the scheme has it.
+    - `embeddings`, `head` (pooler and task head: every Linear outside the blocks): quantize them; null as the scheme has it.
 
     `finish` leaves a plain model whose weights lie exactly on their grids: quantizing it with the same granularity gives
     the trained integers. Ranges go to `config.plmc["quantization"]`. The exported model itself computes activations in
@@ -73,6 +75,11 @@ class QAT(Method):
                 f"Set methods.{self.name}.freeze={self.start} or later."
             )
 
+        if clock is not None and self.freeze is not None and scheme(self.scheme).decay and not clock.at(self.freeze):
+            raise ConfigError(
+                f"{self.name}: freeze={self.freeze} leaves no update to find ranges in. Set methods.{self.name}.freeze=80%"
+            )
+
     def settled(self, clock: Clock) -> int:
         # Scores from before are those of another model.
         return clock.at(self.start) if self._acts(clock) else 0
@@ -91,6 +98,8 @@ class QAT(Method):
         return nullcontext()
 
     def after_update(self, model: nn.Module, clock: Clock) -> None:
+        if self._inserted and self._observes(clock.step - 1, clock):
+            advance(model, self._switch)
         # An evaluation comes before the next training forward.
         self._follow(clock)
 
@@ -103,7 +112,7 @@ class QAT(Method):
         kept = scheme(self.scheme)
         record = {
             "scheme": self.scheme, "weights": "per_row" if kept.rows else "per_tensor", "activations": kept.activations,
-            "embeddings": self._embeddings, "head": self._head, "ranges": self._ranges,
+            "embeddings": self._embeddings, "head": kept.head if self.head is None else self.head, "ranges": self._ranges,
         }
         encoder.set_record(model.config, quantization=record)
         return model
@@ -112,26 +121,26 @@ class QAT(Method):
         return {"on": float(self._switch.on)}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"on": self._switch.on, "observing": self._switch.observing, "ranges": self._ranges}
+        return {**vars(self._switch), "ranges": self._ranges}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._switch.on, self._switch.observing = state["on"], state["observing"]
+        for name in vars(self._switch):
+            setattr(self._switch, name, state[name])
         self._ranges = state["ranges"]
 
     @property
     def _embeddings(self) -> bool:
         return scheme(self.scheme).embeddings if self.embeddings is None else self.embeddings
 
-    @property
-    def _head(self) -> bool:
-        return scheme(self.scheme).head if self.head is None else self.head
-
     def _acts(self, clock: Clock) -> bool:
         return clock.at(self.start) < clock.total
 
     def _follow(self, clock: Clock) -> None:
         self._switch.on = self._inserted and clock.step >= clock.at(self.start)
-        self._switch.observing = self.freeze is None or clock.step < clock.at(self.freeze)
+        self._switch.observing = not clock.repeated and self._observes(clock.step, clock)
+
+    def _observes(self, step: int, clock: Clock) -> bool:
+        return self.freeze is None or step < clock.at(self.freeze)
 
     def _names(self, model: nn.Module) -> dict[str, bool]:
         """The modules to quantize, and whether their outputs are quantized."""
@@ -143,8 +152,10 @@ class QAT(Method):
         for name, module in model.named_modules():
             if isinstance(module, nn.Embedding) and self._embeddings:
                 names[name] = False
-            elif isinstance(module, nn.Linear) and (name in blocks or self._head) and id(module.weight) not in tables:
-                exempt = any(part in name for part in chosen.exempt)
-                outside = id(module) not in inside and not chosen.head_outputs
-                names[name] = chosen.outputs and not exempt and not outside
+            elif isinstance(module, nn.Linear) and id(module.weight) not in tables:
+                outside = id(module) not in inside
+                fits = chosen.head if outside else chosen.pooler
+                if name in blocks or (fits if self.head is None else self.head):
+                    exempt = any(part in name for part in chosen.exempt) or (outside and not chosen.head_outputs)
+                    names[name] = chosen.outputs and not exempt
         return names

@@ -12,7 +12,8 @@ class Scheme:
     """`rows`: a weight scale for each output row, else one for the tensor. `activations`: `symmetric` (int8, threshold
     max|x|), `affine` (uint8, least to largest value) or `dynamic` (affine, range of the very tensor). `decay`: of the
     running range. `outputs`: outputs are quantized, too, but those of modules whose name has one of `exempt` and those
-    outside the encoder if `head_outputs` is false. `table`: grid of an embedding, `symmetric` or `affine`."""
+    outside the encoder if `head_outputs` is false. `pooler`, `head` (every Linear outside the encoder): quantize them.
+    `table`: grid of an embedding, `symmetric` or `affine`."""
 
     rows: bool
     activations: str
@@ -21,13 +22,14 @@ class Scheme:
     exempt: tuple[str, ...] = ()
     head_outputs: bool = True
     embeddings: bool
+    pooler: bool = True
     head: bool
     table: str = "symmetric"
 
 
 SCHEMES = {
-    # Zafrir et al. 2019, arXiv 1910.06188.
-    "q8bert": Scheme(rows=False, activations="symmetric", decay=0.9999, outputs=True, embeddings=True, head=True),
+    # Zafrir et al. 2019, arXiv 1910.06188: attention, feed-forward, pooler and embeddings; the task head stays in float.
+    "q8bert": Scheme(rows=False, activations="symmetric", decay=0.9999, outputs=True, embeddings=True, head=False),
     # Zafrir et al. 2021, arXiv 2111.05754; the names after the second are DistilBERT's for the same modules.
     "prune_ofa": Scheme(
         rows=False, activations="affine", decay=0.99, outputs=True,
