@@ -367,7 +367,7 @@ def test_selection_and_averages_wait_for_the_start():
 @pytest.mark.parametrize(
     "options, says",
     [
-        ({"scheme": "int8"}, "q8bert, prune_ofa, per_channel, static"), ({"decay": 1.0}, "0.9999"),
+        ({"scheme": "int8"}, "q8bert, prune_ofa, per_channel, static"), ({"decay": 1.0}, "below 1"),
         ({"scheme": "per_channel", "decay": 0.9}, "Remove decay"), ({"start": "early"}, "not a moment"),
     ],
 )
