@@ -67,6 +67,7 @@ class Chain(Method):
     def check(self, setting: Setting) -> None:
         # Hidden states and blocks are those of the prepared student, wherever the method that cuts it is listed.
         setting = replace(setting, student=self.dims_after(setting.student))
+        # Roles first: what a method says of another one of its own role would lead astray.
         holders: dict[str, str] = {}
         for method in self:
             for role in sorted(method.exclusive):
@@ -76,6 +77,7 @@ class Chain(Method):
                         f"one method of a stage can hold. Remove one: ~methods.{method.name}"
                     )
                 holders[role] = method.name
+        for method in self:
             if setting.teacher is None and any(need.startswith("teacher.") for need in method.required()):
                 raise ConfigError(
                     f"stage {setting.stage}: {method.name} learns from a teacher, but there is none. "

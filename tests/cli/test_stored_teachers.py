@@ -46,7 +46,7 @@ def test_nothing_is_stored_where_it_cannot_be_or_shall_not(words, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "word, says", [("teacher.cache=int8", "fp32, fp16, or null"), ("teacher.cache_gb=0", "greater than 0")]
+    "word, says", [("teacher.cache=int8", "fp32 or fp16, or null"), ("teacher.cache_gb=0", "greater than 0")]
 )
 def test_wrong_settings_are_refused(words, word, says):
     ended = plmc("train", *words, word)

@@ -221,5 +221,5 @@ def test_what_cannot_be_trimmed_is_refused():
         start({"vocab_trim": VocabularyTrim(corpus="/nowhere/at/all.txt")})
     with pytest.raises(ConfigError, match=r"method=\[qat,vocab_trim\]"):
         start({"vocab_trim": VocabularyTrim(), "qat": QAT()})
-    with pytest.raises(ConfigError, match="min_count=1"):
+    with pytest.raises(ConfigError, match="min_count=-1 must be"):
         VocabularyTrim(min_count=-1)
