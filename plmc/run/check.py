@@ -24,6 +24,9 @@ def check(run: Run) -> None:
     for plan in asked(run.config["quantize"]):
         extras.check(plan.packages)
     student = models.dims_of(run.student)
+    parts = run.needs & {"blocks", "matrices"}
+    if parts or run.config["compile"] or run.student.layers is not None:
+        models.check_parts(run.student.name, matrices="matrices" in parts)
     teacher = None
     if run.teacher.known:
         teacher = models.dims_of(run.teacher) if run.teacher.name else None

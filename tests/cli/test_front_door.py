@@ -61,16 +61,17 @@ def test_threads_sleep_at_barriers_unless_the_user_says_otherwise():
     assert "GOMP_SPINCOUNT = '1000'" not in _spins(OMP_WAIT_POLICY="active")
 
 
-def test_help_costs_little():
+def test_help_loads_no_library_of_weight():
     code = (
-        "import time, sys; start = time.process_time(); sys.argv = ['plmc', '--help']\n"
+        "import sys; sys.argv = ['plmc', '--help']\n"
         "import plmc.cli\n"
         "try: plmc.cli.main()\n"
         "except SystemExit: pass\n"
-        "print(time.process_time() - start)"
+        "print('loaded', *sorted({name.split('.')[0] for name in sys.modules} & set(HEAVY)))"
     )
-    # The best of three: other work on the machine costs time, too.
-    assert min(float(python(code).split()[-1]) for _ in range(3)) <= 0.3
+    heavy = ["torch", "transformers", "datasets", "hydra", "omegaconf", "mlflow", "numpy", "pandas", "huggingface_hub"]
+    # Seconds depend on the machine; what is imported does not.
+    assert python(f"HEAVY = {heavy}\n{code}").splitlines()[-1] == "loaded"
 
 
 def test_help_names_every_verb_and_every_verb_shows_examples():

@@ -212,7 +212,7 @@ def test_training_resumes_bitwise():
 
 
 def test_only_real_noise_needs_full_precision():
-    assert HyPe().required() == {"fp32"} and HyPe(sigma=0).required() == frozenset()
+    assert HyPe().required() - HyPe(sigma=0).required() == {"fp32"}
 
 
 @pytest.mark.parametrize(

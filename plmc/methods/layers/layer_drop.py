@@ -32,6 +32,7 @@ class LayerDrop(Method):
     Raises ConfigError on indices or counts that the student does not have.
     """
 
+    needs: ClassVar[frozenset[str]] = frozenset({"blocks"})
     family: ClassVar[str] = "pruning"
     place: ClassVar[str] = "first"
 

@@ -36,7 +36,7 @@ class HyPe(Method):
     with a loss on the embedding output (`hidden_states[0]`), which is seen with its noise.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"fp32"})
+    needs: ClassVar[frozenset[str]] = frozenset({"fp32", "blocks"})
 
     noise: str = "normal"
     sigma: NotNegative = 1e-5
@@ -60,7 +60,7 @@ class HyPe(Method):
         self._restore: list[tuple[nn.Dropout, float]] = []
 
     def required(self) -> frozenset[str]:
-        return self.needs if self.sigma > 0 else frozenset()
+        return self.needs if self.sigma > 0 else self.needs - {"fp32"}
 
     def check(self, setting: Setting) -> None:
         wanted = max(self.layers.values()) if self.layers else 0

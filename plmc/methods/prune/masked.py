@@ -23,6 +23,7 @@ class Masked(Method):
     a stage may hold the role `mask`.
     """
 
+    needs: ClassVar[frozenset[str]] = frozenset({"matrices"})
     family: ClassVar[str] = "pruning"
     exclusive: ClassVar[frozenset[str]] = frozenset({"mask"})
 

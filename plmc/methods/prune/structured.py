@@ -30,6 +30,7 @@ class StructuredPruning(Method):
     `begin` and `end`. What belongs to a removed unit is zero from then on and gone from the exported model.
     """
 
+    needs: ClassVar[frozenset[str]] = frozenset({"matrices"})
     family: ClassVar[str] = "pruning"
     keep: float | str = 0.5
     begin: Point = "10%"

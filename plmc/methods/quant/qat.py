@@ -44,6 +44,7 @@ class QAT(Method):
     followed by a stage without it, which would leave the grid. Raises ConfigError if `freeze` lies before `start`.
     """
 
+    needs: ClassVar[frozenset[str]] = frozenset({"matrices"})
     family: ClassVar[str] = "quantization"
     exclusive: ClassVar[frozenset[str]] = frozenset({"quantize"})
 
