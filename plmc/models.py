@@ -216,6 +216,7 @@ def build(spec: ModelSpec, task: Task, *, seed: int) -> PreTrainedModel:
         encoder.set_layers(model, kept)
     if task.kind == "mlm" and not spec.shape:
         _with_pooler(model, spec.name)
+    _finite(model, spec.name)
     return model.train()
 
 
@@ -276,7 +277,19 @@ def load_whole(kind: Any, folder: str) -> PreTrainedModel:
             f"{folder} is not fine-tuned for this task: its file lacks {', '.join(missing[:3])}. "
             f"Name one that is; without teacher.checkpoint plmc fine-tunes the teacher itself."
         )
+    _finite(model, folder)
     return model.eval()
+
+
+def _finite(model: PreTrainedModel, name: str) -> None:
+    """Raises ConfigError if a weight is NaN or infinite: every output would be, and the rows or the rate be blamed."""
+    import torch
+
+    for key, value in model.state_dict().items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise ConfigError(
+                f"model {name}: {key} holds NaN or infinite numbers. Its training diverged, or its file is damaged."
+            )
 
 
 def same_vocabulary(first: PreTrainedTokenizerBase, second: PreTrainedTokenizerBase) -> bool:

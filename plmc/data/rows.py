@@ -14,6 +14,10 @@ from plmc.errors import DataError
 if TYPE_CHECKING:
     import datasets
 
+FLOAT32 = float(np.finfo(np.float32).max)
+MANY = 20
+"""Classes that nobody asks about; above it, numbers with fractions or a class for every other row raise a question."""
+
 
 def normalise(
     table: Table,
@@ -77,8 +81,9 @@ def _scores(table: Table, name: str, values: Sequence[Any], bounds: tuple[float,
             number = float(value)
         except (TypeError, ValueError):
             number = math.nan
-        if not (math.isfinite(number) and low <= number <= high):
-            allowed = f"a number from {low:g} to {high:g}" if bounds else "a finite number"
+        # As float32, which the losses see: 1e39 would be infinite there.
+        if not (abs(number) <= FLOAT32 and low <= number <= high):
+            allowed = f"a number from {low:g} to {high:g}" if bounds else "a finite number below 3.4e38"
             raise DataError(f"{table.where(row)}: label {value!r} in column {name!r}; expected {allowed}.")
         scores[row] = number
     return scores
@@ -107,5 +112,31 @@ def label_names(table: Table, name: str) -> tuple[str, ...]:
         raise DataError(
             f"{table.path}: column {name!r} holds the one value {found.pop()!r}; a classifier needs two or more."
         )
+    if len(found) > MANY:
+        _question(table, name, found)
     numbers = all(value.lstrip("-").isdecimal() for value in found)
     return tuple(sorted(found, key=int) if numbers else sorted(found))
+
+
+def _question(table: Table, name: str, found: set[str]) -> None:
+    """Raises DataError if so many different labels are hardly classes."""
+    example = min(found)
+    anyway = "Classes all the same? Name them: task.labels=[…]"
+    if all(_is_number(value) for value in found) and any("." in value or "e" in value.lower() for value in found):
+        raise DataError(
+            f"{table.path}: column {name!r} holds {len(found)} different numbers such as {example}. Are they scores? Then: "
+            f"task.kind=regression. {anyway}"
+        )
+    if 2 * len(found) > len(table):
+        raise DataError(
+            f"{table.path}: column {name!r} holds {len(found)} different values in {len(table)} rows, such as "
+            f"{example[:40]!r}. Is it the label? Name the right column (task.label=…; there are "
+            f"{', '.join(table.columns)}). {anyway}"
+        )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
@@ -14,6 +15,8 @@ from typing import Any
 
 from plmc.errors import DataError
 
+FIELD = 2**31 - 1
+"""Characters that a field of a .csv file may have; Python's own limit of 131,072 is below a long document."""
 FORMATS = ".tsv, .csv, .jsonl (each also .gz) or .parquet"
 
 
@@ -56,7 +59,7 @@ def read_table(path: Path) -> Table:
 
 
 def read_text(path: Path) -> str:
-    """The whole file as text (UTF-8, a leading byte order mark is dropped), unpacked if it ends in .gz."""
+    """The whole file as text, unpacked if it ends in .gz: UTF-8, or UTF-16 that begins with its byte order mark."""
     if not path.is_file():
         raise DataError(f"{path} does not exist or is not a file.")
     data = path.read_bytes()
@@ -65,13 +68,17 @@ def read_text(path: Path) -> str:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
             raise DataError(f"{path} is not a whole gzip file ({error}). Fetch it again.") from error
+    kind, name = ("utf-16", "UTF-16") if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else ("utf-8-sig", "UTF-8")
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode(kind)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise DataError(
-            f"{path}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8. Convert the file."
+            f"{path}, line {line}: byte 0x{data[error.start]:02x} is not {name}. Convert the file."
         ) from error
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise DataError(f"{path}, line {line}: a zero byte: no text, or UTF-16 without its mark. Convert the file.")
     if not text.strip():
         raise DataError(f"{path} is empty.")
     return text
@@ -106,6 +113,7 @@ def read_tsv(path: Path, header: Sequence[str] | None = None, skip_broken: bool 
 
 
 def _csv(path: Path) -> Table:
+    csv.field_size_limit(FIELD)
     reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
     names, rows, numbers = None, [], []
     try:

@@ -31,6 +31,7 @@ class Row:
     `latency_ms`: one row at a time. `speedup`: teacher's latency over the student's, both taken in the same run.
     `busy`: other processes kept more than `BUSY` of a core busy meanwhile. `minutes`: training time.
     `difference`: to the baseline; `starred`: it holds after correction for all arms.
+    `collapsed`: runs that give every row the same answer.
     `bench_ms`: median of a batch by case, from `plmc bench`. `compact_bytes`: sparse and packed. `kind`: one of
     `variants.KINDS`. `export_of`: label of the arm that this row is an export of.
     """
@@ -51,6 +52,7 @@ class Row:
     difference: Difference | None = None
     starred: bool = False
     busy: bool = False
+    collapsed: int = 0
     bench_ms: Mapping[str, Spread] = field(default_factory=dict)
     compact_bytes: float | None = None
     kind: str = variants.DENSE
@@ -153,7 +155,7 @@ def _table(key: tuple[str, str, str], group: Sequence[Arm], base: Arm | None, re
     rows.sort(key=lambda row: (not row.is_baseline, -_mean(row.metrics.get(primary), default=-math.inf)))
     if key[1] == "embedded":
         notes.insert(0, "Made-up data (embedded): the figures show that the programme works, not how good a method is.")
-    notes += _footnotes(rows, resamples)
+    notes += _collapsed([*teachers, *rows]) + _footnotes(rows, resamples)
     return Table(key, primary, (*teachers, *rows), tuple(notes))
 
 
@@ -161,7 +163,7 @@ def figures(group: Sequence[Arm], base: Arm | None = None) -> tuple[list[Row], l
     """The rows of the teachers, and one row per arm, in the given order; without tests."""
     primary = group[0].first.primary
     teachers = _teachers(group)
-    reference = teachers[0].metrics.get(primary) if len(teachers) == 1 else None
+    reference = teachers[0].metrics.get(primary) if len(teachers) == 1 and teachers[0].kept else None
     score = reference[0] if reference else None
     rows = [_row(arm, label, score, arm is base) for arm, label in zip(group, arm_labels(group), strict=True)]
     return teachers, rows
@@ -170,7 +172,7 @@ def figures(group: Sequence[Arm], base: Arm | None = None) -> tuple[list[Row], l
 def _row(arm: Arm, label: str, teacher_score: float | None, is_baseline: bool) -> Row:
     def share(run: Run) -> float | None:
         # A run's own teacher counts; the table's only teacher stands in for runs that had none.
-        reference = teacher_score if run.teacher_score is None else run.teacher_score
+        reference = teacher_score if run.teacher_score is None else run.reference
         return run.score / reference if reference and reference > 0 else None
 
     def speedup(run: Run) -> float | None:
@@ -198,6 +200,7 @@ def _row(arm: Arm, label: str, teacher_score: float | None, is_baseline: bool) -
         minutes=arm.spread(minutes),
         bench_ms=variants.speeds(arm.runs, "torch_fp32"),
         kind=variants.kind(arm.first),
+        collapsed=sum(run.collapsed for run in arm.runs),
     )
 
 
@@ -254,7 +257,8 @@ def _teachers(group: Sequence[Arm]) -> list[Row]:
                 seeds=len(distinct),
                 metrics={metric: value for metric, value in metrics.items() if value},
                 is_teacher=True,
-                kept=(1.0, math.nan),
+                kept=(1.0, math.nan) if all(run.reference for run in distinct) else None,
+                collapsed=sum(run.reference is None for run in distinct),
                 parameters=_first(all_of_it.spread(lambda run: _at(run, "teacher", "parameters"))),
                 nonzero=_first(all_of_it.spread(lambda run: _at(run, "teacher", "nonzero_parameters"))),
                 size_bytes=_first(all_of_it.spread(lambda run: _at(run, "teacher", "size_bytes"))),
@@ -281,6 +285,16 @@ def _star(rows: list[Row]) -> None:
     tested = [i for i, row in enumerate(rows) if row.difference]
     for i, p in zip(tested, holm([rows[i].difference.p for i in tested]), strict=True):
         rows[i] = replace(rows[i], starred=p < LEVEL)
+
+
+def _collapsed(rows: Sequence[Row]) -> list[str]:
+    return [
+        f"{row.label}: {'has learnt nothing' if row.is_teacher else 'every row gets the same answer'}"
+        + (f" ({row.collapsed} of {row.seeds} seeds)" if row.seeds > 1 else "")
+        + (", so no share of its score is given." if row.is_teacher else ", whatever the score says.")
+        for row in rows
+        if row.collapsed
+    ]
 
 
 def _footnotes(rows: Sequence[Row], resamples: int) -> list[str]:

@@ -56,6 +56,18 @@ class Run:
         return ((self.result.get("teacher") or {}).get("metrics") or {}).get(self.primary)
 
     @property
+    def reference(self) -> float | None:
+        """`teacher_score` if a share of it means something: not of a teacher that has learnt nothing."""
+        score = self.teacher_score
+        useless = (self.result.get("teacher") or {}).get("learnt_nothing") or (score is not None and score <= 0)
+        return None if useless else score
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether it gives all rows of an evaluation split the same answer."""
+        return bool(self.result.get("collapsed"))
+
+    @property
     def identity(self) -> dict[str, Any]:
         """The config without seeds and whatever cannot change a result; equal for runs that are to be averaged."""
         # A run that never looked at its teacher is the same run whoever was named as teacher.

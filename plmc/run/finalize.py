@@ -20,6 +20,7 @@ from plmc.report import measure
 from plmc.run import environment, hand_over
 from plmc.run.stages import Stages
 from plmc.run.teachers import FinetunedTeacher, reorder
+from plmc.tasks import alike
 from plmc.train.checkpoint import replacing, write_record
 from plmc.train.evaluate import evaluate
 
@@ -78,10 +79,14 @@ def _measure(
     reloaded = _prove(run, model, folder / "model")
 
     metrics: dict[str, float] = {}
+    collapsed: list[str] = []
     for i, (name, split) in enumerate(data.evaluation.items()):
         scores, records = evaluate(reloaded, split, run.task, pad_id=tokenizer.pad_token_id, progress=console.each)
         suffix = "" if i == 0 else "_" + name.removeprefix("validation_")
         metrics |= {f"{metric}{suffix}": value for metric, value in scores.items()}
+        for text in alike.remarks(records, name):
+            console.warn(text)
+        collapsed += [name] * alike.learnt_nothing(records)
         _write_lines(folder / "predictions" / f"{name}.jsonl", records)
     _prove_score(run, stages, metrics)
     return {
@@ -94,10 +99,12 @@ def _measure(
             for s in stages.results
         ],
         "metrics": metrics,
+        "collapsed": collapsed,
         "teacher": {
             "learned_from": run.learns_from_teacher,
             "name": run.teacher.checkpoint or run.teacher.name, "metrics": teacher.metrics if teacher else None,
             "digest": teacher.digest if teacher else None,
+            "learnt_nothing": teacher.learnt_nothing(run.task.metric) if teacher else None,
             **(teacher.figures if teacher else {}),
         },
         "student": {"name": run.student.name, **measure.figures(model, folder / "model")},

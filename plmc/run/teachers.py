@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from plmc.data.types import Split, TaskData
 from plmc.errors import ConfigError, DamagedFile
 from plmc.paths import folder_digest
 from plmc.report import measure
+from plmc.tasks.alike import learnt_nothing
+from plmc.tasks.base import Task
 from plmc.teacher_config import teacher_run
 from plmc.train.evaluate import evaluate, logits_of
 
@@ -28,6 +32,7 @@ class FinetunedTeacher:
     """`folder` holds the model; `identity` keys caches of its outputs; `metrics` are its scores; `order` its columns.
 
     `figures`: parameters, size in bytes and sparsity, as `result.json` has them. `pretrained`: a masked language model.
+    `collapsed`: it gives every evaluation row the same answer.
     """
 
     name: str
@@ -37,6 +42,11 @@ class FinetunedTeacher:
     order: tuple[int, ...] | None = None
     figures: dict[str, float] = field(default_factory=dict)
     pretrained: bool = False
+    collapsed: bool = False
+
+    def learnt_nothing(self, metric: str) -> bool:
+        """Whether there is nothing to distil: one answer for all rows, or a score of 0 or less where that is guessing."""
+        return self.collapsed or self.metrics.get(metric, 1.0) <= 0
 
     @property
     def digest(self) -> str | None:
@@ -58,7 +68,8 @@ def _stored(run: Run, own: Run, result: dict) -> FinetunedTeacher:
     folder = str(own.folder / "model")
     # By content: outputs stored of other weights of the same name are not its outputs.
     identity = f"{result['signature']}-{folder_digest(folder)}"
-    return FinetunedTeacher(run.teacher.name, folder, identity, result["metrics"], figures=figures)
+    collapsed = bool(result.get("collapsed"))
+    return FinetunedTeacher(run.teacher.name, folder, identity, result["metrics"], figures=figures, collapsed=collapsed)
 
 
 def ensure(run: Run, data: TaskData, console: Console, train) -> FinetunedTeacher:
@@ -67,10 +78,21 @@ def ensure(run: Run, data: TaskData, console: Console, train) -> FinetunedTeache
     A lock makes a second job that needs the same teacher wait for the first instead of training it again.
     """
     if run.teacher.checkpoint:
-        return _checkpoint(run, data, console)
-    own = teacher_run(run)
-    text = f"teacher [bold]{run.teacher.name}[/] is fine-tuned on {run.task.name} (once; then reused)"
-    return _stored(run, own, train_once(own, console, text, train))
+        teacher = _checkpoint(run, data, console)
+        cure = "Name another checkpoint."
+    else:
+        own = teacher_run(run)
+        text = f"teacher [bold]{run.teacher.name}[/] is fine-tuned on {run.task.name} (once; then reused)"
+        teacher = _stored(run, own, train_once(own, console, text, train))
+        lower = f"teacher.lr={run.teacher.lr / 3:.0e}"
+        cure = f"Train it at a lower rate ({lower}), longer (teacher.epochs=…), or with another teacher.seed."
+    if teacher.learnt_nothing(run.task.metric):
+        why = "it gives every row the same answer" if teacher.collapsed else "it is no better than guessing"
+        console.warn(
+            f"the teacher {teacher.name} has learnt nothing: {why} ({run.task.metric} {teacher.metrics[run.task.metric]:.4f}), "
+            f"so there is nothing to distil. {cure}"
+        )
+    return teacher
 
 
 def train_once(own: Run, console: Console, text: str, train) -> dict:
@@ -140,14 +162,18 @@ def _checkpoint(run: Run, data: TaskData, console: Console) -> FinetunedTeacher:
     tokenizer = models.load_tokenizer(name)
     first = next(iter(data.evaluation.values()))
     split = run.task.encode(first.raw, tokenizer, training=False, cache=run.cache)
-    order = label_order(run, model, split, tokenizer.pad_token_id, console)
+    order = label_order(
+        run.task, model, split, given=run.teacher.label_order, pad_id=tokenizer.pad_token_id, who="teacher.checkpoint",
+        warn=console.warn,
+    )
     reorder(model, order)
-    metrics, _ = evaluate(model, split, run.task, pad_id=tokenizer.pad_token_id)
+    metrics, records = evaluate(model, split, run.task, pad_id=tokenizer.pad_token_id)
     digest = hashlib.sha256()
     for key, value in sorted(model.state_dict().items()):
         digest.update(key.encode() + value.numpy().tobytes())
     figures = measure.figures(model, Path(models.locate(name)))
-    return FinetunedTeacher(name, models.locate(name), digest.hexdigest()[:16], metrics, order, figures)
+    collapsed = learnt_nothing(records)
+    return FinetunedTeacher(name, models.locate(name), digest.hexdigest()[:16], metrics, order, figures, collapsed=collapsed)
 
 
 def reorder(model, order: tuple[int, ...] | None) -> None:
@@ -164,27 +190,32 @@ def reorder(model, order: tuple[int, ...] | None) -> None:
             head.bias.copy_(head.bias[index].clone())
 
 
-def label_order(run: Run, model, split: Split, pad_id: int, console: Console) -> tuple[int, ...] | None:
-    """For each of the task's labels the checkpoint's column: by name where it has names, else tested on rows.
+def label_order(
+    task: Task, model, split: Split, *, given: Sequence[int] | None, pad_id: int, who: str, warn: Callable[[str], None]
+) -> tuple[int, ...] | None:
+    """For each of the task's labels the model's column: `given`, or by name where it has names, else tested on rows.
 
-    Raises ConfigError if another order fits the rows far better than the checkpoint's own.
+    `who` names the model in messages. Raises ConfigError if another order fits the rows far better than the model's own.
     """
-    task = run.task
     if task.kind != "classification":
         return None
-    if run.teacher.label_order is not None:
-        if sorted(run.teacher.label_order) != list(range(task.outputs)):
-            raise ConfigError(
-                f"teacher.label_order={list(run.teacher.label_order)} must hold 0 to {task.outputs - 1} once each."
-            )
-        return tuple(run.teacher.label_order)
+    if given is not None:
+        if sorted(given) != list(range(task.outputs)):
+            raise ConfigError(f"teacher.label_order={list(given)} must hold 0 to {task.outputs - 1} once each.")
+        return tuple(given)
     names = [_plain(model.config.id2label[i]) for i in range(task.outputs)]
     wanted = [_plain(label) for label in task.labels]
     if sorted(names) == sorted(wanted):
         order = tuple(names.index(label) for label in wanted)
         if list(order) != list(range(task.outputs)):
-            console.warn(f"teacher's classes are {names}, the task's {wanted}: its logits are reordered by name.")
+            warn(f"{who}: its classes are {names}, the task's {wanted}: its logits are reordered by name.")
         return order
+    if not all(re.fullmatch(r"label_\d+", name) for name in names):
+        pairs = ", ".join(f"{own} as {label}" for own, label in zip(names, wanted, strict=True))
+        warn(
+            f"{who}: its classes are not the task's. They are taken in their order: {pairs}. If that is wrong: "
+            f"teacher.label_order=[…]"
+        )
     if task.outputs > 6:
         return None
     logits = logits_of(model, split, kind=task.kind, pad_id=pad_id)[0]
@@ -198,7 +229,7 @@ def label_order(run: Run, model, split: Split, pad_id: int, console: Console) ->
     best = max(scores, key=scores.get)
     if scores[best] > own + 0.1:
         raise ConfigError(
-            f"teacher.checkpoint: its classes seem to be in another order than the task's ({', '.join(task.labels)}): "
+            f"{who}: its classes seem to be in another order than the task's ({', '.join(task.labels)}): "
             f"accuracy {own:.1%} as they are, {scores[best]:.1%} as {list(best)}. If so: "
             f"teacher.label_order=[{','.join(map(str, best))}]"
         )

@@ -17,6 +17,8 @@ def evaluate(name: str, words: Sequence[str], split: str, outputs: Path, allow: 
     from plmc.config import build
     from plmc.console import Console
     from plmc.run import environment
+    from plmc.run.teachers import label_order, reorder
+    from plmc.tasks.alike import remarks
     from plmc.train.checkpoint import write_text
     from plmc.train.evaluate import evaluate as score
     from plmc.verbs.pick import pick, settings
@@ -38,7 +40,14 @@ def evaluate(name: str, words: Sequence[str], split: str, outputs: Path, allow: 
             f"the {split} rows of {task.name} carry no labels here. `plmc predict {name} --glue-submission DIR` "
             "answers them."
         )
+    order = label_order(
+        task, model, rows, given=(config.get("teacher") or {}).get("label_order") if not picked.folder else None,
+        pad_id=tokenizer.pad_token_id, who=name, warn=console.warn,
+    )
+    reorder(model, order)
     metrics, records = score(model, rows, task, pad_id=tokenizer.pad_token_id, progress=console.each)
+    for text in remarks(records, split):
+        console.warn(text)
     heading = f"{name} on {task.name}/{split}, {len(raw[split])} rows"
     table = Table(title=heading, title_justify="left", box=None, padding=(0, 2, 0, 0))
     table.add_column("metric")

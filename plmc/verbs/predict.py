@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -105,26 +104,18 @@ def answerer(folder: Path, task: Any = None):
 
 
 def _read(path: Path) -> Iterator[tuple[str, ...]]:
-    """Rows of a text, CSV, TSV or JSONL file: one or two texts each."""
+    """Rows of a text file, or of a table as in training (.csv, .tsv, .jsonl, .parquet): one or two texts each."""
+    from plmc.data.tables import read_table, read_text
+
     if not path.is_file():
         raise DataError(f"--file {path}: no such file.")
-    kind = path.suffix.lower()
-    with path.open(encoding="utf-8", newline="") as handle:
-        if kind in (".csv", ".tsv"):
-            reader = csv.DictReader(handle, delimiter="," if kind == ".csv" else "\t")
-            for number, row in enumerate(reader, 2):
-                yield _texts(row, f"{path}, line {number}")
-        elif kind in (".jsonl", ".json"):
-            for number, line in enumerate(handle, 1):
-                if line.strip():
-                    try:
-                        yield _texts(json.loads(line), f"{path}, line {number}")
-                    except json.JSONDecodeError as error:
-                        raise DataError(f"{path}, line {number}: no JSON ({error.msg}).") from error
-        else:
-            for line in handle:
-                if line.strip():
-                    yield (line.rstrip("\r\n"),)
+    endings = {suffix.lower() for suffix in path.suffixes[-2:]}
+    if endings & {".csv", ".tsv", ".jsonl", ".json", ".parquet"}:
+        table = read_table(path)
+        for row in range(len(table)):
+            yield _texts({name: values[row] for name, values in table.columns.items()}, table.where(row))
+    else:
+        yield from ((line.rstrip("\r"),) for line in read_text(path).split("\n") if line.strip())
 
 
 _PAIRS = (

@@ -38,6 +38,7 @@ FILES = {
     "no label column": ("sentence,lable\na tree,yes\n", "dev.csv has no column 'label' (the label). Its columns"),
     "no text column": ("text,label\na tree,yes\n", "dev.csv has no column 'sentence' (a text)"),
     "too many fields": (HEAD + "a tree, a boat,yes\n", "dev.csv, line 2: 3 fields where 2 are expected"),
+    "a zero byte": (HEAD + "a tree\0,yes\n", "dev.csv, line 2: a zero byte"),
     "open quote": (HEAD + '"a tree,yes\n', "dev.csv, line 2: not valid CSV"),
 }
 
@@ -153,3 +154,43 @@ def test_rows_that_are_in_both_files_are_warned_of(own, tmp_path):
         file.write("\n".join(text) + "\n")
     ended = plmc("train", *own, "recipe=finetune")
     assert ended.code == 0 and "3 of 27 validation rows stand in the training rows, too" in ended.message
+
+
+def test_a_field_may_be_longer_than_pythons_own_limit(own, tmp_path):
+    (tmp_path / "dev.csv").write_text(HEAD + f"a tree,no\n{'boat ' * 40_000},yes\n")
+    ended = plmc("train", *own, "recipe=finetune", "teacher=none", "student=base", "student.name=" + _name(own))
+    assert ended.code == 0, ended.text
+
+
+def _name(words):
+    return next(word for word in words if word.startswith("teacher.name=")).split("=", 1)[1]
+
+
+def test_a_label_beyond_single_precision_is_refused(own, tmp_path):
+    lines = [f"{text},{number}" for text, number in zip(("a tree", "a boat"), ("0.5", "1e39"), strict=True)]
+    (tmp_path / "dev.csv").write_text(HEAD + "\n".join(lines) + "\n")
+    table(tmp_path / "train.csv", 32, 1, labels=("0.5", "1.5"))
+    refused(plmc("train", *own, "task.kind=regression"), 3, "dev.csv, line 3: label '1e39'", "below 3.4e38")
+
+
+@pytest.mark.parametrize(
+    "labels, question",
+    [
+        ([f"{i / 7:.3f}" for i in range(32)], "32 different numbers such as 0.000. Are they scores?"),
+        ([f"w{i}" for i in range(32)], "holds 32 different values in 32 rows, such as 'w0'. Is it the label?"),
+    ],
+)
+def test_labels_that_are_hardly_classes_raise_a_question(own, tmp_path, labels, question):
+    table(tmp_path / "train.csv", 32, 1, labels=labels)
+    refused(plmc("validate", *own), 3, question, "task.labels=[…]")
+    # Whole numbers may well be classes; so may a few fractions.
+    for name in ("train.csv", "dev.csv"):
+        table(tmp_path / name, 64, 1, labels=[str(i) for i in range(32)])
+    assert plmc("validate", *own).code == 0
+
+
+def test_utf_16_is_read_like_utf_8(own, tmp_path):
+    for name in ("train.csv", "dev.csv"):
+        path = tmp_path / name
+        path.write_text(path.read_text().replace("tree", "bäume"), encoding="utf-16")
+    assert plmc("validate", *own).code == 0
