@@ -10,6 +10,7 @@ from typing import Any
 
 from plmc.errors import ConfigError
 from plmc.names import did_you_mean
+from plmc.typed import as_typed, laid, reach
 
 ROOT = "train"
 
@@ -60,9 +61,11 @@ def compose(words: Sequence[str]) -> Any:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     overrides, extra = split_words(words)
     _no_flags(overrides)
+    overrides = reach(overrides)
     if extra is not None:
         overrides = [*overrides, f"hydra.searchpath=[file://{extra.resolve()}]"]
     GlobalHydra.instance().clear()
@@ -71,13 +74,43 @@ def compose(words: Sequence[str]) -> Any:
             return hydra_compose(ROOT, overrides=overrides, return_hydra_config=False)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explain(error, overrides, extra)) from error
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(_unreadable(error, extra)) from error
+    except RecursionError as error:
+        raise ConfigError(
+            f"the defaults lists of {extra or conf_dir()} go round in a circle: a file names itself, or one that names it."
+        ) from error
     except ValueError as error:
         # Hydra's own answer to a group without an option, such as task=null.
         empty = next((word for word in overrides if re.fullmatch(r"\w+=(null|true|false)?", word)), "")
+        if not empty:
+            raise ConfigError(f"{extra or conf_dir()}: {' '.join(str(error).split())[:300]}") from error
         raise ConfigError(f"{empty}: name an option, such as task=sst2 (plmc ls). Hydra says: {error}") from error
 
 
+def _unreadable(error: Exception, extra: Path | None) -> str:
+    """Which config file is no YAML, and why: Hydra names it for some errors only."""
+    import yaml
+
+    for path in sorted(extra.rglob("*.yaml")) if extra else ():
+        try:
+            yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as found:
+            return f"{path} is no YAML that can be read: {' '.join(str(found).split())[:300]}"
+    return f"a config file is no YAML that can be read: {' '.join(str(error).split())[:300]}"
+
+
+def _no_folders(overrides: Sequence[str]) -> None:
+    """Refuses Hydra's own folders: they hold nothing of plmc, and a wrong one ends in a traceback of Hydra's."""
+    keys = ("hydra.run.", "hydra.sweep.", "hydra.output_subdir", "hydra.job.chdir")
+    word = next((word for word in overrides if word.lstrip("+").startswith(keys)), None)
+    if word is not None:
+        key = word.lstrip("+").split("=")[0]
+        raise ConfigError(f"{key}: runs go to output_dir=DIR, and Hydra writes nothing. Leave it out.")
+
+
 def _no_flags(overrides: Sequence[str]) -> None:
+    _no_folders(overrides)
     flags = [word for word in overrides if word.startswith("-")]
     if flags:
         raise ConfigError(f"{flags[0]} is not understood here; settings are written key=value.")
@@ -89,7 +122,7 @@ def plain(config: Any) -> dict[str, Any]:
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        return OmegaConf.to_container(laid(config), resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", "") or ""
         if "Missing mandatory value" in str(error):
@@ -109,17 +142,14 @@ def single_runs(words: Sequence[str]) -> list[list[str]]:
     tail = ["--config-dir", str(extra)] if extra else []
     _no_flags(overrides)
     try:
-        parsed = OverridesParser.create().parse_overrides(overrides)
+        parsed = OverridesParser.create().parse_overrides(reach(overrides))
     except HydraException as error:
         raise ConfigError(explain(error, overrides, extra)) from error
     choices = []
     for override in parsed:
         if override.is_sweep_override() and not override.is_hydra_override():
             key = override.get_key_element()
-            try:
-                values = list(itertools.islice(override.sweep_string_iterator(), 100))
-            except Exception:  # intervals and the like belong to a sweeper plug-in, which checks them itself
-                continue
+            values = _values(override, extra)
             choices.append([f"{key}={value}" for value in values])
         else:
             choices.append([override.input_line])
@@ -128,6 +158,22 @@ def single_runs(words: Sequence[str]) -> list[list[str]]:
     for i, choice in enumerate(choices):
         runs += [[*first[:i], value, *first[i + 1 :], *tail] for value in choice[1:]]
     return runs
+
+
+def _values(override: Any, extra: Path | None) -> list[str]:
+    """What a swept word stands for, as far as that is known here: of an interval its two ends, of a glob what it fits."""
+    from hydra.core.override_parser.types import Glob, IntervalSweep
+
+    value = override.value()
+    if isinstance(value, Glob):
+        group = override.key_or_group
+        found = value.filter(list(options(group, extra)))
+        if not found:
+            raise ConfigError(f"{override.input_line} fits no {group}.{did_you_mean('', options(group, extra))}")
+        return found
+    if isinstance(value, IntervalSweep):
+        return [str(value.start), str(value.end)]
+    return list(itertools.islice(override.sweep_string_iterator(), 100))
 
 
 def for_jobs(words: Sequence[str]) -> list[str]:
@@ -140,7 +186,7 @@ def for_jobs(words: Sequence[str]) -> list[str]:
 
     overrides, extra = split_words(words)
     kept = []
-    for override in OverridesParser.create().parse_overrides(overrides):
+    for override in OverridesParser.create().parse_overrides(reach(overrides)):
         plain_value = not override.is_sweep_override() and not override.is_delete() and not override.is_hydra_override()
         if plain_value and "." in override.key_or_group and not override.is_add():
             key, value = override.input_line.split("=", 1)
@@ -158,8 +204,8 @@ def explain(error: Exception, overrides: Sequence[str], extra: Path | None = Non
     cause = error.__cause__
     if isinstance(error, OverrideParseException):
         return (
-            f"'{error.override}' cannot be read. Settings are written key=value, lists key=[a,b]; a value with blanks or "
-            f"brackets needs quotes inside quotes: 'key=\"a b\"'."
+            f"'{as_typed(str(error.override))}' cannot be read. Settings are written key=value, lists key=[a,b]; a value with "
+            f"blanks or brackets needs quotes inside quotes: 'key=\"a b\"'."
         )
     if missing := re.search(r"Could not (?:find|load) '(?P<group>[\w/]+)/(?P<name>[^']+)'", text):
         group, name = missing["group"], missing["name"]
@@ -188,8 +234,6 @@ def _unknown_key(key: str, overrides: Sequence[str], extra: Path | None) -> str:
     for part in parents:
         if not isinstance(node, dict) or part not in node:
             choices = list(node) if isinstance(node, dict) else []
-            if ".".join([*known_path, part]).startswith("methods."):
-                return f"{key}: method {part} is not part of this run. Add it: method=[{part}]."
             where = ".".join(known_path) or "the config"
             return f"{key}: {where} has no key {part}.{did_you_mean(part, choices)}"
         node = node[part]

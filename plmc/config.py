@@ -15,10 +15,12 @@ from plmc.errors import ConfigError, PlmcError
 from plmc.export.schemes import asked
 from plmc.fields import Amount, Count, Epochs, Positive, Rate, Seed, verify
 from plmc.models import ModelSpec
+from plmc.names import did_you_mean
 from plmc.paths import digest, place
 from plmc.pretraining import MLMTeacher, options, stages_for, taught_stage
 from plmc.root import Budget, check_root
 from plmc.tasks.base import Source, Task
+from plmc.typed import settle
 
 # What does not change the result, hence not the identity, of a run.
 EXCLUDED = (
@@ -134,20 +136,30 @@ def build(node: Any, where: str) -> Any:
         raise ConfigError(f"{where}: {text}") from error
 
 
-def _stages(config: Mapping[str, Any], kind: str) -> tuple[Stage, ...]:
+def _check_recipe(recipe: Mapping[str, Any]) -> None:
+    """Raises ConfigError if a recipe's node is not built as a recipe is."""
+    if "name" not in recipe:
+        raise ConfigError("recipe.name is missing: a recipe's file begins with its name, such as name: my_recipe")
+    stages = recipe.get("stages") or {}
+    if not isinstance(stages, Mapping) or not all(isinstance(stage or {}, Mapping) for stage in stages.values()):
+        raise ConfigError("recipe.stages must map names to settings: stages: {distil: {methods: {…}}}")
+    for name, stage in stages.items():
+        if stage and not isinstance(stage.get("methods") or {}, Mapping):
+            raise ConfigError(f"recipe.stages.{name}.methods must map names to methods: methods: {{kd: {{_target_: …}}}}")
+
+
+def _stages(config: dict[str, Any], kind: str) -> tuple[Stage, ...]:
     """Stages with defaults from `train` and the command line's methods put where they belong."""
-    described = stages_for(config["recipe"].get("stages") or {}, kind)
-    if not described:
+    all_of_them = config["recipe"].get("stages") or {}
+    names = list(stages_for(all_of_them, kind))
+    if not names:
         raise ConfigError(f"recipe has no stages for a task of kind {kind}.")
-    names = list(described)
+    settle(config, names)
+    described = stages_for(all_of_them, kind)
     methods = {name: dict(described[name].get("methods") or {}) for name in names}
     for key, node in config["methods"].items():
         method: Method = build(node, f"methods.{key}")
-        target = names[0] if method.place == "first" else names[-1]
-        if key in methods[target]:
-            # The recipe has the method already: the command line's fields win.
-            node = {**methods[target][key], **node}
-        methods[target][key] = node
+        methods[names[0] if method.place == "first" else names[-1]][key] = node
     stages = []
     for name in names:
         values = {key: value for key, value in described[name].items() if key != "methods"}
@@ -157,6 +169,9 @@ def _stages(config: Mapping[str, Any], kind: str) -> tuple[Stage, ...]:
         built = {}
         for key, node in methods[name].items():
             if node is not None:
+                if isinstance(node, Mapping) and "_target_" not in node:
+                    there = [other for other, each in methods[name].items() if each and "_target_" in each]
+                    raise ConfigError(f"recipe.stages.{name} has no method {key}.{did_you_mean(key, there)}")
                 built[key] = build(node, f"recipe.stages.{name}.methods.{key}")
                 built[key].name = key
         stages.append(Stage(**values | {"name": name, "methods": built}))
@@ -174,6 +189,7 @@ def resolve(config: Mapping[str, Any], *, role: str = "student", command: str = 
     """A `Run` from the composed config as plain containers. Raises ConfigError for whatever cannot work."""
     config = json.loads(json.dumps(config))  # plain, ours, and proof that it can be stored
     check_root(config)
+    _check_recipe(config["recipe"])
     asked(config.get("quantize"))
     place(config)
     task = build(config["task"], "task")

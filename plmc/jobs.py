@@ -13,6 +13,7 @@ from typing import Any
 from plmc.compose import compose, conf_dir, for_jobs, plain, single_runs, split_words
 from plmc.errors import ConfigError, PlmcError, TrainingError, short_of_memory
 from plmc.names import did_you_mean
+from plmc.typed import reach
 
 DEBUG = "PLMC_DEBUG"
 
@@ -47,6 +48,7 @@ def launch(words: Sequence[str], command: str) -> int:
     sweep.forget()
     # Hydra's parser takes overrides in one piece only.
     own, folder = split_words(for_jobs(overrides) if sweeping else overrides)
+    own = own if sweeping else reach(own)
     sys.argv = ["plmc train", *flags, *(["--config-dir", str(folder)] if folder else []), *own]
     entry = hydra.main(version_base="1.3", config_path=str(conf_dir().resolve()), config_name="train")(job)
     entry()
@@ -87,6 +89,7 @@ def job(config: Any) -> float:
     from plmc import sweep
     from plmc.config import resolve
     from plmc.console import Console
+    from plmc.run.check import capped
     from plmc.run.execute import execute, finished
 
     console = Console()
@@ -96,6 +99,8 @@ def job(config: Any) -> float:
         run = resolve(plain(config), command=os.environ.get("PLMC_COMMAND", ""))
         if context:
             context.announce(run, console)
+        for text in capped(run):
+            console.say(text)
         known = finished(run)
         if known:
             console.say(f"[green]finished before[/], nothing to train (force=true trains it again)  {run.signature}")

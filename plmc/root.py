@@ -77,6 +77,7 @@ class Root(Checked):
     latency_rows: Annotated[Amount, Range(0, 1_000_000)] = 32
     preset: Any = None
     files: Mapping[str, str | None] | None = None
+    epochs: Epochs | None = None
 
     def __post_init__(self):
         if not self.output_dir.strip():
@@ -90,13 +91,15 @@ def check_root(config: Mapping[str, Any]) -> None:
     """Raises ConfigError for a key at the top that there is not, and for a value that is not one of its key."""
     from plmc.core.stage import Stage
 
-    known = (*_NESTED, *_PARTS, "train", *Root.__dataclass_fields__)
+    known = (*_NESTED, *_PARTS, "train", "typed", *Root.__dataclass_fields__)
+    for key in (*_NEEDED, *_PARTS):
+        if key not in config:
+            raise ConfigError(f"{key} is missing: ~{key} takes away what every run has. {_say(key)}")
     for key, value in config.items():
         if key not in known:
             raise ConfigError(f"{key}: there is no such key.{did_you_mean(str(key), known)}")
         if key in ("task", "data", "teacher", "student", "recipe", "train", *_PARTS) and not isinstance(value, Mapping):
-            hint = f"Choose an option: {key}=… (plmc ls)." if key in _NESTED else f"Set its fields, such as {_FIELD[key]}."
-            raise ConfigError(f"{key}={value} is no mapping of settings. {hint}")
+            raise ConfigError(f"{key}={value} is no mapping of settings. {_say(key)}")
     plain = {key: value for key, value in config.items() if key in Root.__dataclass_fields__}
     verify(Root, plain, "")
     Root(**plain)
@@ -106,6 +109,17 @@ def check_root(config: Mapping[str, Any]) -> None:
     verify(Stage, config.get("train") or {}, "train")
 
 
+def _say(key: str) -> str:
+    if key in _GROUPS:
+        return f"Choose an option: {key}={_GROUPS[key]} (plmc ls)."
+    return f"Set its fields, such as {_FIELD[key]}." if key in _FIELD else ""
+
+
+_GROUPS = {"task": "sst2", "data": "hub", "teacher": "bert-base", "student": "half", "recipe": "kd"}
+_NEEDED = (
+    *_GROUPS, "train", "methods", "seed", "precision", "compile", "device", "threads", "log_every", "output_dir", "quantize",
+    "force", "latency_rows",
+)
 _FIELD = {
     "train": "train.lr=5e-5", "budget": "budget.steps=100", "checkpoint": "checkpoint.seconds=60",
     "tracking": "tracking.uri=http://HOST:5000",

@@ -11,6 +11,8 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 
+from plmc.typed import as_typed
+
 _FOLDER, _TRACKED, _JOBS, _CODE = "PLMC_SWEEP", "PLMC_SWEEP_TRACKED", "PLMC_SWEEP_JOBS", "PLMC_SWEEP_CODE"
 # The environment, because a launcher may start jobs in processes of their own.
 
@@ -89,7 +91,7 @@ class SweepCallback(Callback):
         if tracking.enabled:
             from plmc.track import default_uri, parent_run
 
-            words = " ".join(word for word in task if not word.startswith("hydra"))
+            words = as_typed(" ".join(word for word in task if not word.startswith("hydra")))
             tags = {"plmc.role": "sweep", "plmc.command": os.environ.get("PLMC_COMMAND", "")}
             uri = tracking.uri or default_uri(output)
             parent_run(folder, uri=uri, experiment=tracking.experiment, name=f"sweep {words}", tags=tags)

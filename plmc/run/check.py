@@ -59,6 +59,17 @@ def check(run: Run) -> None:
         raise ConfigError(f"task.metric={run.task.metric}: {run.task.name} has {', '.join(run.task.metrics)}.")
 
 
+def capped(run: Run) -> list[str]:
+    """What the budget does not do: it shortens stages and lengthens none."""
+    last, passes = run.recipe.stages[-1], run.budget.epochs
+    if passes is None or last.steps is not None or passes <= last.epochs:
+        return []
+    return [
+        f"budget.epochs={passes:g} is a cap, and stage {last.name} makes {last.epochs:g} passes as the recipe has it. "
+        f"To make it longer: epochs={passes:g}"
+    ]
+
+
 def vocabularies(run: Run, tokenizer: Any) -> None:
     """Raises ConfigError if a stage compares teacher and student token by token and they split text differently."""
     source = run.teacher.checkpoint or run.teacher.name

@@ -12,15 +12,18 @@ from plmc.compose import compose, options, plain, single_runs, split_words
 def validate(words: Sequence[str]) -> None:
     """Checks every run the words stand for; prints one line each. Raises the first error."""
     from rich.console import Console
+    from rich.markup import escape
 
     from plmc import models
     from plmc.config import resolve
-    from plmc.run.check import check, vocabularies
+    from plmc.run.check import capped, check, vocabularies
 
     words = [word for word in words if word not in ("-m", "--multirun")]
     for single in single_runs(words):
         run = resolve(plain(compose(single)))
         check(run)
+        for text in capped(run):
+            Console(highlight=False, soft_wrap=True).print(f"note {escape(text)}")
         vocabularies(run, models.load_tokenizer(run.student.name))
         if run.task.own_source:
             # Files of the user's own cost no download, so their rows are looked at, too.
@@ -38,8 +41,7 @@ def show(words: Sequence[str]) -> None:
     from plmc.core.chain import Chain
     from plmc.run.stages import formula
 
-    config = plain(compose(words))
-    run = resolve(config)
+    run = resolve(plain(compose(words)))
     console = Console(highlight=False)
     console.print(f"[bold]{run.recipe.name}[/]  {run.recipe.title}  [dim]{run.recipe.paper}[/]")
     who = run.teacher.checkpoint or run.teacher.name or "none"
@@ -62,7 +64,7 @@ def show(words: Sequence[str]) -> None:
     table = Table(title="what is not a default, and where it came from", title_justify="left", box=None, padding=(0, 2, 0, 0))
     for column in ("key", "value", "from"):
         table.add_column(column, overflow="fold")
-    for key, value, origin in origins(words, config):
+    for key, value, origin in origins(words, {key: value for key, value in run.config.items() if key != "files"}):
         table.add_row(escape(key), escape(str(value)), escape(origin))
     console.print(table)
     console.print(f"[dim]folder[/] {run.folder}")
@@ -80,7 +82,12 @@ def origins(words: Sequence[str], config: dict[str, Any]) -> list[tuple[str, Any
     overrides, extra = split_words(words)
     chosen = dict(word.lstrip("+~").split("=", 1) for word in overrides if "=" in word)
     preset, values, groups = _preset(chosen.get("preset"), extra)
-    found = [(key, changed.pop(key), "command line") for key in list(changed) if key in chosen]
+    typed = tuple(f".{key}" for key in chosen if key.startswith("methods."))
+    found = [
+        (key, changed.pop(key), "command line")
+        for key in list(changed)
+        if key in chosen or key.endswith(typed) or (key.endswith(".epochs") and "epochs" in chosen)
+    ]
     found += [(key, changed.pop(key), preset) for key in list(changed) if key in values]
     for group in GROUPS:
         below = "methods" if group == "method" else group

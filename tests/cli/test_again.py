@@ -140,4 +140,4 @@ def test_weights_that_are_not_finite_are_noticed_at_once(words, zoo, tmp_path):
     model.save_pretrained(tmp_path / "inf")
     AutoTokenizer.from_pretrained(zoo["bert"]).save_pretrained(tmp_path / "inf")
     ended = plmc("train", *words, "student=base", f"student.name={tmp_path / 'inf'}")
-    assert ended.code == 5 and "stage finetune, update 1: task/ce is nan" in ended.message
+    assert ended.code == 2 and f"model {tmp_path / 'inf'}: bert.encoder.layer.0.output.dense.weight holds NaN" in ended.message

@@ -218,3 +218,47 @@ def test_send_pending_is_asked_after_a_run_and_not_without_tracking(small, monke
     assert plmc("train", *words).code == 0 and asked == []
     # The run is finished, so this costs no training and no contact with MLflow.
     assert plmc("train", *words, "tracking=mlflow").code == 0 and asked == ["outputs"]
+
+
+def test_validate_expands_globs_and_intervals_as_a_sweep_does(small, zoo):
+    ended = plmc("validate", *small, "recipe=glob(gmp*)", "seed=range(1,3)")
+    assert ended.code == 0 and "ok gmp_star-" in ended.text and "ok gmp_obert-" in ended.text and "-2-" in ended.text
+    ended = plmc("validate", *small, "recipe=glob(xyz*)")
+    assert ended.code == 2 and "recipe=glob(xyz*) fits no recipe" in ended.message
+    ended = plmc("validate", *small, "recipe=kd", "train.lr=interval(1e-5,1000)")
+    assert ended.code == 2 and "train.lr=1000" in ended.message
+
+
+BROKEN = {
+    "broken YAML": ("recipe/own.yaml", b"name: [own", "recipe=own", "own.yaml is no YAML that can be read"),
+    "binary": ("recipe/own.yaml", b"\xff\xfe\x00\x01\x80", "recipe=own", "own.yaml is no YAML that can be read"),
+    "a loop": ("recipe/own.yaml", b"defaults: [own, _self_]\nname: own\n", "recipe=own", "go round in a circle"),
+    "stages as a list": ("recipe/own.yaml", b"name: own\nstages: [a]\n", "recipe=own", "recipe.stages must map names"),
+    "stages of text": ("recipe/own.yaml", b"name: own\nstages: {a: b}\n", "recipe=own", "recipe.stages must map names"),
+    "methods as a list": ("recipe/own.yaml", b"name: own\nstages: {a: {methods: [k]}}\n", "recipe=own", "map names to methods"),
+    "a method of text": ("recipe/own.yaml", b"name: own\nstages: {a: {methods: {kd: b}}}\n", "recipe=own", "has no _target_"),
+    "defaults of another kind": ("recipe/own.yaml", b"defaults: {a: b}\nname: own\n", "recipe=own", "defaults must be a list"),
+    "a list": ("recipe/own.yaml", b"[a, b]\n", "recipe=own", "is no mapping of settings"),
+    "no name": ("recipe/own.yaml", b"stages: {a: {methods: {}}}\n", "recipe=own", "recipe.name is missing"),
+}
+
+
+@pytest.mark.parametrize("verb", ["train", "validate", "show"])
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_config_folder_is_one_clear_error(name, verb, small, tmp_path):
+    path, content, word, message = BROKEN[name]
+    (tmp_path / "conf" / path).parent.mkdir(parents=True)
+    (tmp_path / "conf" / path).write_bytes(content)
+    ended = plmc(verb, *small, "--config-dir", str(tmp_path / "conf"), word)
+    assert ended.code == 2 and ended.text.count("error ") == 1 and message in ended.message, ended.text
+    assert "fault of plmc" not in ended.text and "Traceback" not in ended.text
+
+
+def test_a_sweep_reaches_a_method_of_a_recipe_by_its_name(small, tmp_path):
+    ended = plmc("train", "-m", *small, "recipe=kd", "methods.kd.temperature=2,4", "latency_rows=0")
+    assert ended.code == 0, ended.text
+    found = sorted(
+        yaml.safe_load(path.read_text())["recipe"]["stages"]["distil"]["methods"]["kd"]["temperature"]
+        for path in (tmp_path / "outputs").glob("kd-*/config.yaml")
+    )
+    assert found == [2, 4]
