@@ -106,6 +106,20 @@ def show(words: Words = None) -> None:
     run(words or [])
 
 
+@app.command()
+def convert(
+    name: Annotated[str, typer.Argument(help="A Hub id, or a folder with pytorch_model.bin.")],
+    folder: Annotated[Path, typer.Argument(help="A new folder for the model with safetensors.")],
+) -> None:
+    """Turn a model with pickled weights into one with safetensors, without running what is in the pickle.
+
+    [bold]plmc convert huawei-noah/TinyBERT_General_4L_312D tinybert-4l[/]    then student.name=tinybert-4l
+    """
+    from plmc.verbs.convert import convert as run
+
+    run(name, folder)
+
+
 @app.command("ls")
 def ls(
     what: Annotated[str, typer.Argument(help="recipes, methods, tasks, models, presets, data, runs, or all but runs")] = "all",

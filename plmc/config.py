@@ -200,6 +200,12 @@ def resolve(config: Mapping[str, Any], *, role: str = "student", command: str = 
         raise ConfigError(
             "there is no teacher to take the student's layers from; name the student: student=base student.name=…"
         )
+    for group in ("teacher", "student", "data"):
+        if config[group].get("revision", "") is None:
+            del config[group]["revision"]
+    if config["student"]["name"] == config["teacher"].get("name") and config["teacher"].get("revision"):
+        # A student made of the teacher's layers is made of that very teacher.
+        config["student"].setdefault("revision", config["teacher"]["revision"])
     student = build(config["student"], "student")
     stages = _stages(config, task.kind)
     described = {k: v for k, v in config["recipe"].items() if k in ("name", "title", "paper", "requires", "notes")}

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 
-def note(text: str) -> None:
-    """A warning from code that serves no single run, such as a cache; on standard error, as answers go to standard output."""
+def note(text: str, kind: str = "warning") -> None:
+    """A line from code that serves no single run, such as a cache; on standard error, as answers go to standard output."""
     from rich.console import Console as RichConsole
     from rich.markup import escape
 
-    RichConsole(stderr=True, highlight=False, soft_wrap=True).print(f"[yellow]warning[/] {escape(text)}")
+    line = f"[yellow]{kind}[/] {escape(text)}" if kind else escape(text)
+    RichConsole(stderr=True, highlight=False, soft_wrap=True).print(line)
 
 
 class Console:

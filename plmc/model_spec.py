@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from plmc.errors import ConfigError
@@ -33,15 +34,21 @@ class ModelSpec(Checked):
 
     `name`: a Hub id, a folder, a finished plmc run, or `minilm-l6`. `layers`: null for all; a list of 0-based layers to
     keep; or a number of layers with `pick`: `alternate` (evenly spread, first and last included), `top` or `bottom` of
-    the original. `shape`: random weights of this shape instead, with the family and tokenizer of `name`.
+    the original. `shape`: random weights of this shape instead, with the family and tokenizer of `name`. `revision`: a branch,
+    tag or commit of a Hub id; `name` is then `id@revision`, which may be written so, too.
     """
 
     name: str
     layers: Literal["half"] | Count | Sequence[Amount] | None = None
     pick: Literal["alternate", "top", "bottom"] = ALTERNATE
     shape: Shape | Mapping[str, Any] | None = None
+    revision: str | None = None
 
     def __post_init__(self):
+        if self.revision and self.name and "@" not in self.name and not Path(self.name).expanduser().is_dir():
+            if "/" not in self.name:
+                raise ConfigError(f"revision={self.revision} is of a Hub id; {self.name} is none.")
+            object.__setattr__(self, "name", f"{self.name}@{self.revision}")
         if isinstance(self.shape, Mapping):
             verify(Shape, self.shape, "shape")
             missing = set(rules(Shape)) - set(self.shape)

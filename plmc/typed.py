@@ -15,12 +15,13 @@ from plmc.names import did_you_mean
 
 _METHOD = re.compile(r"^(?:\+{0,2})methods\.([\w-]+)((?:\.[^=]*)?=)", re.DOTALL)
 _STAGE = re.compile(r"^recipe\.stages\.([\w-]+)\.([\w-]+)((?:\.[\w-]+)*)=")
+_REVISION = re.compile(r"^((?:student|teacher|data)\.revision=)")  # in no file: a run without it keeps its identity
 _OURS = "++typed."
 
 
 def reach(words: Sequence[str]) -> list[str]:
     """The words as Hydra is to see them: keys that are in no file are added, typed fields of methods are kept apart."""
-    return [_METHOD.sub(rf"{_OURS}\1\2", _STAGE.sub(_added, word)) for word in words]
+    return [_METHOD.sub(rf"{_OURS}\1\2", _STAGE.sub(_added, _REVISION.sub(r"++\1", word))) for word in words]
 
 
 def as_typed(text: str) -> str:

@@ -54,7 +54,7 @@ def tokenizer_of(contender: Contender) -> Any:
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     if (contender.model / "config.json").is_file() and (contender.model / "tokenizer.json").is_file():
-        return AutoTokenizer.from_pretrained(contender.model)
+        return AutoTokenizer.from_pretrained(contender.model, trust_remote_code=False)
     if (contender.model / "tokenizer.json").is_file():
         # Which inputs the model takes is the graph's affair, which leaves the others alone.
         names = ["input_ids", "attention_mask", "token_type_ids"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -9,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from plmc.data.reach import hub_reachable
+from plmc.data.reach import hub_reachable, stay_local
 from plmc.data.squad_json import questions
-from plmc.errors import ConfigError, DataError, HubUnreachable
+from plmc.errors import ConfigError, DataError, HubUnreachable, short_of_memory
+from plmc.hub import explained
 from plmc.tasks.base import Source, Task
 from plmc.tasks.glue import GLUE
 
@@ -27,10 +30,12 @@ _SPLITS = {"validation_matched": "validation", "test_matched": "test"}
 class Hub(Source):
     """Loads nyu-mll/glue, rajpurkar/squad and rajpurkar/squad_v2 with `datasets.load_dataset`.
 
-    Raises HubUnreachable, within three seconds, if the Hub does not answer and the data are not in the local cache.
+    `revision`: a branch, tag or commit of the data set. Raises HubUnreachable if the Hub does not answer and the data are not
+    in the local cache.
     """
 
     name: str = "hub"
+    revision: str | None = None
 
     def load(self, task: Task) -> dict[str, datasets.Dataset]:
         if task.kind == "mlm":
@@ -39,8 +44,9 @@ class Hub(Source):
             return Texts(corpus=CORPUS, held_out=task.held_out, rows=task.rows).load(task)
         path = dataset_of(task)
         if task.kind == "span":
-            return {split: _squad_rows(rows) for split, rows in fetch(path).items()}
-        return {_SPLITS.get(split, split): _glue_rows(rows, task) for split, rows in fetch(path, task.name).items()}
+            return {split: _squad_rows(rows) for split, rows in fetch(path, revision=self.revision).items()}
+        found = fetch(path, task.name, self.revision)
+        return {_SPLITS.get(split, split): _glue_rows(rows, task) for split, rows in found.items()}
 
 
 def dataset_of(task: Task) -> str:
@@ -52,18 +58,43 @@ def dataset_of(task: Task) -> str:
     raise ConfigError(f"data=hub knows GLUE and SQuAD, not {task.name!r}. For files of your own: task=custom.")
 
 
-def fetch(path: str, config: str | None = None) -> Mapping[str, datasets.Dataset]:
-    """`load_dataset(path, config)`, from the cache alone if the Hub does not answer. Raises HubUnreachable."""
+_commits: dict[str, str] = {}
+
+
+def commit(path: str) -> str | None:
+    """The commit of a data set that this process has loaded, where the cache knows it."""
+    return _commits.get(path)
+
+
+def fetch(path: str, config: str | None = None, revision: str | None = None) -> Mapping[str, datasets.Dataset]:
+    """`load_dataset(path, config)`, from the cache alone if the Hub does not answer. Raises HubUnreachable, ConfigError."""
     import datasets
-    from huggingface_hub.errors import HfHubHTTPError
 
     reason = hub_reachable()
+    if reason:
+        stay_local(reason)
+    more = {"revision": revision} if revision else {}
+    datasets.enable_progress_bars()  # a download shows how far it is
     try:
         with _offline() if reason else nullcontext():
-            return datasets.load_dataset(path, config)
-    except (OSError, HfHubHTTPError, ValueError) as error:
-        # The cache's builder raises ValueError for a configuration that was never fetched.
-        raise HubUnreachable(_way_out(path, config, reason or f"the download failed: {error}")) from error
+            found = datasets.load_dataset(path, config, **more)
+    except Exception as error:  # the clients let the errors of several libraries through
+        if short_of_memory(error) or isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise
+        if reason is None:
+            why = explained(error, f"data set {path}", f"datasets/{path}")
+            if isinstance(why, ConfigError):
+                raise why from error
+            reason = str(why)
+        raise HubUnreachable(_way_out(path, config, reason)) from error
+    finally:
+        datasets.disable_progress_bars()
+    for rows in found.values():
+        # The cache keeps the rows of a commit in a folder of its name.
+        places = " ".join(file["filename"] for file in rows.cache_files)
+        if match := re.search(r"/([0-9a-f]{40})/", places):
+            _commits[path] = match[1]
+    return found
 
 
 def _way_out(path: str, config: str | None, reason: str) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from plmc.config import Run
 from plmc.core.stage import Stage
+from plmc.data.texts import kind_of
 from plmc.data.types import Split
 from plmc.errors import ConfigError, DataError
 from plmc.tasks.text import TextTask
@@ -57,13 +58,17 @@ def _lines(name: str, count: int | None) -> list[str]:
             return [line.strip() for line in handle if line.strip()]
     if name.startswith((".", "/", "~")) or path.suffix in (".txt", ".gz"):
         raise ConfigError(f"corpus {name}: no such file.")
-    from datasets import load_dataset
+    from plmc.data.hub import fetch
 
-    from plmc.data.reach import hub_reachable
-    from plmc.errors import HubUnreachable
+    repository, config, column = (*name.split(":"), None, None)[:3]
+    found = fetch(repository, config)["train"]
+    if (column or "text") not in found.column_names:
+        raise ConfigError(f"corpus {name}: its columns are {', '.join(found.column_names)}, not {column or 'text'}.")
+    lines = found.select(range(min(count, len(found))))[column or "text"] if count else found[column or "text"]
+    return [line for line in lines if line.strip()]
 
-    if reason := hub_reachable():
-        raise HubUnreachable(f"corpus {name} lies on the Hub, which is silent ({reason}). Use a file, or corpus=embedded.")
-    parts = [*name.split(":"), None, None]
-    found = load_dataset(parts[0], parts[1], split="train" if not count else f"train[:{count}]")
-    return [line for line in found[parts[2] or "text"] if line.strip()]
+
+def ready(name: str) -> None:
+    """Raises ConfigError or HubUnreachable now, before anything is trained, if a corpus cannot be had; downloads it."""
+    if kind_of(name) == "hub":
+        _lines(name, 1)

@@ -76,6 +76,7 @@ def _execute(run: Run, console: Console, parent: Path | None, threads: int | Non
         data = rows.load(run, tokenizer)
         _guard_rows(run, data, console)
         _log_inputs(run, data, tracker)
+        _fetch(run, console)
         teacher, language_model = None, None
         if pretraining.taught_stage(run):
             language_model = mlm_stage.ensure(
@@ -112,6 +113,21 @@ def _execute(run: Run, console: Console, parent: Path | None, threads: int | Non
 
         refuse(run, result)
     return result
+
+
+def _fetch(run: Run, console: Console) -> None:
+    """Weights and texts of the Hub that some stage will read, before the first update of any."""
+    from plmc.run.corpus import ready
+
+    if not run.student.shape:
+        models.with_weights(run.student.name)
+    general = any(stage.teacher == "pretrained" for stage in run.recipe.stages)
+    needed = run.learns_from_teacher or pretraining.taught_stage(run) or general
+    if needed and run.teacher.known and not run.teacher.shape:
+        models.with_weights(run.teacher.checkpoint or run.teacher.name)
+    for stage in run.recipe.stages:
+        if stage.corpus and run.task.kind != "mlm":
+            ready(stage.corpus)
 
 
 def _look(run: Run, console: Console) -> None:
@@ -241,9 +257,10 @@ def _place(run: Run, split: str) -> str:
     if run.task.kind == "mlm":
         return str(run.task.corpus or run.source.name)
     if run.source.name == "hub":
-        from plmc.data.hub import dataset_of
+        from plmc.data.hub import commit, dataset_of
 
-        return dataset_of(run.task)
+        path = dataset_of(run.task)
+        return f"{path}@{commit(path)}" if commit(path) else path
     if run.source.name == "custom":
         return run.config["task"][split]
     return run.config["data"].get("root") or run.source.name

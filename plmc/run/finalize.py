@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from plmc import digests, models
+from plmc import digests, hub, models
 from plmc.bench.host import Load
 from plmc.config import Run
 from plmc.console import Console
@@ -103,11 +103,15 @@ def _measure(
         "teacher": {
             "learned_from": run.learns_from_teacher,
             "name": run.teacher.checkpoint or run.teacher.name, "metrics": teacher.metrics if teacher else None,
+            "commit": hub.commit(run.teacher.checkpoint or run.teacher.name) if teacher else None,
             "digest": teacher.digest if teacher else None,
             "learnt_nothing": teacher.learnt_nothing(run.task.metric) if teacher else None,
             **(teacher.figures if teacher else {}),
         },
-        "student": {"name": run.student.name, **measure.figures(model, folder / "model")},
+        "student": {
+            "name": run.student.name, "commit": hub.commit(run.student.name), **measure.figures(model, folder / "model"),
+        },
+        "data_commit": _data_commit(run),
         "train": _training(stages, started),
         "latency": _latency(run, reloaded, teacher, data, console),
         "mlflow": {"tracking_uri": tracker.uri, "experiment_id": tracker.experiment_id, "run_id": tracker.run_id},
@@ -123,6 +127,12 @@ def _measure(
         "folder": str(folder),
         digests.FILES: digests.of_files(folder, ("seen.npy", "model/*", "pretrained/*", "predictions/*.jsonl")),
     }
+
+
+def _data_commit(run: Run) -> str | None:
+    from plmc.data.hub import commit, dataset_of
+
+    return commit(dataset_of(run.task)) if run.source.name == "hub" and run.task.kind != "mlm" else None
 
 
 def _prove(run: Run, judged, folder: Path):

@@ -61,7 +61,7 @@ def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> Reade
 
     folder = Path(path)
     return Reader(
-        AutoModelForQuestionAnswering.from_pretrained(folder / "model"),
-        AutoTokenizer.from_pretrained(folder / "components" / "tokenizer"),
+        AutoModelForQuestionAnswering.from_pretrained(folder / "model", trust_remote_code=False),
+        AutoTokenizer.from_pretrained(folder / "components" / "tokenizer", trust_remote_code=False),
         **(model_config or {}),
     )

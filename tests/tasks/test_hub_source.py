@@ -113,6 +113,7 @@ def put_in_cache(folder, repository, config, **splits):
 def cache(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
     monkeypatch.setattr(module, "hub_reachable", lambda: "nobody is there")
+    monkeypatch.setattr(module, "stay_local", lambda reason: None)
     return tmp_path
 
 

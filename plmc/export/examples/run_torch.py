@@ -7,9 +7,10 @@ def open_model(folder):
     import torch
     from transformers import AutoConfig, AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
-    reader = any("QuestionAnswering" in name for name in AutoConfig.from_pretrained(folder).architectures)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    reader = any("QuestionAnswering" in name for name in config.architectures)
     kind = AutoModelForQuestionAnswering if reader else AutoModelForSequenceClassification
-    model = kind.from_pretrained(folder, dtype="auto").eval()
+    model = kind.from_pretrained(folder, dtype="auto", trust_remote_code=False).eval()
 
     def run(inputs):
         with torch.inference_mode():

@@ -68,7 +68,7 @@ def trimmed(tokenizer: Any, kept: list[int]) -> Any:
             decoder = {str(place[int(number)]): token for number, token in config["added_tokens_decoder"].items()}
             config["added_tokens_decoder"] = decoder
         (folder / "tokenizer_config.json").write_text(json.dumps(config, ensure_ascii=False), encoding="utf-8")
-        made = AutoTokenizer.from_pretrained(folder)
+        made = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     made.name_or_path = tokenizer.name_or_path
     made.init_kwargs["name_or_path"] = tokenizer.name_or_path
     return made
