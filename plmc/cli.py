@@ -37,7 +37,15 @@ Words = Annotated[
 Allow = Annotated[
     list[str] | None, typer.Option("--allow", help="A package whose classes the config in the run's folder may name.")
 ]
-Outputs = Annotated[Path, typer.Option(help="Where runs lie.")]
+
+
+def _folder(path: Path) -> Path:
+    if path.exists() and not path.is_dir():
+        raise typer.BadParameter(f"{path} is a file. Name the folder of the runs.")
+    return path
+
+
+Outputs = Annotated[Path, typer.Option(help="Where runs lie.", callback=_folder)]
 
 
 def _version(asked: bool) -> None:
@@ -289,7 +297,7 @@ def export(
 
 @app.command()
 def ui(
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)] = 5000,
     outputs: Outputs = Path("outputs"),
     uri: Annotated[str | None, typer.Option(help="Another tracking store.")] = None,
 ) -> None:

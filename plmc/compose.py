@@ -109,8 +109,28 @@ def _no_folders(overrides: Sequence[str]) -> None:
         raise ConfigError(f"{key}: runs go to output_dir=DIR, and Hydra writes nothing. Leave it out.")
 
 
+GROUPS = ("task", "data", "teacher", "student", "recipe", "tracking", "preset")
+
+
+def _options_by_name(overrides: Sequence[str]) -> None:
+    """Refuses `recipe=3`, `recipe=[kd,swa]` and `method=[gmp,gmp]`, of which Hydra takes the last, or all, without a word."""
+    for word in overrides:
+        key, _, value = word.partition("=")
+        if not key.strip():
+            raise ConfigError(f"'{word}' cannot be read: a setting is written key=value.")
+        if key in GROUPS and (value[:1] in ("[", "{") or ".." in value or re.fullmatch(r"[\d.+-]*", value)):
+            example = next(iter(options(key)))
+            raise ConfigError(f"{word}: name one option, such as {key}={example} (plmc ls). A sweep: -m {key}=a,b")
+        if key == "method" and value.startswith("["):
+            names = [name.strip() for name in value.strip("[]").split(",")]
+            twice = next((name for name in names if name and names.count(name) > 1), None)
+            if twice:
+                raise ConfigError(f"{word} names {twice} twice. Once is enough.")
+
+
 def _no_flags(overrides: Sequence[str]) -> None:
     _no_folders(overrides)
+    _options_by_name(overrides)
     flags = [word for word in overrides if word.startswith("-")]
     if flags:
         raise ConfigError(f"{flags[0]} is not understood here; settings are written key=value.")

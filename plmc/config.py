@@ -239,9 +239,12 @@ def _precision(run: Run) -> str:
                 "precision=fp32."
             )
         return "fp32"
+    gpu = run.config["device"] != "cpu" and torch.cuda.is_available()
+    if asked == "fp16" and not gpu:
+        raise ConfigError("precision=fp16 is for GPUs, and there is none here or device=cpu. Use precision=bf16 or fp32.")
     if asked != "auto":
         return asked
-    if run.config["device"] != "cpu" and torch.cuda.is_available():
+    if gpu:
         return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
     # Without instructions for it (AMX, AVX512-BF16), bf16 on a CPU is emulated and slower.
     can = torch.cpu.get_capabilities()

@@ -45,8 +45,8 @@ class ModelSpec(Checked):
     revision: str | None = None
 
     def __post_init__(self):
-        if self.revision and self.name and "@" not in self.name and not Path(self.name).expanduser().is_dir():
-            if "/" not in self.name:
+        if self.revision and self.name and "@" not in self.name:
+            if "/" not in self.name or Path(self.name).expanduser().is_dir():
                 raise ConfigError(f"revision={self.revision} is of a Hub id; {self.name} is none.")
             object.__setattr__(self, "name", f"{self.name}@{self.revision}")
         if isinstance(self.shape, Mapping):

@@ -38,6 +38,8 @@ def locate(name: str) -> str:
         if spec and spec.submodule_search_locations:
             return str(Path(next(iter(spec.submodule_search_locations))) / "model")
         name = _MINILM_HUB
+    if not name.strip():
+        raise ConfigError("a model has no name: teacher.name=… (or student.name=…), a folder, a Hub id or minilm-l6.")
     path = Path(name).expanduser()
     if path.is_dir():
         for candidate in (path, path / "model"):

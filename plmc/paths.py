@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from plmc import digests
+from plmc.errors import ConfigError
 from plmc.models import MINILM
 
 _MODELS = (("teacher", "name"), ("teacher", "checkpoint"), ("student", "name"))
@@ -51,6 +52,18 @@ def _place_texts(config: dict[str, Any]) -> dict[str, str | None]:
                 holder[key] = placed[0] if isinstance(given, str) else placed
                 files |= {f"text.{os.path.basename(name)}": digest(name) for name in placed}
     return files
+
+
+def check_place(path: Path, option: str) -> None:
+    """Raises ConfigError if no file or folder can be made at `path`: a parent is a file, is not ours, or a name is too long."""
+    try:
+        parent = next(each for each in path.expanduser().absolute().parents if each.exists())
+    except OSError as error:
+        raise ConfigError(f"{option} {str(path)[:80]}…: {error.strerror}.") from error
+    if not parent.is_dir():
+        raise ConfigError(f"{option} {path}: {parent} is a file, not a folder.")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise ConfigError(f"{option} {path}: you may not write in {parent}.")
 
 
 def absolute(path: str) -> str:

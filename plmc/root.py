@@ -82,6 +82,8 @@ class Root(Checked):
     def __post_init__(self):
         if not self.output_dir.strip():
             raise ConfigError("output_dir is empty. Name a folder: output_dir=outputs")
+        if len(self.output_dir) > 1000:
+            raise ConfigError(f"output_dir has {len(self.output_dir)} characters. Take a path of 1000 at most: runs add to it.")
 
 
 _PARTS = {"budget": Budget, "checkpoint": Checkpoint, "tracking": Tracking}
@@ -98,7 +100,7 @@ def check_root(config: Mapping[str, Any]) -> None:
     for key, value in config.items():
         if key not in known:
             raise ConfigError(f"{key}: there is no such key.{did_you_mean(str(key), known)}")
-        if key in ("task", "data", "teacher", "student", "recipe", "train", *_PARTS) and not isinstance(value, Mapping):
+        if key in (*_GROUPS, "train", "methods", *_PARTS) and not isinstance(value, Mapping):
             raise ConfigError(f"{key}={value} is no mapping of settings. {_say(key)}")
     plain = {key: value for key, value in config.items() if key in Root.__dataclass_fields__}
     verify(Root, plain, "")
@@ -121,6 +123,7 @@ _NEEDED = (
     "force", "latency_rows",
 )
 _FIELD = {
+    "methods": "methods.kd.temperature=4",
     "train": "train.lr=5e-5", "budget": "budget.steps=100", "checkpoint": "checkpoint.seconds=60",
     "tracking": "tracking.uri=http://HOST:5000",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +119,9 @@ def _feed(split: Any, group: np.ndarray, pad: int) -> Feed:
 
 def fixed_cases(contenders: Sequence[Contender], length: int, batches: Sequence[int]) -> list[Case]:
     """Cases of random ordinary tokens, `length` a row without padding; the same draw for equal vocabularies."""
+    for contender in contenders:
+        if (longest := _positions(contender)) is not None and length > longest:
+            raise ConfigError(f"--length {length}: {contender.name} reads at most {longest} tokens.")
     sizes = [_vocabulary(contender) for contender in contenders]
     known = [size for size in sizes if size]
     # A bare file says nothing about its vocabulary; what the smallest of the others holds, every model of its kind holds.
@@ -131,6 +135,18 @@ def fixed_cases(contenders: Sequence[Contender], length: int, batches: Sequence[
         lengths = np.full(FIXED_BATCHES * batch, length)
         cases.append(Case(batch, str(length), tuple(feeds), (lengths,) * len(contenders)))
     return cases
+
+
+def _positions(contender: Contender) -> int | None:
+    """The longest input of a model that says so in its config."""
+    path = contender.model / "config.json"
+    if not path.is_file():
+        return None
+    config = json.loads(path.read_text(encoding="utf-8"))
+    # RoBERTa counts its positions from the one after the padding's.
+    offset = config.get("pad_token_id", 0) + 1 if config.get("model_type") in ("roberta", "xlm-roberta", "camembert") else 0
+    most = config.get("max_position_embeddings")
+    return most - offset if isinstance(most, int) else None
 
 
 def _vocabulary(contender: Contender) -> int | None:

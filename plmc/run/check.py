@@ -13,7 +13,10 @@ from plmc.errors import ConfigError
 from plmc.export import extras
 from plmc.export.schemes import asked
 from plmc.fields import moments
+from plmc.paths import check_place
 from plmc.pretraining import stage_task, taught_stage
+from plmc.run.environment import check_device
+from plmc.tasks.encode import check_length
 
 # Rows of a data set nobody has looked at yet; moments given in % or epochs do not depend on it.
 NOMINAL_ROWS = 32_000
@@ -21,6 +24,10 @@ NOMINAL_ROWS = 32_000
 
 def check(run: Run) -> None:
     """Raises ConfigError for the first thing that cannot work. Reads model configs (a few kB), nothing else."""
+    if run.output_dir.exists() and not run.output_dir.is_dir():
+        raise ConfigError(f"output_dir={run.output_dir} is a file. Name a folder.")
+    check_place(run.output_dir / "x", "output_dir")
+    check_device(run.config["device"])
     for plan in asked(run.config["quantize"]):
         extras.check(plan.packages)
     student = models.dims_of(run.student)
@@ -72,6 +79,8 @@ def capped(run: Run) -> list[str]:
 
 def vocabularies(run: Run, tokenizer: Any) -> None:
     """Raises ConfigError if a stage compares teacher and student token by token and they split text differently."""
+    if run.task.kind in ("classification", "regression"):
+        check_length(run.task.max_length, tokenizer, pair=len(run.task.text) == 2)
     source = run.teacher.checkpoint or run.teacher.name
     if source in (None, run.student.name):
         return

@@ -43,6 +43,16 @@ def own_bars_only() -> None:
     hf_logging.disable_progress_bar()
 
 
+def check_device(device: str) -> None:
+    """Raises ConfigError if the device that is asked for is not here."""
+    import torch
+
+    from plmc.errors import ConfigError
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device=cuda, but torch sees no GPU here. Use device=auto, and `plmc doctor` to see why.")
+
+
 def make_accelerator(device: str):
     """An accelerator on the asked device; precision and loss scaling are the trainer's own."""
     from accelerate import Accelerator
@@ -54,11 +64,7 @@ def make_accelerator(device: str):
             "this run was started as one of several processes (torchrun, accelerate launch), but a plmc run is one process. "
             "Start it with plmc train; to use several devices, run the jobs of a sweep at once: hydra/launcher=joblib."
         )
-    if device == "cuda":
-        import torch
-
-        if not torch.cuda.is_available():
-            raise ConfigError("device=cuda, but torch sees no GPU here. Use device=auto, and `plmc doctor` to see why.")
+    check_device(device)
     return Accelerator(cpu=device == "cpu")
 
 

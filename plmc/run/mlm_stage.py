@@ -60,7 +60,7 @@ def start(run: Run, teacher: FinetunedTeacher | None) -> torch.nn.Module:
     spec, first = run.student, run.recipe.stages[0]
     same = spec.name == run.teacher.name and spec.shape is None and run.teacher.layers is None and run.teacher.shape is None
     if first.mlm is not None and teacher is not None and same:
-        spec = replace(spec, name=teacher.folder)
+        spec = replace(spec, name=teacher.folder, revision=None)
     return models.build(spec, pretraining.stage_task(run, first), seed=run.seed)
 
 

@@ -24,16 +24,22 @@ def load(run: Run, tokenizer, *, splits: tuple[str, ...] | None = None) -> TaskD
     """Tokenised data of the run's task under its budget. `splits`: only these evaluation splits (None = all)."""
     raw = run.source.load(run.task)
     evaluation = {}
-    for name, rows in raw.items():
-        if not name.startswith("validation") or (splits is not None and name not in splits):
-            continue
-        evaluation[name] = run.task.encode(subset(rows, run.budget.eval_rows), tokenizer, training=False, cache=run.cache)
-    if not evaluation:
-        raise DataError(f"task {run.task.name}: the source has no validation rows (splits: {', '.join(raw)}).")
+    for name in evaluation_splits(run.task, raw):
+        if splits is None or name in splits:
+            rows = subset(raw[name], run.budget.eval_rows)
+            evaluation[name] = run.task.encode(rows, tokenizer, training=False, cache=run.cache)
     train = None
     if "train" in raw:
         train = run.task.encode(subset(raw["train"], run.budget.train_rows), tokenizer, training=True, cache=run.cache)
     return TaskData(train=train, evaluation=evaluation, source=run.source.name)
+
+
+def evaluation_splits(task, raw) -> list[str]:
+    """The names of the splits that judge. Raises DataError if there are none."""
+    names = [name for name in raw if name.startswith("validation")]
+    if not names:
+        raise DataError(f"task {task.name}: the source has no validation rows (splits: {', '.join(raw)}).")
+    return names
 
 
 def row_hashes(split) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from plmc.errors import ConfigError
+from plmc.verbs.targets import check_number
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,10 @@ def bench(names: Sequence[str], options: Options, json_file: Path | None, plot_f
     from plmc.bench import store, table
     from plmc.console import Console
     from plmc.train.checkpoint import write_json
+    from plmc.verbs.targets import PICTURES, check_file
 
+    check_file(json_file, "--json", (".json",))
+    check_file(plot_file, "--plot", PICTURES)
     console = Console()
     result = measured([name for name in names if "=" not in name], [n for n in names if "=" in n], options, outputs, console)
     for line in table.headline(result):
@@ -129,25 +134,22 @@ def _cases(racers: Sequence[Any], words: Sequence[str], batches: list[int], leng
 
 
 def _check(options: Options) -> None:
-    if options.rounds < 1:
-        raise ConfigError(f"--rounds {options.rounds}: at least one round is needed.")
-    if options.threads < 1:
-        raise ConfigError(f"--threads {options.threads}: at least one thread is needed.")
-    if options.seconds is not None and options.seconds <= 0:
-        raise ConfigError(f"--seconds {options.seconds:g}: give more than 0, or leave it out.")
+    check_number(options.rounds, "--rounds", 1, 1_000_000)
+    check_number(options.threads, "--threads", 1, os.cpu_count() or 1)
+    check_number(options.seconds, "--seconds", 0.001, 1e7)
     if options.device not in ("cpu", "cuda"):
         raise ConfigError(f"--device {options.device}: use cpu or cuda.")
 
 
 def _numbers(text: str, option: str) -> list[int]:
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts or not all(part.isdigit() and int(part) for part in parts):
-        raise ConfigError(f"{option} {text}: give whole numbers above 0, such as {option} 1,8,32.")
+    if not parts or not all(part.isdecimal() and 0 < int(part) <= 100_000 for part in parts):
+        raise ConfigError(f"{option} {text}: give whole numbers from 1 to 100000, such as {option} 1,8,32.")
     return list(dict.fromkeys(int(part) for part in parts))
 
 
 def _lengths(text: str) -> list[str]:
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts or not all(part == "real" or (part.isdigit() and int(part) > 1) for part in parts):
+    if not parts or not all(part == "real" or (part.isdecimal() and int(part) > 1) for part in parts):
         raise ConfigError(f"--length {text}: give `real` or numbers of tokens from 2 on, such as --length real,128.")
     return list(dict.fromkeys(parts))

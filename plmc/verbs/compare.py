@@ -16,7 +16,10 @@ def compare(
     from plmc.report.compare import compare as tables_of
     from plmc.report.pareto import plot_pareto
     from plmc.track import send_pending
+    from plmc.verbs.targets import PICTURES, check_file
 
+    for path, option, endings in ((plot, "--plot", PICTURES), (markdown, "--markdown", ()), (csv, "--csv", ())):
+        check_file(path, option, endings)
     console = Console()
     runs = results.find(outputs, words, console.warn)
     if not runs:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from plmc.errors import ConfigError, DataError
+from plmc.paths import check_place
+from plmc.verbs.targets import check_number
 
 
 def export(
@@ -17,8 +19,12 @@ def export(
     from plmc.verbs.pick import pick, settings
 
     plan = Plan(to, quantize or NONE)
-    if rows is not None and rows < 1:
-        raise ConfigError(f"--rows {rows}: use 1 or more, or leave it out for all.")
+    check_number(rows, "--rows", 1, 10**9)
+    check_number(max_drop, "--max-drop", 0, 100)
+    if out is not None:
+        check_place(out, "--out")
+        if out.is_file():
+            raise ConfigError(f"--out {out}: this is a file. Name a folder.")
     picked = pick(name, outputs, allow)
     config = settings(picked, words)
 

@@ -75,7 +75,7 @@ def _runs(outputs: Path) -> Any:
 
 def purpose(path: Path) -> str:
     """The first comment of a config file that is not a directive."""
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in _text(path).splitlines():
         text = line.strip()
         if text.startswith("#") and not text.startswith("# @"):
             return text.lstrip("# ").rstrip()
@@ -96,15 +96,30 @@ def _facts(path: Path, group: str) -> tuple[str, str]:
     for method in methods:
         needs |= _needs(method)
     if group == "method":
-        comments = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# paper:")]
+        comments = [line for line in _text(path).splitlines() if line.startswith("# paper:")]
         paper = comments[0].removeprefix("# paper:").strip() if comments else ""
     return paper, ", ".join(sorted(needs)) or "nothing"
 
 
 def _load(path: Path) -> dict[str, Any]:
     from omegaconf import OmegaConf
+    from yaml import YAMLError
 
-    return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    _text(path)
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except (YAMLError, OSError, ValueError) as error:
+        raise ConfigError(f"{path} is no YAML that can be read: {' '.join(str(error).split())[:300]}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds no mapping of settings.")
+    return content
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is no YAML that can be read: {error}") from error
 
 
 def _with_bases(path: Path, content: dict[str, Any]) -> dict[str, Any]:

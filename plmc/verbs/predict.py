@@ -25,7 +25,9 @@ def predict(
         raise ConfigError('give either a text (plmc predict RUN "a moving film") or --file FILE.')
     from plmc.config import build
     from plmc.verbs.pick import pick
+    from plmc.verbs.targets import check_file
 
+    check_file(out, "--out")
     picked = pick(name, outputs, allow)
     task = build(picked.config["task"], "task") if picked.config else None
     answer = answerer(picked.model, task)

@@ -14,7 +14,9 @@ def report(words: Sequence[str], task: str | None, baseline: str | None, out: Pa
     from plmc.report.compare import compare
     from plmc.report.document import report as document
     from plmc.train.checkpoint import write_text
+    from plmc.verbs.targets import check_file
 
+    check_file(out, "--out", (".html", ".htm"))
     console = Console()
     words = [*words, *([f"task={task}"] if task else [])]
     runs = results.find(outputs, words, console.warn)

@@ -17,6 +17,7 @@ def validate(words: Sequence[str]) -> None:
     from plmc import models
     from plmc.config import resolve
     from plmc.run.check import capped, check, vocabularies
+    from plmc.run.rows import evaluation_splits
 
     words = [word for word in words if word not in ("-m", "--multirun")]
     for single in single_runs(words):
@@ -27,7 +28,7 @@ def validate(words: Sequence[str]) -> None:
         vocabularies(run, models.load_tokenizer(run.student.name))
         if run.task.own_source:
             # Files of the user's own cost no download, so their rows are looked at, too.
-            run.task.own_source.load(run.task)
+            evaluation_splits(run.task, run.task.own_source.load(run.task))
         Console(highlight=False).print(f"[green]ok[/] {run.signature}")
 
 

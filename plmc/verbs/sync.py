@@ -14,6 +14,9 @@ def sync(names: Sequence[str], outputs: Path, patience: float) -> int:
 
     if not outputs.is_dir():
         raise ConfigError(f"--outputs {outputs}: no such folder.")
+    unknown = [name for name in names if not any(outputs.glob(f"{name}*/")) and not any(outputs.glob(f"teachers/{name}*/"))]
+    if unknown:
+        raise ConfigError(f"{unknown[0]}: {outputs} holds no such run. `plmc ls runs` lists what is there.")
     console = Console()
     homes = [home for home in waiting(outputs) if not names or home.parent.name.startswith(tuple(names))]
     if not homes:

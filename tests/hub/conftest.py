@@ -12,10 +12,9 @@ from huggingface_hub import constants
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "cli")]
 
-from server import LocalHub  # noqa: E402
+from server import LocalHub, forget  # noqa: E402
 from zoo import save  # noqa: E402
 
-from plmc import hub as clients  # noqa: E402
 from plmc.data import reach  # noqa: E402
 
 
@@ -69,13 +68,6 @@ def hub(content, tmp_path, monkeypatch):
     server.shutdown()
     server.server_close()
     forget()
-
-
-def forget():
-    """What a new process would not know."""
-    clients.snapshot.cache_clear()
-    clients.weights.cache_clear()
-    reach._known.clear()
 
 
 @pytest.fixture

@@ -130,3 +130,13 @@ class _Answers(BaseHTTPRequestHandler):
             return self.say(404, X_Error_Code="EntryNotFound", X_Repo_Commit=commit)
         etag = f'"{hashlib.sha1(path.read_bytes()).hexdigest()}"'
         self.say(200, path.read_bytes(), ETag=etag, X_Repo_Commit=commit, Accept_Ranges="bytes")
+
+
+def forget() -> None:
+    """What a new process would not know of the Hub."""
+    from plmc import hub
+    from plmc.data import reach
+
+    hub.snapshot.cache_clear()
+    hub.weights.cache_clear()
+    reach._known.clear()

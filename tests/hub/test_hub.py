@@ -6,8 +6,8 @@ import time
 import pytest
 import torch
 from commands import SMALL, plmc
-from conftest import forget
 from safetensors.torch import load_file
+from server import forget
 
 from plmc import models
 from plmc.data.hub import fetch

@@ -87,7 +87,7 @@ class Reader:
 
 
 def main(words):
-    if len(words) != 2:
+    if len(words) != 2 or words[0] in ("-h", "--help"):
         raise SystemExit(__doc__)
     print(json.dumps(Reader().answer(*words), ensure_ascii=False))
 

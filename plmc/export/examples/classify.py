@@ -82,7 +82,7 @@ class Classifier:
 
 
 def main(words):
-    if not words:
+    if not words or words[0] in ("-h", "--help"):
         raise SystemExit(__doc__)
     classifier = Classifier()
     pair = classifier.facts["texts"] == 2

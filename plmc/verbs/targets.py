@@ -1,0 +1,30 @@
+"""Files that a verb is to write: refused before the work, not after it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from plmc.errors import ConfigError
+from plmc.paths import check_place
+
+PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg")
+
+
+def check_file(path: Path | None, option: str, endings: Sequence[str] = ()) -> None:
+    """Raises ConfigError if `path` cannot be written: a folder, an ending other than `endings`, no place to make it in."""
+    if path is None:
+        return
+    if not path.name or path.is_dir():
+        example = path / f"name{(endings or ('',))[0]}"
+        raise ConfigError(f"{option} {path}: this is a folder. Name a file in it: {option} {example}")
+    if endings and path.suffix.lower() not in endings:
+        raise ConfigError(f"{option} {path}: the ending must be one of {', '.join(endings)}.")
+    check_place(path, option)
+
+
+def check_number(value: float | None, option: str, low: float, high: float) -> None:
+    """Raises ConfigError unless `value` is None or a number from `low` to `high`."""
+    if value is not None and not (math.isfinite(value) and low <= value <= high):
+        raise ConfigError(f"{option} {value:g}: give a number from {low:g} to {high:g}.")
