@@ -118,7 +118,8 @@ def _options_by_name(overrides: Sequence[str]) -> None:
         key, _, value = word.partition("=")
         if not key.strip():
             raise ConfigError(f"'{word}' cannot be read: a setting is written key=value.")
-        if key in GROUPS and (value[:1] in ("[", "{") or ".." in value or re.fullmatch(r"[\d.+-]*", value)):
+        several = value[:1] == "{" or (value[:1] == "[" and key != "preset")
+        if key in GROUPS and (several or ".." in value or re.fullmatch(r"[\d.+-]*", value)):
             example = next(iter(options(key)))
             raise ConfigError(f"{word}: name one option, such as {key}={example} (plmc ls). A sweep: -m {key}=a,b")
         if key == "method" and value.startswith("["):

@@ -27,4 +27,5 @@ def check_file(path: Path | None, option: str, endings: Sequence[str] = ()) -> N
 def check_number(value: float | None, option: str, low: float, high: float) -> None:
     """Raises ConfigError unless `value` is None or a number from `low` to `high`."""
     if value is not None and not (math.isfinite(value) and low <= value <= high):
-        raise ConfigError(f"{option} {value:g}: give a number from {low:g} to {high:g}.")
+        allowed = f"{low:g} or more" if high > 1e8 else f"a number from {low:g} to {high:g}"
+        raise ConfigError(f"{option} {value:g}: give {allowed}.")

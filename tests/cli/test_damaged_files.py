@@ -43,7 +43,7 @@ def test_a_damaged_teacher_is_trained_again(kd, tmp_path):
 def test_every_file_of_a_teacher_counts(name, kd, tmp_path):
     assert plmc("train", *kd).code == 0
     before = result(tmp_path)
-    one_bit_flipped(next(tmp_path.glob("outputs/teachers/teacher-rte-*")) / name)
+    one_bit_flipped(next(tmp_path.glob("outputs/teachers/teacher-rte-*/model")).parent / name)
     ended = plmc("train", *kd, "force=true")
     assert ended.code == 0 and "The teacher is trained again" in ended.text, ended.text
     assert result(tmp_path)["metrics"] == before["metrics"]
