@@ -142,6 +142,7 @@ def plain(config: Any) -> dict[str, Any]:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    OmegaConf.register_new_resolver("by_task", lambda task, values, other: values.get(task, other), replace=True)
     try:
         return OmegaConf.to_container(laid(config), resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:

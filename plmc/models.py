@@ -296,7 +296,8 @@ def _finite(model: PreTrainedModel, name: str) -> None:
 
     for key, value in model.state_dict().items():
         # torchao's weights are integers and scales behind one tensor that knows no isfinite.
-        parts = [getattr(value, part) for part in value.__tensor_flatten__()[0]] if hasattr(value, "__tensor_flatten__") else [value]
+        made_of = value.__tensor_flatten__()[0] if hasattr(value, "__tensor_flatten__") else ()
+        parts = [getattr(value, part) for part in made_of] or [value]
         if any(part.is_floating_point() and not torch.isfinite(part).all() for part in parts):
             raise ConfigError(
                 f"model {name}: {key} holds NaN or infinite numbers. Its training diverged, or its file is damaged."
