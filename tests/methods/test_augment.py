@@ -18,6 +18,7 @@ from plmc.data.types import Ragged, Split, TaskData
 from plmc.errors import ConfigError, DataError
 from plmc.methods.augment.candidates import ByWord, EmbeddingNeighbours, GloveNeighbours, nearest_rows
 from plmc.methods.augment.masked_lm import MaskedWords, load_masked_lm
+from plmc.methods.augment.variants import replace_words
 from plmc.methods.augment.word_replace import Augment
 from plmc.methods.augment.words import split_words, whole_words, word_pieces
 
@@ -145,6 +146,15 @@ def test_probability_one_replaces_every_word_by_one_of_its_candidates(make, toke
                 for seen, word in zip(drawn, changed.words, strict=True):
                     seen.add(word)
     assert [len(seen) for seen in drawn] == [4] * 4
+
+
+def test_candidates_are_drawn_evenly():
+    sentence = split_words("film")
+    names = [f"word{i}" for i in range(15)]
+    texts = replace_words(sentence, [names], p=1.0, count=30_000, rng=np.random.default_rng(0))
+    counts = np.array([texts.count(name) for name in names])
+    # Chi-square with 14 degrees of freedom: 36.1 is passed by chance once in a thousand.
+    assert counts.sum() == 30_000 and float(((counts - 2000) ** 2 / 2000).sum()) < 36.1
 
 
 def test_words_are_replaced_at_the_given_rate(make):

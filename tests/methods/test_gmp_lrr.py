@@ -58,9 +58,26 @@ def test_every_matrix_has_the_floor_of_its_share_and_the_rest_of_the_model_none(
         target = run.chain["gmp"].sparsity(Clock(min(step, 18), 20, 10))
         for value in pruned(run).values():
             assert int((value == 0).sum()) == int(target * value.numel() + 1e-9)
-    dense = [name for name in run.judged() if name not in pruned(run)]
-    assert all("embeddings" in n or "LayerNorm" in n or "bias" in n or "classifier" in n for n in dense)
-    assert not pooler_linear(run.model) or "bert.pooler.dense.weight" in pruned(run)
+    judged, chosen = run.judged(), set(pruned(run))
+    blocks = {f"bert.encoder.layer.{i}.{part}.weight" for i in range(4) for part in (
+        "attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense",
+        "intermediate.dense", "output.dense")}  # fmt: skip
+    assert chosen == blocks | {"bert.pooler.dense.weight"}
+    # The row of padding begins as zeros.
+    judged["bert.embeddings.word_embeddings.weight"] = judged["bert.embeddings.word_embeddings.weight"][1:]
+    assert all(bool((judged[name] != 0).all()) for name in judged.keys() - chosen if judged[name].ndim == 2)
+
+
+def test_masks_change_at_every_event_and_between_events_never():
+    run = start({"gmp": GMPRewind(end="50%", every=5, last="75%", final=0.5)}, total=40)
+    changed, before = [], {}
+    for step in range(1, 41):
+        run.go(step, base=1e-2)
+        masks = {name: mask.clone() for name, mask in run.chain["gmp"]._masks.items()}
+        if before and not equal(masks, before):
+            changed.append(step)
+        before = masks
+    assert changed == [5, 10, 15, 20, 25, 30]
 
 
 def test_ties_all_go():

@@ -124,7 +124,33 @@ def test_one_batch_equals_its_micro_batches():
         torch.testing.assert_close(gradient(made_one, whole), gradient(made_one, parts), rtol=1e-4, atol=1e-6)
 
 
+def test_uneven_parts_count_by_their_tokens():
+    """Each distillation of a language model alone, on parts of which one has nearly all tokens."""
+    split = text(count=8)  # one batch, so that short and long texts meet in it
+    for method in (TokenKD(), TokenKD(positions="masked"), LogitKD(alpha=0.0), LogitKD(alpha=1.0), CosineKD()):
+        alone = objective({"kd": method}, lm(dropout=0).train(), lm(7).eval())
+        for whole, parts in zip(updates(split, count=1), updates(split, count=1, micro_batch=1), strict=True):
+            one, two = gradient(alone, whole), gradient(alone, parts)
+            unequal = torch.cat([part.inputs["attention_mask"].sum()[None] for part in parts]).float()
+            assert float(unequal.max() / unequal.min()) > 1.5
+            assert float((one - two).norm() / one.norm()) < 1e-4
+
+
 # Losses.
+
+
+def test_the_cosine_is_that_of_the_last_hidden_states():
+    student, teacher, batch = lm(dropout=0).train(), lm(7).eval(), updates(text(), count=1)[0][0]
+    with torch.no_grad():  # blocks that turn their inputs: fresh ones hardly do
+        for param in student.bert.encoder.parameters():
+            param.mul_(20) if param.ndim == 2 else None
+    found = objective({"cosine": CosineKD()}, student, teacher)(batch, Clock(0, 8, 4))[1]["cosine/cosine"]
+    last = [model.base_model(**batch.inputs).last_hidden_state for model in (student, teacher)]
+    real = batch.inputs["attention_mask"].bool()
+    expected = 1 - F.cosine_similarity(last[0][real], last[1][real], dim=-1).mean()
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    first = [model.base_model.embeddings(batch.inputs["input_ids"]) for model in (student, teacher)]
+    assert abs(float(expected - (1 - F.cosine_similarity(first[0][real], first[1][real], dim=-1).mean()))) > 1e-3
 
 
 def test_padding_changes_no_loss():

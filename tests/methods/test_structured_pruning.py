@@ -252,6 +252,38 @@ def test_an_empty_window_is_refused(window):
         start({"heads": HeadPruning(**window)})
 
 
+@BOTH
+@pytest.mark.parametrize("ranking", ["layer", "global"])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_an_event_keeps_the_units_of_the_largest_scores(make, ranking, normalize):
+    run = start({"prune": make(keep=0.5, begin=8, end=12, every=4, ranking=ranking, normalize=normalize)}).go(until=11)
+    method = run.chain["prune"]
+    # One layer's scores on a larger scale: without normalising it would win every place of a global ranking.
+    method._gates._sums[0] *= 1000
+    taken, take = [], method._gates.take
+    method._gates.take = lambda *given: taken.append(take(*given)) or [each.clone() for each in taken[0]]
+    run.go(until=12)
+    scores = [each / each.norm() if normalize else each for each in taken[0]]
+    best = [int(each.argmax()) for each in scores]
+    if ranking == "layer":
+        expected = [set(each.topk(len(each) // 2).indices.tolist()) for each in scores]
+    else:
+        flat = torch.cat([each.where(torch.arange(len(each)) != i, torch.inf) for each, i in zip(scores, best, strict=True)])
+        chosen, size = flat.topk(len(flat) // 2).indices, len(scores[0])
+        expected = [{int(i) % size for i in chosen if int(i) // size == layer} for layer in range(len(scores))]
+    assert [set(kept.nonzero().flatten().tolist()) for kept in method._kept] == expected
+    if ranking == "global" and not normalize:
+        assert len(expected[0]) > len(expected[1])
+
+
+def test_the_removed_share_grows_by_the_cubic():
+    run = start({"ffn": FFNPruning(keep=0.5, begin=0, end=20, every=1, multiple=1, ranking="global")}, total=25)
+    for step in range(1, 26):
+        run.go(until=step)
+        removed = 256 - sum(int(kept.sum()) for kept in run.chain["ffn"]._kept)
+        assert removed == round(256 * 0.5 * (1 - (1 - min(step, 20) / 20) ** 3))
+
+
 def test_importance_beats_its_opposite():
     """Removing the units that the score calls unimportant costs less loss than removing the others."""
     run = start({"ffn": FFNPruning(begin=15, end=20, every=5, multiple=1)}).go(until=12)
