@@ -31,7 +31,8 @@ METHODS = {
 
 
 def resolved(zoo, student, teacher, tmp_path, *words):
-    given = (*SMALL, "recipe=kd", "student=base", f"student.name={zoo[student]}", f"teacher.name={zoo[teacher]}")
+    names = (f"student.name={zoo[student]}", f"teacher.name={zoo[teacher]}")
+    given = (*SMALL, "precision=fp32", "recipe=kd", "student=base", *names)
     return resolve(plain(compose([*given, f"output_dir={tmp_path}", *words])))
 
 
