@@ -3,6 +3,7 @@
 from fractions import Fraction
 
 import pytest
+import torch
 
 from plmc.model_spec import ModelSpec
 
@@ -33,3 +34,14 @@ def test_each_kept_layer_is_the_nearest_to_an_even_spread():
                 # At most half a layer away; exactly between two layers, the lower one.
                 distance = Fraction(number * (available - 1), count - 1) - layer
                 assert Fraction(-1, 2) < distance <= Fraction(1, 2)
+
+
+def test_half_of_bert_base_without_types_and_pooler_has_the_size_of_distilbert():
+    """DistilBERT: 66,362,880 parameters; layers halve exactly, embeddings lose their token types, the pooler goes."""
+    from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
+
+    with torch.device("meta"):
+        half, theirs = BertModel(BertConfig(num_hidden_layers=6)), DistilBertModel(DistilBertConfig())
+    gone = half.embeddings.token_type_embeddings.weight.numel() + sum(p.numel() for p in half.pooler.parameters())
+    assert sum(p.numel() for p in theirs.parameters()) == 66_362_880
+    assert sum(p.numel() for p in half.parameters()) - gone == 66_362_880

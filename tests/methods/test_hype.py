@@ -154,6 +154,44 @@ def test_dropout_rates_come_back_and_the_config_stays_stock(tmp_path):
     assert torch.equal(again.eval()(**batch(0)).logits, model.eval()(**batch(0)).logits)
 
 
+FAMILIES = {
+    "bert": lambda **rates: tiny(**rates),
+    "roberta": lambda **rates: RobertaForSequenceClassification(
+        RobertaConfig(hidden_size=32, intermediate_size=64, **SMALL, **rates)),
+    "electra": lambda **rates: ElectraForSequenceClassification(
+        ElectraConfig(hidden_size=32, intermediate_size=64, **SMALL, **rates)),
+    "distilbert": lambda **rates: DistilBertForSequenceClassification(
+        DistilBertConfig(dim=32, hidden_dim=64, dropout=0.0, attention_dropout=0.0, **SMALL)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("noise, size", [("normal", 1.0), ("uniform", 3**-0.5)])
+def test_every_family_draws_its_own_noise_for_each_block_and_token(family, noise, size):
+    """Spec 3 and 4: n draws of shape (B, L, H), mean 0, their size sigma, uncorrelated; none after the last block."""
+    torch.manual_seed(0)
+    model = FAMILIES[family](hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0).double().train()
+    for dropout in model.modules():
+        if isinstance(dropout, torch.nn.Dropout):
+            dropout.p = 0.0
+    sigma = 1e-2
+    drawn, outputs = noises(model, HyPe(noise=noise, sigma=sigma))
+    assert len(drawn) == 4 and all(each.shape == (8, 16, 32) for each in drawn)
+    for each in drawn:
+        assert abs(float(each.mean())) < 4 * sigma / each.numel() ** 0.5
+        assert float(each.std()) == pytest.approx(sigma * size, rel=0.05)
+        assert noise == "normal" or float(each.abs().max()) <= sigma
+    flat = torch.stack([each.flatten() for each in drawn])
+    assert float((torch.corrcoef(flat) - torch.eye(4)).abs().max()) < 0.07
+    tokens = drawn[0].reshape(-1, 32)
+    assert float((torch.corrcoef(tokens) - torch.eye(len(tokens))).abs().max()) < 0.9
+    with HyPe(noise=noise, sigma=sigma).scope(model, CLOCK):
+        torch.manual_seed(1)
+        states = model(**batch(0, rows=8, tokens=16), output_hidden_states=True).hidden_states
+    torch.manual_seed(1)
+    assert torch.equal(states[-1], trace(model, HyPe(noise=noise, sigma=sigma))[1][-1])
+
+
 def test_a_head_with_its_own_dropout_keeps_it():
     model = tiny(classifier_dropout=0.3)
     HyPe().prepare(model, setting(model))
