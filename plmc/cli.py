@@ -12,6 +12,7 @@ import typer
 
 from plmc.export.extras import hush_torchao
 from plmc.run.environment import sleep_at_barriers
+from plmc.train.interrupt import exit_code, hear_sigterm, what_stopped
 
 HYDRA = {"allow_extra_args": True, "ignore_unknown_options": True}
 EPILOG = "Words after a verb are Hydra overrides: key=value, group=option, lists as \\[a,b]."
@@ -343,10 +344,12 @@ def main() -> None:
         os.environ["PLMC_DEBUG"] = "1"
     hush_torchao()
     sleep_at_barriers()
+    hear_sigterm()
     try:
         app()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except KeyboardInterrupt as stop:
+        print(f"\n{what_stopped(stop)}", file=sys.stderr)
+        sys.exit(exit_code(stop))
     except Exception as error:  # the last stop of every error: one message, and an exit code that says it failed
         from plmc.jobs import report
 

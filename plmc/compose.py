@@ -48,10 +48,22 @@ def split_words(words: Sequence[str]) -> tuple[list[str], Path | None]:
         elif word.startswith("--config-dir="):
             extra = Path(word.split("=", 1)[1])
         else:
-            overrides.append(word)
+            overrides.append(_quoted(word))
     if extra is not None and not extra.is_dir():
         raise ConfigError(f"--config-dir {extra}: no such folder.")
     return overrides, extra
+
+
+# What Hydra reads without quotes ends at ASCII: größe/rows.csv needs them, also as a part of a list or of a sweep.
+_PLAIN = re.compile(r"[^,\[\]{}():=]+")
+
+
+def _quoted(word: str) -> str:
+    """The word with quotes around those parts of its value that Hydra would not read without."""
+    key, sign, value = word.partition("=")
+    if value.isascii() or any(quote in value for quote in "'\""):
+        return word
+    return key + sign + _PLAIN.sub(lambda part: part[0] if part[0].isascii() else f"'{part[0].strip()}'", value)
 
 
 def compose(words: Sequence[str]) -> Any:

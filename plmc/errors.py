@@ -55,8 +55,8 @@ def short_of_memory(error: BaseException | None) -> bool:
     return False
 
 
-# torch, the loader of shared libraries, the kernel, CUDA, threads.
+# torch, oneDNN, the loader of shared libraries, the kernel, CUDA, threads.
 _SHORT = (
     "can't allocate memory", "cannot allocate memory", "failed to map segment", "out of memory", "not enough memory",
-    "can't start new thread", "std::bad_alloc",
+    "can't start new thread", "std::bad_alloc", "could not create a primitive", "could not create a memory",
 )

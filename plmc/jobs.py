@@ -91,9 +91,11 @@ def job(config: Any) -> float:
     from plmc.console import Console
     from plmc.run.check import capped
     from plmc.run.execute import execute, finished
+    from plmc.train.interrupt import exit_code, what_stopped
 
     console = Console()
     context = sweep.current()
+    sweep.end_with_parent()
     run = None
     try:
         run = resolve(plain(config), command=os.environ.get("PLMC_COMMAND", ""))
@@ -117,9 +119,9 @@ def job(config: Any) -> float:
         else:
             send_waiting(run)
         return score
-    except KeyboardInterrupt:
-        console.say("\n[yellow]interrupted[/]; the same command goes on from here")
-        raise SystemExit(130) from None
+    except KeyboardInterrupt as stop:
+        console.say(f"\n[yellow]{what_stopped(stop)}[/]; the same command goes on from here")
+        raise SystemExit(exit_code(stop)) from None
     except Exception as error:
         code = report(error)
         if not context:

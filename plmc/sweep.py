@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from hydra.experimental.callback import Callback
 from plmc.typed import as_typed
 
 _FOLDER, _TRACKED, _JOBS, _CODE = "PLMC_SWEEP", "PLMC_SWEEP_TRACKED", "PLMC_SWEEP_JOBS", "PLMC_SWEEP_CODE"
+_OWNER = "PLMC_SWEEP_PROCESS"
 # The environment, because a launcher may start jobs in processes of their own.
 
 
@@ -55,8 +58,25 @@ def current() -> Context | None:
 
 def forget() -> None:
     """Forgets a sweep of an earlier call in the same process."""
-    for name in (_FOLDER, _TRACKED, _JOBS, _CODE):
+    for name in (_FOLDER, _TRACKED, _JOBS, _CODE, _OWNER):
         os.environ.pop(name, None)
+
+
+def end_with_parent() -> None:
+    """In a worker of a parallel sweep: ends this process soon after the one that began the sweep, which SIGKILL may end.
+
+    What is lost is what SIGKILL here would lose: nothing that was finished.
+    """
+    owner = int(os.environ.get(_OWNER, "0"))
+    if owner != os.getppid():
+        return
+
+    def watch() -> None:
+        while os.getppid() == owner:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="plmc-parent").start()
 
 
 def number() -> int:
@@ -86,6 +106,7 @@ class SweepCallback(Callback):
         for note in (folder / "jobs").glob("*.json"):
             note.unlink()
         os.environ[_FOLDER] = str(folder)
+        os.environ[_OWNER] = str(os.getpid())
         os.environ[_JOBS] = str(_parallel(hydra.launcher))
         tracking = config.tracking
         if tracking.enabled:

@@ -199,8 +199,8 @@ def _guard_rows(run: Run, data, console: Console) -> None:
     first_name, first = next(iter(data.evaluation.items()))
     held_out = rows.row_hashes(first)
     if data.train is not None:
-        seen = rows.row_hashes(data.train)
-        both = len(np.intersect1d(seen, held_out))
+        seen = np.unique(rows.row_hashes(data.train))
+        both = int(np.isin(held_out, seen).sum())
         if both:
             console.warn(
                 f"{both} of {len(held_out)} {first_name} rows stand in the training rows, too: scores on them "
@@ -211,7 +211,7 @@ def _guard_rows(run: Run, data, console: Console) -> None:
     for who, spec in (("student", run.student.name), ("teacher", run.teacher.checkpoint)):
         origin = _origin(spec)
         if origin is not None:
-            both = len(np.intersect1d(_seen(origin), held_out))
+            both = int(np.isin(held_out, _seen(origin)).sum())
             if both > 0.1 * len(held_out):
                 raise ConfigError(
                     f"the {who} {spec} was trained on {both} of the {len(held_out)} {first_name} rows, so its score there "

@@ -204,6 +204,14 @@ def _ticket(staged: Path, identity: Identity) -> Path:
     return staged.with_name(f"{staged.name}.{identity.run_id}.json")
 
 
+def _begun(client: MlflowClient, identity: Identity, name: str):
+    """A logged model of this run that a process made, and was killed before it could note that."""
+    from mlflow.entities import LoggedModelStatus
+
+    found = client.search_logged_models([identity.experiment_id], filter_string=f"source_run_id = '{identity.run_id}'")
+    return next((m for m in found if m.name == name and m.status == LoggedModelStatus.PENDING), None)
+
+
 def _log_model(client: MlflowClient, identity: Identity, staged: Path, event: Event) -> None:
     from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model
@@ -213,7 +221,7 @@ def _log_model(client: MlflowClient, identity: Identity, staged: Path, event: Ev
     if ticket.exists():
         model = client.get_logged_model(json.loads(ticket.read_text())["model_id"])
     else:
-        model = client.create_logged_model(
+        model = _begun(client, identity, event["name"]) or client.create_logged_model(
             identity.experiment_id, name=event["name"], source_run_id=identity.run_id, model_type=event["model_type"]
         )
         write_json(ticket, {"model_id": model.model_id})

@@ -141,7 +141,8 @@ def all_sent(folder: Path) -> bool:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes a small file so that a reader sees the old or the new content, never half of it."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    # Named by its process at the end, so that the next run finds out that it is dead (`remove_drafts`).
+    draft = path.with_name(f".{path.name}.{threading.get_ident()}.{os.getpid()}.tmp")
     draft.write_text(json.dumps(value, indent=2))
     os.replace(draft, path)
 

@@ -73,8 +73,9 @@ class Trainer:
         self.eval_every = max(1, clock.at(stage.eval_every) if unit != "step" else int(every))
 
     def fit(self) -> Outcome:
-        """Runs the stage from its checkpoint, if there is one, to its end. Ctrl-C leaves a checkpoint."""
+        """Runs the stage from its checkpoint, if there is one, to its end. Ctrl-C and SIGTERM leave a checkpoint."""
         self._resume()
+        self.folder.mkdir(parents=True, exist_ok=True)
         before = self.student.training
         device = self.accelerator.device
         batches = training_batches(
@@ -94,13 +95,15 @@ class Trainer:
                 self.at.seconds += time.perf_counter() - started
                 last = self.at.step == self.clock.total
                 if self.at.step % self.log_every == 0 or last:
+                    if not self.folder.is_dir():
+                        raise TrainingError(f"{self.folder} is gone: somebody removed or moved the run while it trained.")
                     self._log()
                 if self.evaluate and (self.at.step % self.eval_every == 0 or last):
                     self._judge()
                 if not last and (interrupted() or self._checkpoint_due()):
                     self._save()
-                if interrupted():
-                    raise KeyboardInterrupt
+                if stop := interrupted():
+                    raise stop
         self.student.train(before)
         return self._end()
 

@@ -130,3 +130,16 @@ def test_a_budget_says_that_it_lengthens_nothing():
 def test_what_every_run_has_cannot_be_taken_away(group):
     with pytest.raises(ConfigError, match=f"{group}"):
         run(f"~{group}")
+
+
+@pytest.mark.parametrize("value, read", [
+    ("/tmp/größe", "/tmp/größe"), ("größe mit Leerstellen", "größe mit Leerstellen"), ("'größe'", "größe"), ("日本", "日本"),
+])  # fmt: skip
+def test_values_beyond_ascii_need_no_quotes(value, read):
+    assert plain(compose([f"output_dir={value}"]))["output_dir"] == read
+
+
+def test_values_beyond_ascii_in_a_sweep_and_in_a_list():
+    made = [plain(compose(words))["output_dir"] for words in single_runs(["output_dir=ä/a,o"])]
+    assert made == ["ä/a", "o"]
+    assert plain(compose(["task=custom", "task.train=x.csv", "task.text=[größe,b]"]))["task"]["text"] == ["größe", "b"]

@@ -326,6 +326,42 @@ def test_the_local_history_keeps_the_curves(tmp_path):
     assert steps.tolist() == [1, 2] and values.tolist() == [2.0, 1.5]
 
 
+def test_a_model_that_was_made_but_not_noted_is_taken_up(folder, uri, tmp_path, monkeypatch):
+    """A process killed between the store's answer and the note of it left a second model PENDING for ever."""
+    from mlflow import MlflowClient
+    from mlflow.models import Model
+
+    from plmc.track import identity as identities
+    from plmc.track import send
+
+    tracker = make(folder, uri)
+    tracker.start()
+    identity, staged = identities.read(folder / "tracking"), tmp_path / "staged"
+    staged.mkdir()
+    Model().save(str(staged / "MLmodel"))
+    event = {"kind": "model", "name": "model", "model_type": "classification", "step": 0}
+    note = send.write_json
+    monkeypatch.setattr(send, "write_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        send._log_model(client(uri), identity, staged, event)
+    monkeypatch.setattr(send, "write_json", note)
+    send._log_model(client(uri), identity, staged, event)
+    tracker.finish()
+    models = MlflowClient(uri).search_logged_models([identity.experiment_id])
+    assert [str(model.status) for model in models] == ["READY"]
+
+
+def test_a_draft_of_a_dead_process_goes_and_one_of_a_living_stays(tmp_path):
+    from plmc.track.spool import write_json
+    from plmc.train.checkpoint import remove_drafts
+
+    (tmp_path / f".run.json.1.{2**22 + 1}.tmp").touch()
+    (tmp_path / ".sent.json.1.1.tmp").touch()  # the first process of all lives
+    write_json(tmp_path / "run.json", {})
+    remove_drafts(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".sent.json.1.1.tmp", "run.json"]
+
+
 def test_a_model_whose_sending_broke_off_at_its_end_is_finished_by_the_next(folder, uri, tmp_path, monkeypatch):
     from mlflow import MlflowClient
     from mlflow.models import Model
