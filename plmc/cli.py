@@ -32,6 +32,27 @@ def _complete(ctx: typer.Context, args: list[str], incomplete: str) -> list[str]
     return complete([*args, *(ctx.params.get("words") or [])], incomplete)
 
 
+def _complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
+    from plmc.verbs.complete import runs
+
+    return runs(Path(ctx.params.get("outputs") or "outputs"), incomplete)
+
+
+def _one_of(names: str):
+    """Completion by a table of `plmc.export.schemes`."""
+
+    def complete(incomplete: str) -> list[str]:
+        from plmc.export import schemes
+
+        return [name for name in getattr(schemes, names) if name.startswith(incomplete)]
+
+    return complete
+
+
+Run = Annotated[
+    str,
+    typer.Argument(help="A run (signature, its beginning, or folder) or a model folder.", autocompletion=_complete_run),
+]
 Words = Annotated[
     list[str] | None, typer.Argument(help="Overrides such as recipe=kd task=rte seed=2.", autocompletion=_complete)
 ]
@@ -83,6 +104,14 @@ def train(words: Words = None) -> None:
     [bold]plmc train -m recipe=finetune,kd seed=1,2,3[/]          a sweep; started again it skips what is finished
 
     [bold]plmc train --cfg job recipe=kd[/]                       print the config instead
+
+    Options, before or after the overrides:
+
+    [bold]-m[/], [bold]--multirun[/]        a sweep over values with commas
+
+    [bold]--config-dir DIR[/]       configs of your own, laid out as conf/ is
+
+    [bold]-c[/], [bold]--cfg job[/]         print the config; with [bold]--resolve[/] its references are filled in
     """
     from plmc.jobs import launch
 
@@ -148,7 +177,7 @@ def ls(
 
 @app.command(context_settings=HYDRA)
 def evaluate(
-    run: Annotated[str, typer.Argument(help="A run (signature, its beginning, or folder) or a model folder.")],
+    run: Run,
     words: Words = None,
     split: Annotated[str, typer.Option(help="validation, validation_mismatched or test.")] = "validation",
     outputs: Outputs = Path("outputs"),
@@ -167,7 +196,7 @@ def evaluate(
 
 @app.command(context_settings=HYDRA)
 def predict(
-    run: Annotated[str, typer.Argument(help="A run (signature, its beginning, or folder) or a model folder.")],
+    run: Run,
     texts: Annotated[list[str] | None, typer.Argument(help="One text, or the two texts of a pair.")] = None,
     file: Annotated[Path | None, typer.Option("--file", help="A text a line, or JSONL/CSV/TSV with columns.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Where to write JSONL; default: standard output.")] = None,
@@ -192,7 +221,10 @@ def predict(
 
 @app.command()
 def compare(
-    runs: Annotated[list[str] | None, typer.Argument(help="Runs, or filters such as task=rte recipe=kd,tinybert.")] = None,
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(help="Runs, or filters such as task=rte recipe=kd,tinybert.", autocompletion=_complete_run),
+    ] = None,
     baseline: Annotated[str | None, typer.Option(help="Arm that differences are tested against (default: finetune).")] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw quality against latency and size.")] = None,
     markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the tables as Markdown.")] = None,
@@ -215,7 +247,10 @@ def compare(
 @app.command(context_settings=HYDRA)
 def bench(
     models: Annotated[
-        list[str] | None, typer.Argument(help="Runs, exports, model folders, .onnx files; and overrides such as task=sst2.")
+        list[str] | None,
+        typer.Argument(
+            help="Runs, exports, model folders, .onnx files; and overrides such as task=sst2.", autocompletion=_complete_run
+        ),
     ] = None,
     batch: Annotated[str, typer.Option(help="Rows a batch.")] = "1,8,32",
     length: Annotated[str, typer.Option(help="real (the task's validation rows), or numbers of tokens: real,32,128.")] = "real",
@@ -251,7 +286,10 @@ def bench(
 
 @app.command()
 def report(
-    runs: Annotated[list[str] | None, typer.Argument(help="Runs, or filters such as recipe=kd,tinybert.")] = None,
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(help="Runs, or filters such as recipe=kd,tinybert.", autocompletion=_complete_run),
+    ] = None,
     task: Annotated[str | None, typer.Option(help="Only these tasks, such as sst2,rte.")] = None,
     baseline: Annotated[str | None, typer.Option(help="Arm that differences are tested against (default: finetune).")] = None,
     out: Annotated[Path, typer.Option("--out", help="The HTML file.")] = Path("report.html"),
@@ -270,11 +308,15 @@ def report(
 
 @app.command(context_settings=HYDRA)
 def export(
-    run: Annotated[str, typer.Argument(help="A run (signature, its beginning, or folder) or a model folder.")],
+    run: Run,
     words: Words = None,
-    to: Annotated[str, typer.Option("--to", help="onnx, openvino or torch.")] = "onnx",
+    to: Annotated[str, typer.Option("--to", help="onnx, openvino or torch.", autocompletion=_one_of("FORMATS"))] = "onnx",
     quantize: Annotated[
-        str | None, typer.Option("--quantize", help="int8, int8-static, weights8, int4, bf16 or none (the default).")
+        str | None,
+        typer.Option(
+            "--quantize", help="int8, int8-static, weights8, int4, bf16 or none (the default).",
+            autocompletion=_one_of("SCHEMES"),
+        ),
     ] = None,
     max_drop: Annotated[float, typer.Option("--max-drop", help="Points the task's metric may fall by.")] = 1.0,
     force: Annotated[bool, typer.Option("--force", help="Write it whatever the metric says; also again.")] = False,
@@ -310,7 +352,10 @@ def ui(
 
 @app.command()
 def sync(
-    runs: Annotated[list[str] | None, typer.Argument(help="Runs by the beginnings of their names; default: all.")] = None,
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(help="Runs by the beginnings of their names; default: all.", autocompletion=_complete_run),
+    ] = None,
     outputs: Outputs = Path("outputs"),
     patience: Annotated[float, typer.Option(help="Seconds to wait for a store that takes nothing.", min=0.1)] = 10.0,
 ) -> None:

@@ -230,6 +230,15 @@ def for_jobs(words: Sequence[str]) -> list[str]:
     return kept + (["--config-dir", str(extra)] if extra else [])
 
 
+_PLUGINS = {
+    "hydra/launcher": {
+        "joblib": "'plmc[parallel]'", "submitit_local": "hydra-submitit-launcher", "submitit_slurm": "hydra-submitit-launcher",
+        "ray": "hydra-ray-launcher", "rq": "hydra-rq-launcher",
+    },
+    "hydra/sweeper": {"optuna": "'plmc[search]'", "ax": "hydra-ax-sweeper", "nevergrad": "hydra-nevergrad-sweeper"},
+}  # fmt: skip
+
+
 def explain(error: Exception, overrides: Sequence[str], extra: Path | None = None) -> str:
     """One clear message for what Hydra refused, with the nearest right name."""
     from hydra.errors import OverrideParseException
@@ -243,6 +252,11 @@ def explain(error: Exception, overrides: Sequence[str], extra: Path | None = Non
         )
     if missing := re.search(r"Could not (?:find|load) '(?P<group>[\w/]+)/(?P<name>[^']+)'", text):
         group, name = missing["group"], missing["name"]
+        if group in _PLUGINS:
+            packages = _PLUGINS[group]
+            if name in packages:
+                return f"{group}={name} needs a package that is not installed: pip install {packages[name]}"
+            return f"{group}={name}: there is no such {group} here.{did_you_mean(name, packages)}"
         return f"{group}={name}: there is no such {group}.{did_you_mean(name, options(group, extra))}"
     if wrong := re.search(r"Could not override '(?P<key>[^']+)'", text):
         return _unknown_key(wrong["key"], overrides, extra)

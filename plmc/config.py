@@ -25,7 +25,7 @@ from plmc.typed import settle
 # What does not change the result, hence not the identity, of a run.
 EXCLUDED = (
     "tracking", "output_dir", "threads", "device", "checkpoint", "log_every", "force", "latency_rows", "preset",
-    "quantize", "hydra",
+    "quantize", "hydra", "limits",
 )
 
 

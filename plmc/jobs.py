@@ -91,6 +91,7 @@ def job(config: Any) -> float:
     from plmc.console import Console
     from plmc.run.check import capped
     from plmc.run.execute import execute, finished
+    from plmc.search import excess, objective
     from plmc.train.interrupt import exit_code, what_stopped
 
     console = Console()
@@ -114,11 +115,14 @@ def job(config: Any) -> float:
         for text in (result.get("mlflow") or {}).get("warnings", ()):
             console.warn(f"tracking: {text}")
         score = result["metrics"][result["primary_metric"]]
+        over = excess(result, run.config.get("limits") or {})
+        if over:
+            console.warn(f"over the limits: {', '.join(f'{key} {times:.2f} times' for key, times in over.items())}")
         if context:
             context.note(run.signature, "finished", score)
         else:
             send_waiting(run)
-        return score
+        return objective(score, over)
     except KeyboardInterrupt as stop:
         console.say(f"\n[yellow]{what_stopped(stop)}[/]; the same command goes on from here")
         raise SystemExit(exit_code(stop)) from None

@@ -32,6 +32,17 @@ class Budget(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Limits(Checked):
+    """What a searched student may not exceed: parameters, megabytes of weights, milliseconds a row; None: no limit."""
+
+    config_label: ClassVar[str] = "limits"
+
+    params: Count | None = None
+    megabytes: Annotated[float, Range(0, 1e7, open_low=True)] | None = None
+    latency_ms: Annotated[float, Range(0, 1e7, open_low=True)] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Checkpoint(Checked):
     """How often a running stage is saved: `seconds` between two checkpoints, or every `steps` updates."""
 
@@ -86,7 +97,7 @@ class Root(Checked):
             raise ConfigError(f"output_dir has {len(self.output_dir)} characters. Take a path of 1000 at most: runs add to it.")
 
 
-_PARTS = {"budget": Budget, "checkpoint": Checkpoint, "tracking": Tracking}
+_PARTS = {"budget": Budget, "limits": Limits, "checkpoint": Checkpoint, "tracking": Tracking}
 
 
 def check_root(config: Mapping[str, Any]) -> None:
@@ -94,7 +105,7 @@ def check_root(config: Mapping[str, Any]) -> None:
     from plmc.core.stage import Stage
 
     known = (*_NESTED, *_PARTS, "train", "typed", *Root.__dataclass_fields__)
-    for key in (*_NEEDED, *_PARTS):
+    for key in (*_NEEDED, *(part for part in _PARTS if part != "limits")):  # older runs have no limits
         if key not in config:
             raise ConfigError(f"{key} is missing: ~{key} takes away what every run has. {_say(key)}")
     for key, value in config.items():
@@ -125,5 +136,6 @@ _NEEDED = (
 _FIELD = {
     "methods": "methods.kd.temperature=4",
     "train": "train.lr=5e-5", "budget": "budget.steps=100", "checkpoint": "checkpoint.seconds=60",
+    "limits": "limits.megabytes=60",
     "tracking": "tracking.uri=http://HOST:5000",
 }

@@ -8,8 +8,9 @@ from plmc import models
 from plmc.config import Run
 from plmc.core.chain import Chain
 from plmc.core.clock import parse_point
-from plmc.core.setting import Setting
-from plmc.errors import ConfigError
+from plmc.core.setting import Dims, Setting
+from plmc.encoder import dims
+from plmc.errors import ConfigError, PlmcError
 from plmc.export import extras
 from plmc.export.schemes import asked
 from plmc.fields import moments
@@ -30,17 +31,38 @@ def check(run: Run) -> None:
     check_device(run.config["device"])
     for plan in asked(run.config["quantize"]):
         extras.check(plan.packages)
-    student = models.dims_of(run.student)
+    try:
+        student = models.dims_of(run.student)
+        teacher = _teacher(run)
+    except PlmcError as missing:
+        raise _whatever_the_shape(run) or missing from None
     parts = run.needs & {"blocks", "matrices"}
     if parts or run.config["compile"] or run.student.layers is not None:
         models.check_parts(run.student.name, matrices="matrices" in parts)
-    teacher = None
-    if run.teacher.known:
-        teacher = models.dims_of(run.teacher) if run.teacher.name else None
-        if run.teacher.checkpoint:
-            from plmc.encoder import dims
+    _stages(run, student, teacher)
+    if run.task.metric not in run.task.metrics:
+        raise ConfigError(f"task.metric={run.task.metric}: {run.task.name} has {', '.join(run.task.metrics)}.")
 
-            teacher = dims(models.load_config(run.teacher.checkpoint))
+
+def _teacher(run: Run) -> Dims | None:
+    if run.teacher.known and run.teacher.checkpoint:
+        return dims(models.load_config(run.teacher.checkpoint))
+    return models.dims_of(run.teacher) if run.teacher.known and run.teacher.name else None
+
+
+def _whatever_the_shape(run: Run) -> ConfigError | None:
+    """What is wrong whatever the models are, where their shapes are not known: that is said before what is missing."""
+    said = []
+    for shape in (Dims(12, 768, 12, 3072, 30522), Dims(6, 384, 6, 1536, 30000)):
+        try:
+            _stages(run, shape, shape)
+            return None
+        except ConfigError as error:
+            said.append(error)
+    return said[0] if str(said[0]) == str(said[1]) else None
+
+
+def _stages(run: Run, student: Dims, teacher: Dims | None) -> None:
     for stage in run.recipe.stages:
         if stage.name and not stage.methods:
             raise ConfigError(f"stage {stage.name} has no methods, so nothing would be trained.")
@@ -62,8 +84,6 @@ def check(run: Run) -> None:
             )
         )
         student = chain.dims_after(student)
-    if run.task.metric not in run.task.metrics:
-        raise ConfigError(f"task.metric={run.task.metric}: {run.task.name} has {', '.join(run.task.metrics)}.")
 
 
 def capped(run: Run) -> list[str]:

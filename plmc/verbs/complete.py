@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
 
 def complete(before: Sequence[str], incomplete: str) -> list[str]:
@@ -23,6 +25,10 @@ def complete(before: Sequence[str], incomplete: str) -> list[str]:
         cut = words.pop()
         incomplete = cut + incomplete.removeprefix("=")
     try:
+        inside = _in_list(incomplete)
+        inside = _of_methods(incomplete, words) if inside is None else inside
+        if inside is not None:
+            return [word.removeprefix(cut) for word in inside]
         overrides, extra = split_words([word for word in words if word not in ("-m", "--multirun")])
         path = [f"hydra.searchpath=[file://{extra.resolve()}]"] if extra else []
         GlobalHydra.instance().clear()
@@ -32,6 +38,43 @@ def complete(before: Sequence[str], incomplete: str) -> list[str]:
     except (ConfigError, HydraException):
         return []
     return [word.removeprefix(cut) for word in found]
+
+
+def runs(outputs: Path, incomplete: str) -> list[str]:
+    """Finished runs and teachers in `outputs` whose names begin so."""
+    found = {result.parent.name for pattern in ("*/result.json", "teachers/*/result.json") for result in outputs.glob(pattern)}
+    return sorted(name for name in found if name.startswith(incomplete))
+
+
+def _in_list(incomplete: str) -> list[str] | None:
+    """Methods where the cursor is inside `method=[…`; None elsewhere."""
+    from plmc.compose import options
+
+    match = re.fullmatch(r"(method=\[(?:[\w]+,)*)(\w*)", incomplete)
+    if match is None:
+        return None
+    taken = match[1].removeprefix("method=[").split(",")
+    return [match[1] + name for name in options("method") if name.startswith(match[2]) and name not in taken]
+
+
+def _of_methods(incomplete: str, words: Sequence[str]) -> list[str] | None:
+    """Methods of the composed config behind `methods.`, and a method's fields behind `methods.NAME.`; None elsewhere."""
+    from hydra.utils import get_class
+
+    from plmc.compose import compose, plain
+
+    match = re.fullmatch(r"methods\.(?:(\w+)\.)?(\w*)", incomplete)
+    if match is None:
+        return None
+    config = plain(compose(words))
+    there = dict(config["methods"])
+    for stage in config["recipe"]["stages"].values():
+        there |= (stage or {}).get("methods") or {}
+    if match[1] is None:
+        return [f"methods.{name}." for name, node in there.items() if node and name.startswith(match[2])]
+    target = (there.get(match[1]) or {}).get("_target_")
+    fields = get_class(target).__dataclass_fields__.values() if target else ()
+    return [f"methods.{match[1]}.{field.name}=" for field in fields if field.init and field.name.startswith(match[2])]
 
 
 def _joined(words: Sequence[str]) -> list[str]:

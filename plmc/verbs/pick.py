@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from plmc import digests
+from plmc.console import note
 from plmc.errors import ConfigError
 from plmc.names import did_you_mean
 from plmc.trust import check_config
@@ -36,6 +37,8 @@ def pick(name: str, outputs: Path, allow: Sequence[str] = ()) -> Picked:
             hint = did_you_mean(name, names) if names else f" {outputs} holds no finished run."
             raise ConfigError(f"{name}: no such folder or run.{hint}")
         path = matches[-1]
+        if len(matches) > 1:
+            note(f"{name} fits {len(matches)} runs; this is the newest, {path.name}.")
     model = path if (path / "config.json").is_file() else path / "model"
     if not (model / "config.json").is_file():
         raise ConfigError(f"{path} holds no model. Is the run finished? The command that began it goes on with it.")

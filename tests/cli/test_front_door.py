@@ -104,6 +104,12 @@ def test_a_wrong_verb_gets_the_right_one():
         # As bash cuts it.
         (["recipe", "="], "tiny", {"tinybert", "tinybert_code", "tinybert_general"}),
         (["recipe", "=", "kd", "task"], "=", set(options("task"))),
+        ([], "method=[gmp,sa", {"method=[gmp,sam"}),
+        ([], "method=[l", {"method=[layer_drop", "method=[lock"}),
+        (["method", "="], "[gmp_", {"[gmp_lrr"}),
+        (["recipe=kd", "method=[swa]"], "methods.", {"methods.kd.", "methods.swa."}),
+        (["recipe=kd"], "methods.kd.t", {"methods.kd.temperature="}),
+        (["recipe=kd"], "methods.nothing.t", set()),
         ([], "recipe=zzz", set()),
         (["recipe=zzz"], "task=st", {"task=stsb"}),
         (["--config-dir", "nowhere"], "task=st", set()),
@@ -121,6 +127,21 @@ def test_the_shell_gets_its_completions(tmp_path):
     plmc_itself = Path(sys.executable).with_name("plmc")
     ended = subprocess.run([plmc_itself], capture_output=True, text=True, timeout=60, env=os.environ | asked)
     assert ended.stdout.split() == ["gmp_star"]
+
+
+def test_the_shell_gets_runs_and_formats(tmp_path):
+    for name in ("kd-rte-1-aa", "kd-rte-2-bb", "teachers/teacher-rte-1-cc"):
+        (tmp_path / "outputs" / name).mkdir(parents=True)
+        (tmp_path / "outputs" / name / "result.json").touch()
+    plmc_itself = Path(sys.executable).with_name("plmc")
+    for words, expected in {
+        "plmc evaluate kd-": ["kd-rte-1-aa", "kd-rte-2-bb"], "plmc compare teach": ["teacher-rte-1-cc"],
+        "plmc export kd-rte-1-aa --to o": ["onnx", "openvino"],
+        "plmc export kd-rte-1-aa --quantize int8": ["int8", "int8-static"],
+    }.items():  # fmt: skip
+        asked = {"_PLMC_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+        ended = subprocess.run([plmc_itself], capture_output=True, text=True, timeout=60, env=os.environ | asked)
+        assert ended.stdout.split() == expected, words
 
 
 @pytest.mark.parametrize("what", ["all", "recipes", "methods", "tasks", "models", "presets", "data"])
@@ -262,3 +283,9 @@ def test_a_sweep_reaches_a_method_of_a_recipe_by_its_name(small, tmp_path):
         for path in (tmp_path / "outputs").glob("kd-*/config.yaml")
     )
     assert found == [2, 4]
+
+
+def test_a_conflict_is_told_before_a_model_that_is_missing():
+    ended = plmc("validate", "recipe=kd", "method=[gmp,swa]", "methods.swa.begin=50%", "teacher.name=nobody/nothing")
+    assert ended.code == 2 and "Set methods.swa.begin=70%" in ended.message
+    assert "nobody/nothing" in plmc("validate", "recipe=kd", "teacher.name=nobody/nothing").message
