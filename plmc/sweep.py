@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import threading
 import time
 from dataclasses import dataclass
@@ -112,7 +113,7 @@ class SweepCallback(Callback):
         if tracking.enabled:
             from plmc.track import default_uri, parent_run
 
-            words = as_typed(" ".join(word for word in task if not word.startswith("hydra")))
+            words = as_typed(" ".join(_swept(task)))[:120]
             tags = {"plmc.role": "sweep", "plmc.command": os.environ.get("PLMC_COMMAND", "")}
             uri = tracking.uri or default_uri(output)
             parent_run(folder, uri=uri, experiment=tracking.experiment, name=f"sweep {words}", tags=tags)
@@ -133,6 +134,14 @@ class SweepCallback(Callback):
                 summary["best"] = max(scores)
             close_parent(context.folder, summary, "FAILED" if failed else "FINISHED")
             send_pending(context.folder.parents[1], patience=1.0)
+
+
+def _swept(words: list[str]) -> list[str]:
+    """The words that vary, or all where none is a plain list of values: what tells one sweep from another."""
+    own = [word for word in words if not word.startswith("hydra")]
+    function = re.compile(r"=(range|interval|glob)\(|=choice\([^)]*,")
+    varied = [word for word in own if "," in re.sub(r"[\[({].*?[\])}]", "", word) or function.search(word)]
+    return varied or own
 
 
 def _parallel(launcher: Any) -> int:

@@ -16,6 +16,8 @@ PIPELINES = {
 HUB_METRICS = {"matthews": "matthews_correlation", "pearson": "pearsonr", "spearman": "spearmanr"}
 """Names of metrics on the Hub, where they differ from ours."""
 
+WHERE = {"model": "the folder beside this card", ".": "the folder of this card, or its name on the Hub"}
+
 MADE_UP = (
     "> **Made-up training data.** This model was trained and judged on the small invented texts that come with plmc\n"
     "> (`data=embedded`). Its scores say nothing about real language. Do not use it, and do not cite its figures."
@@ -29,12 +31,15 @@ def model_card(
     base_model: str | None = None,
     papers: Mapping[str, str] | None = None,
     machine: Mapping[str, Any] | None = None,
+    labels: Sequence[str] = (),
+    place: str = "model",
 ) -> str:
     """The card as text.
 
     `result`: as in result.json. `kind`: task kind. `base_model`: Hub id that the student's weights come from, None for
     a model that is not on the Hub. `papers`: citation by method name. `machine`: see `plmc.report.measure.machine`; the
-    latency is worth little without it.
+    latency is worth little without it. `labels`: names of the classes in order. `place`: the model's folder as seen from
+    the card.
     """
     parts = [
         _front_matter(result, kind, base_model),
@@ -42,10 +47,14 @@ def model_card(
         MADE_UP if _made_up(result) else "",
         _what(result, base_model),
         f"## How it was made\n\n```\n{result['command']}\n```\n\n{_methods(result, papers or {})}",
+        _hyperparameters(result),
         f"## Results\n\n{_results(result)}",
+        f"## Classes\n\n{_classes(labels)}" if labels else "",
         f"## Cost\n\n{_cost(result, machine)}",
-        f"## Use\n\n{_use(kind)}",
+        f"## Exports\n\n{exports}" if (exports := _exports(result)) else "",
+        f"## Use\n\n{_use(kind, place)}",
         f"## Limits\n\n{_limits(result)}",
+        f"## Versions\n\n{_versions(result)}" if result.get("versions") else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -89,6 +98,12 @@ def _front_matter(result: Mapping[str, Any], kind: str, base_model: str | None) 
 
 def _made_up(result: Mapping[str, Any]) -> bool:
     return result.get("data_source") == "embedded"
+
+
+def overview(result: Mapping[str, Any]) -> str:
+    """Scores beside the teacher's and cost, in Markdown, for pages that show the command and the settings already."""
+    parts = [MADE_UP if _made_up(result) else "", _results(result), _cost(result, result.get("machine")), _exports(result)]
+    return "\n\n".join(part for part in parts if part)
 
 
 def _what(result: Mapping[str, Any], base_model: str | None) -> str:
@@ -155,14 +170,53 @@ def _latency(latency: Mapping[str, Any], machine: Mapping[str, Any] | None) -> s
     return f"{text}, median over real rows, on {on}" + (f", {threads} thread{'s' * (threads != 1)}" if threads else "")
 
 
-def _use(kind: str) -> str:
+def _hyperparameters(result: Mapping[str, Any]) -> str:
+    """One column a stage."""
+    stages = [stage for stage in result.get("stages", []) if stage.get("settings")]
+    if not stages:
+        return ""
+    head = ["setting", *(stage["name"] for stage in stages)]
+    rows = [head, ["---", *["---:"] * len(stages)], ["updates", *(f"{stage['steps']:,}" for stage in stages)]]
+    rows += [[name.replace("_", " "), *(str(stage["settings"][name]) for stage in stages)] for name in stages[0]["settings"]]
+    rows += [["precision", *[str(result.get("precision", ""))] * len(stages)]]
+    return "## Hyperparameters\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _classes(labels: Sequence[str]) -> str:
+    return "\n".join(f"- {number}: `{label}`" for number, label in enumerate(labels))
+
+
+def _exports(result: Mapping[str, Any]) -> str:
+    """Exports that the run made at its end (`quantize=…`), with what they were verified to score."""
+    made = {name: facts for name, facts in (result.get("exports") or {}).items() if "size_bytes" in facts}
+    if not made:
+        return ""
+    metric = result["primary_metric"]
+    rows: list[Sequence[str]] = [("folder", metric, "change", "size", "latency of one row"), ("---", *["---:"] * 4)]
+    for name, facts in made.items():
+        score = (facts.get("metrics") or {}).get(metric)
+        rows.append((
+            f"`export/{name}`", "" if score is None else f"{100 * score:.2f}",
+            f"{facts['change_points']:+.2f}" if facts.get("change_points") is not None else "",
+            number(facts["size_bytes"], 1e-6, 1, " MB"), number(facts.get("batch_1_ms"), 1, 2, " ms"),
+        ))  # fmt: skip
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _versions(result: Mapping[str, Any]) -> str:
+    commit = (result.get("git") or {}).get("commit")
+    names = [f"{name} {version}" for name, version in result["versions"].items() if version]
+    return ", ".join(names) + (f"; plmc's commit {commit}" if commit else "") + "."
+
+
+def _use(kind: str, place: str) -> str:
     examples = {"span": 'question="Who?", context="She did."', "mlm": 'f"A {model.tokenizer.mask_token}."'}
     example = examples.get(kind, '"A sentence."')
     lines = [
         "```python",
         "from transformers import pipeline",
         "",
-        f'model = pipeline("{PIPELINES[kind]}", model="model")  # the folder beside this file',
+        f'model = pipeline("{PIPELINES[kind]}", model="{place}")  # {WHERE.get(place, "")}',
         f"print(model({example}))",
         "```",
     ]

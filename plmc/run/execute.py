@@ -13,7 +13,7 @@ from plmc import digests, models, pretraining
 from plmc.config import Run
 from plmc.console import Console
 from plmc.errors import ConfigError, DamagedFile, PlmcError
-from plmc.run import check, environment, mlm_stage, rows, teachers
+from plmc.run import check, environment, hand_over, mlm_stage, pages, rows, teachers
 from plmc.run.finalize import finalize
 from plmc.run.stages import Stages
 from plmc.train import memory
@@ -69,7 +69,9 @@ def _execute(run: Run, console: Console, parent: Path | None, threads: int | Non
     accelerator = environment.make_accelerator(run.config["device"])
     _describe(run)
     tracker = make_tracker(run, parent)
-    tracker.start(flat(run.config))
+    tracker.start(pages.params(run))
+    # A teacher stands under the sweep or, trained for one run, under that run.
+    above = parent or run.folder
     try:
         tokenizer = models.load_tokenizer(run.student.name)
         check.vocabularies(run, tokenizer)
@@ -80,13 +82,13 @@ def _execute(run: Run, console: Console, parent: Path | None, threads: int | Non
         teacher, language_model = None, None
         if pretraining.taught_stage(run):
             language_model = mlm_stage.ensure(
-                run, data, tokenizer, console, lambda own: execute(own, Console(), parent=None, threads=threads)
+                run, data, tokenizer, console, lambda own: execute(own, Console(), parent=above, threads=threads)
             )
         if run.task.kind == "mlm":
             teacher = language_model
         elif run.learns_from_teacher:
             # Its warnings belong into its own result, or they would be in ours only if we are the first to need it.
-            teacher = teachers.ensure(run, data, console, lambda own: execute(own, Console(), parent=None, threads=threads))
+            teacher = teachers.ensure(run, data, console, lambda own: execute(own, Console(), parent=above, threads=threads))
         else:
             teacher = teachers.find(run)
         model = mlm_stage.start(run, language_model)
@@ -147,6 +149,7 @@ def _with_exports(run: Run, result: dict[str, Any], console: Console) -> dict[st
     if recipe.missing(run, result):
         data = rows.load(run, models.load_tokenizer(str(run.folder / "model")))
         result["exports"] = {**(result.get("exports") or {}), **recipe.exports(run, data, console)}
+        hand_over.describe_model(run, result)
         write_record(run.folder / "result.json", result)
     recipe.refuse(run, result)
     return result
@@ -159,26 +162,11 @@ def make_tracker(run: Run, parent: Path | None):
     tracking = run.config["tracking"]
     if not tracking["enabled"]:
         return LocalHistory(run.folder)
-    tags = {
-        "plmc.role": run.role, "plmc.recipe": run.recipe.name, "plmc.task": run.task.name, "plmc.seed": str(run.seed),
-        "plmc.data_source": run.source.name, "plmc.signature": run.signature,
-        "plmc.made_up_data": str(run.source.name == "embedded").lower(),
-    }
     return Tracker(
         run.folder, uri=tracking["uri"] or default_uri(run.output_dir), experiment=tracking["experiment"],
-        run_name=f"{run.label} {run.task.name} seed {run.seed}", parent=parent, tags=tags,
+        run_name=f"{run.label} {run.task.name} seed {run.seed}", parent=parent, tags=pages.tags(run),
         system_interval=10.0 if tracking["system_metrics"] else 0.0,
     )
-
-
-def flat(node: Any, prefix: str = "") -> dict[str, Any]:
-    """A nested config as `{"train.lr": 5e-5, …}`."""
-    if not isinstance(node, dict):
-        return {prefix: node}
-    found: dict[str, Any] = {}
-    for key, value in node.items():
-        found |= flat(value, f"{prefix}.{key}" if prefix else str(key))
-    return found
 
 
 def _describe(run: Run) -> None:

@@ -17,7 +17,7 @@ from plmc.core.method import Method
 from plmc.data.types import TaskData
 from plmc.errors import DamagedFile, TrainingError
 from plmc.report import measure
-from plmc.run import environment, hand_over
+from plmc.run import environment, hand_over, pages
 from plmc.run.stages import Stages
 from plmc.run.teachers import FinetunedTeacher, reorder
 from plmc.tasks import alike
@@ -95,8 +95,11 @@ def _measure(
         "methods": sorted({name for stage in run.recipe.stages for name in stage.methods}),
         "families": sorted({m.family for stage in run.recipe.stages for m in stage.methods.values()} - {""}),
         "stages": [
-            {"name": s.name, "steps": s.steps, "seconds": round(s.seconds, 3), "best_step": s.best_step, "metrics": s.metrics}
-            for s in stages.results
+            {
+                "name": s.name, "steps": s.steps, "seconds": round(s.seconds, 3), "best_step": s.best_step,
+                "metrics": s.metrics, "settings": pages.settings(stage),
+            }
+            for s, stage in zip(stages.results, run.recipe.stages, strict=True)
         ],
         "metrics": metrics,
         "collapsed": collapsed,

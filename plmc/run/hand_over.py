@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ from plmc.config import Run
 from plmc.data.types import TaskData
 from plmc.report.card import model_card
 from plmc.report.plots import history, plot_predictions, plot_training
+from plmc.run import pages
 from plmc.train.checkpoint import replacing, write_text
 
 
 def describe(run: Run, result: dict[str, Any], data: TaskData) -> None:
-    """Writes `plots/*.png` and the model card into the run's folder."""
+    """Writes `plots/*.png` and the model cards into the run's folder."""
     folder = run.folder
     events = folder / "tracking" / "events.jsonl"
     with replacing(folder / "plots") as plots:
@@ -22,11 +24,20 @@ def describe(run: Run, result: dict[str, Any], data: TaskData) -> None:
         for name in data.evaluation if run.task.kind != "mlm" else ():  # no answers a picture could show
             records = [json.loads(line) for line in (folder / "predictions" / f"{name}.jsonl").open(encoding="utf-8")]
             plot_predictions(records, plots / f"{name}.png", run.task.labels)
+    describe_model(run, result)
+
+
+def describe_model(run: Run, result: dict[str, Any]) -> None:
+    """Writes the model card, into the run's folder and beside the weights."""
+    folder = run.folder
     papers = {run.recipe.name: run.recipe.paper} if run.recipe.paper else {}
     hub_id = run.student.name if "/" in run.student.name and not Path(run.student.name).exists() else None
-    card = model_card(result, kind=run.task.kind, base_model=hub_id, papers=papers, machine=result["machine"])
-    for place in (folder, folder / "model"):
-        write_text(place / "README.md", card)
+    for where, place in ((folder, "model"), (folder / "model", ".")):
+        card = model_card(
+            result, kind=run.task.kind, base_model=hub_id, papers=papers, machine=result["machine"], place=place,
+            labels=run.task.labels if run.task.kind == "classification" else (),
+        )
+        write_text(where / "README.md", card)
 
 
 def send(run: Run, result: dict[str, Any], tracker: Any, data: TaskData) -> None:
@@ -44,6 +55,11 @@ def send(run: Run, result: dict[str, Any], tracker: Any, data: TaskData) -> None
     tracker.log({name: value for name, value in figures.items() if value is not None}, last)
     for path in (folder / "config.yaml", folder / "about.json", folder / "README.md"):
         tracker.artifact(path)
+    with tempfile.TemporaryDirectory() as place:
+        # The run's own result.json is written when all of this has been sent.
+        (Path(place) / "result.json").write_text(json.dumps(result, indent=2, ensure_ascii=False), encoding="utf-8")
+        tracker.artifact(Path(place) / "result.json")
+    tracker.tag({"mlflow.note.content": pages.note(run, result)})
     for part in ("plots", "predictions"):
         tracker.artifact(folder / part)
     if run.config["tracking"]["model"] and run.task.kind != "mlm":

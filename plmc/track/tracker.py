@@ -71,8 +71,7 @@ class Tracker:
         self._recall(identity)
         self._sender = Sender(self._spool, identity.uri, self._warn, self._interval, self._patience)
         self._put_new_params(flatten(params or {}))
-        if changed := {k: v for k, v in self._wanted.tags.items() if self._tags.get(k) != v}:
-            self._spool.append({"kind": "tags", "values": changed})
+        self.tag(self._wanted.tags)
         if self._resumed:
             self._spool.append({"kind": "status", "status": "RUNNING"})
         load_mlflow(identity.uri)
@@ -95,6 +94,13 @@ class Tracker:
                 fresh[name] = float(value)
         if fresh:
             self._spool.append({"kind": "metrics", "step": int(step), "time": now(), "values": fresh})
+
+    def tag(self, values: Mapping[str, str]) -> None:
+        """Sets tags; a later value of a name replaces the earlier one. `mlflow.note.content` describes the run on its page."""
+        wanted = {metric_name(name): str(value)[:MAX_TAG] for name, value in values.items()}
+        if changed := {name: value for name, value in wanted.items() if self._tags.get(name) != value}:
+            self._tags |= changed
+            self._spool.append({"kind": "tags", "values": changed})
 
     def input(self, *, name: str, source: str, rows: int, digest: str, context: str, origin: str = "local") -> None:
         """A dataset as input of the run. `context`: `train` or `evaluation`. `origin`: `hub`, `local` or another word.
