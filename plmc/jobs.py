@@ -99,7 +99,7 @@ def job(config: Any) -> float:
     sweep.end_with_parent()
     run = None
     try:
-        run = resolve(plain(config), command=os.environ.get("PLMC_COMMAND", ""))
+        run = resolve(plain(config), command=sweep.own_command() if context else os.environ.get("PLMC_COMMAND", ""))
         if context:
             context.announce(run, console)
         for text in capped(run):

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import threading
 import time
 from dataclasses import dataclass
@@ -85,6 +86,13 @@ def number() -> int:
     from hydra.core.hydra_config import HydraConfig
 
     return HydraConfig.get().job.num
+
+
+def own_command() -> str:
+    """What trains this job of the sweep alone."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return shlex.join(["plmc", "train", *map(as_typed, HydraConfig.get().overrides.task)])
 
 
 def exit_code() -> int:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
-from html import escape
 from typing import Any
+
+from markupsafe import Markup
 
 from plmc.bench import store
 from plmc.bench.table import interval
 from plmc.errors import PlmcError
 from plmc.report import html, render, variants
+from plmc.report.classes import classes
 from plmc.report.compare import Table
 from plmc.report.labels import arm_labels
 from plmc.report.pareto import figure_of
@@ -23,13 +25,13 @@ def report(runs: Sequence[Run], tables: Sequence[Table], command: str) -> str:
     tasks = ", ".join(dict.fromkeys(table.task for table in tables))
     when = time.strftime("%Y-%m-%d %H:%M %Z")
     parts = [
-        f"<h1>{escape('Compressed models: ' + tasks)}</h1>",
+        html.heading(1, f"Compressed models: {tasks}"),
         html.paragraph(f"{len(runs)} finished run{'s' * (len(runs) != 1)}, reported on {when} by: {command}", "dim"),
-        "<nav>" + "".join(f'<a href="#{_anchor(table)}">{escape(render.title(table))}</a>' for table in tables) + "</nav>",
+        html.links([(_anchor(table), render.title(table)) for table in tables]),
     ]
     for table in tables:
         parts += _task(table, [run for run in runs if run.table_key == table.key])
-    parts += ["<h2>Where it was measured</h2>", *_machines(runs)]
+    parts += [html.heading(2, "Where it was measured"), *_machines(runs)]
     return html.page(f"plmc report: {tasks}", parts)
 
 
@@ -38,15 +40,15 @@ def _anchor(table: Table) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", "-".join(part for part in table.key if part))
 
 
-def _task(table: Table, runs: Sequence[Run]) -> list[str]:
-    parts = [f'<h2 id="{_anchor(table)}">{escape(render.title(table))}</h2>']
+def _task(table: Table, runs: Sequence[Run]) -> list[Markup]:
+    parts = [html.heading(2, render.title(table), _anchor(table))]
     notes = list(table.notes)
     if table.data_source == "embedded":
         parts.append(html.paragraph(notes.pop(0), "warn"))
     shown = render.columns(table)
     kinds = ["faint" if row.is_teacher else "strong" if row.starred and row.difference.value > 0 else "" for row in table.rows]
     parts.append(html.table([head for head, _ in shown], ([cell(row) for _, cell in shown] for row in table.rows), kinds=kinds))
-    parts.append("".join(html.paragraph(note, "notes") for note in notes))
+    parts += [html.paragraph(note, "notes") for note in notes]
     try:
         figure = figure_of(table.rows, metric=table.primary, columns=2)
         parts.append(html.picture(figure, f"{table.primary} against latency and size; the dashed line is the Pareto front."))
@@ -54,16 +56,27 @@ def _task(table: Table, runs: Sequence[Run]) -> list[str]:
         parts.append(html.paragraph(str(error), "notes"))
     groups = arms(runs)
     labels = arm_labels(groups)
-    parts += _exports(groups, labels) + _bench(groups, labels)
-    parts.append("<h3>Commands</h3>")
+    parts += classes(groups, labels) + _exports(groups, labels) + _bench(groups, labels)
+    parts += [html.heading(3, "Commands"), *_commands(groups, labels)]
+    return parts
+
+
+def _commands(groups: Sequence[Any], labels: Sequence[str]) -> list[Markup]:
+    """What makes each run, and once what made a sweep of them."""
+    parts, sweeps = [], {}
     for arm, label in zip(groups, labels, strict=True):
         seeds = ", ".join(str(run.result["seed"]) for run in arm.runs)
         parts.append(html.paragraph(f"{label}, seed{'s' * (len(arm.runs) > 1)} {seeds}"))
         parts.append(html.code("\n".join(dict.fromkeys(str(run.result.get("command", "")) for run in arm.runs))))
+        for run in arm.runs:
+            if sweep := run.result.get("sweep"):
+                sweeps.setdefault(sweep, set()).add(label)
+    for sweep, made in sweeps.items():
+        parts += [html.paragraph(f"The sweep that made {', '.join(sorted(made))}"), html.code(sweep)]
     return parts
 
 
-def _exports(groups: Sequence[Any], labels: Sequence[str]) -> list[str]:
+def _exports(groups: Sequence[Any], labels: Sequence[str]) -> list[Markup]:
     rows = []
     for arm, label in zip(groups, labels, strict=True):
         for found in variants.of_arm(arm).values():
@@ -81,7 +94,7 @@ def _exports(groups: Sequence[Any], labels: Sequence[str]) -> list[str]:
         return []
     metric = groups[0].first.primary
     heads = ("export", "seed", f"{metric} of the run", f"{metric} of the export", "change", "95 % CI", "size MB", "compact MB")
-    return ["<h3>Exports</h3>", html.table(heads, rows)]
+    return [html.heading(3, "Exports"), html.table(heads, rows)]
 
 
 BENCH_HEADS = (
@@ -90,7 +103,7 @@ BENCH_HEADS = (
 )
 
 
-def _bench(groups: Sequence[Any], labels: Sequence[str]) -> list[str]:
+def _bench(groups: Sequence[Any], labels: Sequence[str]) -> list[Markup]:
     rows = []
     for arm, label in zip(groups, labels, strict=True):
         for run in arm.runs:
@@ -105,7 +118,7 @@ def _bench(groups: Sequence[Any], labels: Sequence[str]) -> list[str]:
         return []
     rows.sort(key=lambda row: (int(row[2]), row[3]))
     return [
-        "<h3>Speed</h3>",
+        html.heading(3, "Speed"),
         html.table(BENCH_HEADS, rows),
         html.paragraph(
             "From plmc bench: models took turns on pinned cores; milliseconds are of a whole batch; ratios hold within one "
@@ -114,7 +127,7 @@ def _bench(groups: Sequence[Any], labels: Sequence[str]) -> list[str]:
     ]
 
 
-def _machines(runs: Sequence[Run]) -> list[str]:
+def _machines(runs: Sequence[Run]) -> list[Markup]:
     rows: dict[tuple[str, ...], int] = {}
     for run in runs:
         machine = run.result.get("machine") or {}

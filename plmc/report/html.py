@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterable, Sequence
-from html import escape
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from markupsafe import Markup
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,6 +41,7 @@ td:first-child { background: var(--paper); } td.text { text-align: left; white-s
 tr.strong td { font-weight: 600; } tr.faint td { color: var(--dim); }
 figure { margin: .8rem 0; }
 figure img { width: 100%; height: auto; background: #fff; border-radius: 6px; border: 1px solid var(--line); }
+details { margin: .4rem 0; } summary { cursor: pointer; color: var(--mark); }
 pre { background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding: .6rem .8rem; margin: .3rem 0 .8rem;
   font-size: .82rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 @media (max-width: 40rem) { body { padding: .8rem; font-size: 15px; } th, td { padding: .28rem .42rem; }
@@ -49,42 +53,53 @@ pre { background: var(--card); border: 1px solid var(--line); border-radius: 6px
 """
 
 
-def page(title: str, parts: Iterable[str]) -> str:
-    """A whole document around finished parts."""
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n<title>{escape(title)}</title>\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        # An icon of no content, or the browser asks the server for one.
-        f'<link rel="icon" href="data:,">\n<style>{STYLE}</style></head>\n<body>\n' + "\n".join(parts) + "\n</body></html>\n"
-    )
+def page(title: str, parts: Iterable[Markup]) -> str:
+    """A whole document around finished parts; a part that is plain text is escaped."""
+    return str(_macros().page(title, POLICY, Markup(STYLE), list(parts)))
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, kinds: Sequence[str] = (), texts: Sequence[int] = ()) -> str:
-    """Cells are plain text and are escaped. `kinds`: for each row `strong`, `faint` or nothing; `texts`: columns of words."""
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in heads)
-    body = []
-    for i, row in enumerate(rows):
-        kind = f' class="{kinds[i]}"' if i < len(kinds) and kinds[i] else ""
-        cells = (f'<td{" class=text" if j in texts else ""}>{escape(cell)}</td>' for j, cell in enumerate(row))
-        body.append(f"<tr{kind}>{''.join(cells)}</tr>")
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n' + "\n".join(body) + "</tbody></table></div>"
+def table(
+    heads: Sequence[str], rows: Iterable[Sequence[str]], *, kinds: Sequence[str] = (), texts: Sequence[int] = ()
+) -> Markup:
+    """Cells are plain text. `kinds`: for each row `strong`, `faint` or nothing; `texts`: columns of words."""
+    return _macros().table(list(heads), [list(row) for row in rows], list(kinds), list(texts))
 
 
-def picture(figure: Figure, caption: str) -> str:
+def picture(figure: Figure, caption: str) -> Markup:
     """The figure as SVG inside the page."""
     out = io.BytesIO()
     figure.savefig(out, format="svg", facecolor="white", metadata={"Date": None})
-    data = base64.b64encode(out.getvalue()).decode("ascii")
-    said = escape(caption)
-    return f'<figure><img alt="{said}" src="data:image/svg+xml;base64,{data}"><figcaption>{said}</figcaption></figure>'
+    return _macros().picture(base64.b64encode(out.getvalue()).decode("ascii"), caption)
 
 
-def paragraph(text: str, kind: str = "") -> str:
+def paragraph(text: str, kind: str = "") -> Markup:
     """One paragraph of plain text."""
-    return f'<p{f" class={kind}" if kind else ""}>{escape(text)}</p>'
+    return _macros().paragraph(text, kind)
 
 
-def code(text: str) -> str:
+def code(text: str) -> Markup:
     """Commands, as they were typed."""
-    return f"<pre>{escape(text)}</pre>"
+    return _macros().code(text)
+
+
+def heading(level: int, text: str, anchor: str = "") -> Markup:
+    """A heading; `anchor` is where links of the page lead."""
+    return _macros().heading(level, text, anchor)
+
+
+def links(targets: Sequence[tuple[str, str]]) -> Markup:
+    """Links to headings of the page: (anchor, text)."""
+    return _macros().links(list(targets))
+
+
+def folded(summary: str, parts: Iterable[Markup]) -> Markup:
+    """Parts behind a line that opens them."""
+    return _macros().folded(summary, list(parts))
+
+
+@cache
+def _macros():
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    files = FileSystemLoader(Path(__file__).parent)
+    return Environment(autoescape=True, loader=files, undefined=StrictUndefined).get_template("parts.jinja").module

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from plmc import digests, hub, models
+from plmc import digests, hub, models, sweep
 from plmc.bench.host import Load
 from plmc.config import Run
 from plmc.console import Console
@@ -124,6 +125,7 @@ def _measure(
         "role": run.role,
         "label": run.label,
         "command": run.command,
+        **({"sweep": os.environ["PLMC_COMMAND"]} if run.role != "teacher" and sweep.current() else {}),
         "git": environment.git_state(),
         "precision": run.config["precision"],
         "warnings": console.warnings,

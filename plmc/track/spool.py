@@ -124,13 +124,26 @@ class Spool:
 
 
 def read_marks(folder: Path) -> dict[str, int]:
-    """The marks of a spool; never beyond the end of its events, which a power cut may have shortened."""
+    """The marks of a spool; never beyond the end of its events, which a power cut may have shortened.
+
+    Marks that cannot be read, or lie within a line, are 0: everything is sent again, which changes nothing in the store.
+    """
+    events = folder / "events.jsonl"
     try:
         marks = json.loads((folder / "sent.json").read_text())
-        size = (folder / "events.jsonl").stat().st_size
-    except FileNotFoundError:
+        size = events.stat().st_size
+        found = {lane: max(0, min(int(marks[lane]), size)) for lane in LANES}
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return dict.fromkeys(LANES, 0)
-    return {lane: min(int(marks[lane]), size) for lane in LANES}
+    return {lane: mark if _ends_a_line(events, mark) else 0 for lane, mark in found.items()}
+
+
+def _ends_a_line(path: Path, offset: int) -> bool:
+    if offset == 0:
+        return True
+    with path.open("rb") as file:
+        file.seek(offset - 1)
+        return file.read(1) == b"\n"
 
 
 def all_sent(folder: Path) -> bool:
