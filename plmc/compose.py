@@ -222,8 +222,9 @@ def for_jobs(words: Sequence[str]) -> list[str]:
     kept = []
     for override in OverridesParser.create().parse_overrides(reach(overrides)):
         plain_value = not override.is_sweep_override() and not override.is_delete() and not override.is_hydra_override()
-        if plain_value and "." in override.key_or_group and not override.is_add():
-            key, value = override.input_line.split("=", 1)
+        key, _, value = override.input_line.partition("=")
+        # A choice holds no null.
+        if plain_value and "." in override.key_or_group and not override.is_add() and override.value() is not None:
             kept.append(f"{key}=choice({value})")
         else:
             kept.append(override.input_line)

@@ -110,6 +110,8 @@ def _read(path: Path, allow: Sequence[str]) -> Contender:
             config = digests.read_config(run)
             result = _json(run / "result.json")
         facts = _json(model / "plmc_export.json")
+        if text := digests.differs(model, facts.get(digests.FILES) or {}):
+            raise DamagedFile(text)
     except (OSError, DamagedFile) as error:
         raise DamagedFile(f"{path} cannot be read: {str(error).splitlines()[0]} Make it again.") from error
     if run:

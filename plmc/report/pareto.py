@@ -81,7 +81,7 @@ def figure_of(rows: Sequence[Row], *, metric: str, title: str = "", columns: int
     from plmc.report.placing import place_labels
 
     for axis, labels in zip(axes.flat, notes, strict=False):
-        place_labels(axis, labels, [line for line in axis.lines if line.get_gid() == "front"])
+        place_labels(axis, labels, [line for line in axis.lines if line.get_gid() in ("front", "bar")])
     return figure
 
 
@@ -139,6 +139,10 @@ def _panel(axis: Axes, rows: Sequence[Row], panel: Panel, metric: str) -> list[A
         look = {"fmt": shape, "color": colour, "markersize": 14 if row.is_teacher else 8, "zorder": 3}
         look |= {"markeredgecolor": "black" if row.is_baseline else "white", "markeredgewidth": 0.9}
         axis.errorbar(x, y, xerr=errors[0] or None, yerr=errors[1] or None, capsize=3, elinewidth=1.1, **look)
+        for half, across in ((errors[0], (1, 0)), (errors[1], (0, 1))):
+            if half:  # not seen: a label must not lie on it
+                ends = [[at - half * on, at + half * on] for at, on in zip((x, y), across, strict=True)]
+                axis.plot(*ends, alpha=0, gid="bar")
         if row.export_of in places:
             axis.plot(*zip(places[row.export_of], (x, y), strict=True), color=colour, linewidth=0.7, alpha=0.4, zorder=1)
         if small := panel.small(row):

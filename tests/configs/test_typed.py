@@ -143,3 +143,11 @@ def test_values_beyond_ascii_in_a_sweep_and_in_a_list():
     made = [plain(compose(words))["output_dir"] for words in single_runs(["output_dir=ä/a,o"])]
     assert made == ["ä/a", "o"]
     assert plain(compose(["task=custom", "task.train=x.csv", "task.text=[größe,b]"]))["task"]["text"] == ["größe", "b"]
+
+
+def test_null_in_a_sweep_is_null():
+    from plmc.compose import for_jobs
+
+    assert for_jobs(["student.layers=null", "budget.steps=4", "seed=1,2"]) == [
+        "student.layers=null", "budget.steps=choice(4)", "seed=1,2",
+    ]  # fmt: skip
