@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
+from plmc.errors import PlmcError
 from plmc.report import html
 from plmc.report.results import Run
 
@@ -26,7 +27,8 @@ def classes(groups: Sequence[Any], labels: Sequence[str]) -> list[Markup]:
             continue
         names, true, said = found
         heads, rows = by_class(names, true, said)
-        title = f"{label}, seed {run.result['seed']}: {len(true):,} rows, {100 * np.mean(true == said):.2f} % right"
+        rows_word = "row" if len(true) == 1 else "rows"
+        title = f"{label}, seed {run.result['seed']}: {len(true):,} {rows_word}, {100 * np.mean(true == said):.2f} % right"
         parts.append(html.folded(title, [html.table(heads, rows)]))
     return [html.heading(3, "By class"), *parts] if parts else []
 
@@ -48,10 +50,10 @@ def by_class(names: Sequence[str], true: np.ndarray, said: np.ndarray) -> tuple[
 
 def _answers(run: Run) -> tuple[list[str], np.ndarray, np.ndarray] | None:
     """Class names, true and said classes of the first evaluation split; None where there are none to show."""
-    path = next(iter(sorted((run.folder / "predictions").glob("validation*.jsonl"))), None)
-    if path is None:
+    try:
+        records = run.predictions()
+    except PlmcError:  # without stored answers; those of a damaged file are named by the table above
         return None
-    records: list[Mapping[str, Any]] = [json.loads(line) for line in path.open(encoding="utf-8")]
     if not records or "prediction_id" not in records[0] or records[0].get("label") is None:
         return None
     true, said = (np.array([record[key] for record in records]) for key in ("label", "prediction_id"))
