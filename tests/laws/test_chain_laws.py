@@ -178,3 +178,35 @@ def test_the_default_of_every_hook_is_the_identity_of_its_law(empty):
         empty.after_update(None, CLOCK)
     empty.check(around)
     empty.load_state_dict(empty.state_dict())
+
+
+def test_tokenizers_fold_in_reverse_order_of_listing_and_rank():
+    class Marks(Note):
+        def tokenizer(self, tokenizer):
+            return tokenizer + self.letter
+
+    def folded(letters, **ranks):
+        return Chain({x: Marks(letter=x, diary=[], rank=ranks.get(x, 0)) for x in letters}).tokenizer("")
+
+    assert folded("abc") == "cba" and folded("abc", a=1) == "acb"
+
+
+def test_hidden_states_that_are_read_are_a_union_and_all_by_default():
+    class Reads(Method):
+        def __init__(self, needs, layers=None):
+            self.needed, self.layers = frozenset(needs), layers
+
+        def required(self):
+            return self.needed
+
+        def teacher_layers(self, setting):
+            return super().teacher_layers(setting) if self.layers is None else frozenset(self.layers)
+
+    from plmc.core.setting import Dims
+
+    three = setting(teacher=Dims(3, 8, 2, 8, 9))
+    assert Reads({"teacher.hidden_states"}).teacher_layers(three) == {0, 1, 2, 3}
+    assert Reads({"teacher.hidden_states"}).teacher_layers(setting(teacher=None)) == set()
+    assert Reads({"teacher.logits"}).teacher_layers(three) == set()
+    both = Chain({"one": Reads({"teacher.hidden_states"}, {1}), "two": Reads({"teacher.hidden_states"}, {3})})
+    assert both.teacher_layers(three) == {1, 3} and Chain({}).teacher_layers(three) == set()

@@ -276,6 +276,10 @@ def test_glove_takes_the_nearest_of_the_first_rows(tmp_path, make):
     path = tmp_path / "glove.txt"
     path.write_text("\n".join(GLOVE))
     assert GloveNeighbours(path, k=2, rows=5)(["Film", "zzz"]) == {"Film": ("movie", "plot"), "zzz": ()}
+    # By angle: a long vector of another direction is not nearer, a short one of the same is; blanks at line ends are none.
+    path.write_text("film 1 0\nfar 30 40\nnear 0.01 0.001 \nplot 0.5 0.5", encoding="utf-8")
+    assert GloveNeighbours(path, k=2)(["film"]) == {"film": ("near", "plot")}
+    path.write_text("\n".join(GLOVE))
     method = Augment(p=1.0, n=4, k=1, candidates="glove", glove=str(path))
     made = make(method, rows=SINGLE, teacher=None, teacher_model=None)
     assert made["text_a"][1:5] == ["The cut was good."] * 4

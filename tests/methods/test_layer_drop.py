@@ -323,3 +323,8 @@ def test_layers_the_student_lacks_are_refused_before_training(fields, says):
 def test_contribution_without_data_says_so():
     with pytest.raises(ConfigError, match="strategy=top"):
         start({"layer_drop": LayerDrop(strategy="contribution", k=1)})
+
+
+def test_the_layers_that_stay_are_told():
+    run = start({"drop": LayerDrop(drop=[0, 2])}, total=2).go()
+    assert run.chain.metrics()["drop/layers"] == 2.0

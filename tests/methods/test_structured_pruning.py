@@ -276,6 +276,14 @@ def test_an_event_keeps_the_units_of_the_largest_scores(make, ranking, normalize
         assert len(expected[0]) > len(expected[1])
 
 
+@BOTH
+def test_the_share_that_is_kept_is_told(make):
+    run = start({"prune": make(keep=0.5, begin=1, end=4, every=1, ranking="global")}, total=6)
+    assert run.chain["prune"].metrics() == {"kept": 1.0}
+    run.go()
+    assert run.chain["prune"].metrics() == {"kept": 0.5}
+
+
 def test_the_removed_share_grows_by_the_cubic():
     run = start({"ffn": FFNPruning(keep=0.5, begin=0, end=20, every=1, multiple=1, ranking="global")}, total=25)
     for step in range(1, 26):

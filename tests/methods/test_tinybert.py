@@ -322,6 +322,32 @@ def test_official_prediction_is_averaged_over_classes_too():
     torch.testing.assert_close(official, paper / 3)
 
 
+def test_prediction_at_a_temperature_has_no_factor():
+    seen = view(bert(), bert(seed=1))
+    s, t = (each.logits[0] / 3 for each in (seen.student, seen.teacher))
+    torch.testing.assert_close(
+        PredictionKD(temperature=3.0).losses(seen, CLOCK)["soft_ce"], -(t.softmax(-1) * s.log_softmax(-1)).sum(-1).mean()
+    )
+    assert PredictionKD().terms() == {"soft_ce": 1.0}
+
+
+def test_prediction_of_two_heads_is_their_mean_at_the_temperature():
+    generator = torch.Generator().manual_seed(0)
+    s, t = (tuple(torch.randn(2, 4, generator=generator) for _ in range(2)) for _ in range(2))
+    seen = View("span", torch.zeros(2, 2), torch.ones(2, 4), {}, Outputs(s), Outputs(t))
+    each = [-((b / 2).softmax(-1) * (a / 2).log_softmax(-1)).sum(-1).mean() for a, b in zip(s, t, strict=True)]
+    torch.testing.assert_close(PredictionKD(temperature=2.0).losses(seen, CLOCK)["soft_ce"], (each[0] + each[1]) / 2)
+
+
+@pytest.mark.parametrize("fields, layers", [
+    ({}, {0, 2, 4}), ({"embedding": 0}, {2, 4}), ({"hidden": 0}, {0}), ({"hidden": 0, "embedding": 0}, set()),
+    ({"map": "top"}, {0, 3, 4}), ({"map": "bottom"}, {0, 1, 2}),
+])  # fmt: skip
+def test_only_the_mapped_hidden_states_are_stored(fields, layers):
+    around = Setting("main", "classification", 0, Dims(2, 8, 2, 8, 9), Dims(4, 8, 2, 8, 9))
+    assert LayersKD(**fields).teacher_layers(around) == layers
+
+
 def test_prediction_of_scores():
     s, t, gold = torch.tensor([[1.0], [2.0]]), torch.tensor([[3.0], [2.0]]), torch.tensor([1.0, 5.0])
     seen = View("regression", gold, torch.ones(2, 1), {}, Outputs((s,)), Outputs((t,)))
@@ -345,7 +371,7 @@ def test_prediction_of_spans_ignores_padding_and_has_no_official_code():
 
 @pytest.mark.parametrize("fields", [{"mode": "code"}, {"temperature": 0}])
 def test_prediction_refuses_nonsense(fields):
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match="prediction KD: |PredictionKD.temperature"):
         PredictionKD(**fields)
 
 

@@ -189,6 +189,47 @@ def test_rare_tokens_go_and_a_corpus_counts(tmp_path):
     assert {"boring", "river"} <= set(trim("wordpiece", corpus=str(file))[3].get_vocab())
 
 
+def test_every_line_of_a_corpus_counts_to_its_end(tmp_path):
+    """Lines beyond the thousandth, and words beyond what the model reads."""
+    file = tmp_path / "texts.txt"
+    lines = ["the"] * 1000 + ["river"] + [" ".join(["the"] * 80 + ["boring"])]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    assert {"river", "boring"} <= set(trim("wordpiece", corpus=str(file))[3].get_vocab())
+    once = trim("wordpiece", corpus=str(file), min_count=2)[3].get_vocab()
+    assert "river" not in once and "boring" not in once
+
+
+@EVERY
+def test_the_tokenizer_keeps_its_name_and_its_added_tokens_their_numbers(family):
+    tokenizer, method, _, fewer = trim(family)
+    assert fewer.name_or_path == tokenizer.name_or_path == fewer.init_kwargs["name_or_path"]
+    for token, number in tokenizer.get_added_vocab().items():
+        assert fewer.get_added_vocab()[token] == method._kept.index(number) == fewer.convert_tokens_to_ids(token)
+    assert {n: str(t) for n, t in fewer.added_tokens_decoder.items()} == {
+        method._kept.index(n): str(t) for n, t in tokenizer.added_tokens_decoder.items()
+    }
+    assert method.metrics() == {"tokens": float(len(method._kept))}
+
+
+def test_the_steps_to_a_token_of_a_vocabulary_with_word_ends():
+    """As in tokenizers that mark the end of a word: the last character carries the mark from the beginning."""
+    from plmc.methods.prune.tokens import _bare, _steps
+
+    model = {"end_of_word_suffix": "</w>", "continuing_subword_prefix": None}
+    ranks = {("t", "h"): 0, ("th", "e</w>"): 1}
+    assert _bare("the</w>", model) == "the" and _bare("</w>", model) == "</w>" and _bare("a", model) == "a"
+    assert _steps("the</w>", ranks, model) == {"t", "h", "e</w>", "th", "the</w>"}
+    assert _steps("he</w>", ranks, model) == set()  # no merge leads there
+    assert _bare("##ing", {"continuing_subword_prefix": "##"}) == "ing"
+    assert _bare("##", {"continuing_subword_prefix": "##"}) == "##"
+
+
+def test_merges_written_as_one_string_are_read():
+    from plmc.methods.prune.tokens import _merges
+
+    assert _merges({"merges": ["a b", ["b", "c"]]}) == [("a", "b"), ("b", "c")]
+
+
 def test_off_changes_nothing():
     tokenizer, method, model, fewer = trim("wordpiece", min_count=0)
     assert fewer is tokenizer and model.config.vocab_size == len(tokenizer) and method.metrics() == {}

@@ -122,7 +122,7 @@ class GloveNeighbours:
         width = None
         with Path(path).open(encoding="utf-8") as file:
             for number, line in zip(range(1, rows + 1), file, strict=False):
-                columns = line.rstrip("\n").split(" ")
+                columns = line.rstrip("\n ").split(" ")
                 width = width or len(columns) - 1
                 # A few entries of the 840B release hold spaces themselves, hence a word of all that is left.
                 word, values = " ".join(columns[:-width]), columns[-width:]
