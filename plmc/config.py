@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from plmc.errors import ConfigError, PlmcError
 from plmc.export.schemes import asked
 from plmc.fields import Amount, Count, Epochs, Positive, Rate, Seed, verify
 from plmc.models import ModelSpec
-from plmc.names import did_you_mean
+from plmc.names import as_keys, did_you_mean
 from plmc.paths import digest, place
 from plmc.pretraining import MLMTeacher, options, stages_for, taught_stage
 from plmc.root import Budget, check_root
@@ -131,7 +132,9 @@ def build(node: Any, where: str) -> Any:
         cause = error.__cause__
         if isinstance(cause, PlmcError):
             # Whatever the object refuses keeps its kind: a task that reads its files may raise a DataError.
-            raise type(cause)(f"{where}: {cause}") from error
+            typed = re.sub(r"^recipe\.stages\.\w+\.(?=methods\.)", "", where)
+            text = as_keys(str(cause), getattr(cls, "__dataclass_fields__", ()), typed)
+            raise type(cause)(f"{where}: {text}") from error
         text = str(cause or error).splitlines()[0]
         raise ConfigError(f"{where}: {text}") from error
 

@@ -1,7 +1,8 @@
-"""The nearest right name to a wrong one."""
+"""Names in messages: the nearest right one to a wrong one, and keys as they are typed."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -11,3 +12,9 @@ def did_you_mean(wrong: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = get_close_matches(wrong, known, n=1, cutoff=0.6)
     return f" Did you mean {close[0]}?" if close else f" There are: {', '.join(known)}."
+
+
+def as_keys(text: str, fields: Iterable[str], prefix: str) -> str:
+    """`text` with `field=` as the key that is typed, `prefix.field=`, so that its hints work as they stand."""
+    names = "|".join(map(re.escape, sorted(fields, key=len, reverse=True)))
+    return re.sub(rf"(?<![\w.=\[])({names})=", rf"{prefix}.\1=", text) if names else text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial, reduce
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from plmc.core.method import Method
 from plmc.errors import ConfigError
+from plmc.names import as_keys
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -62,7 +63,10 @@ class Chain(Method):
 
     def dims_after(self, before: Dims) -> Dims:
         # Where only data can tell, the shape before is the best guess.
-        return reduce(lambda dims, m: m.dims_after(dims) or dims, self, before)
+        for method in self:
+            with _by_name(method):
+                before = method.dims_after(before) or before
+        return before
 
     def check(self, setting: Setting) -> None:
         # Hidden states and blocks are those of the prepared student, wherever the method that cuts it is listed.
@@ -83,7 +87,8 @@ class Chain(Method):
                     f"stage {setting.stage}: {method.name} learns from a teacher, but there is none. "
                     f"Name one (teacher=bert-base), or remove the method."
                 )
-            method.check(setting)
+            with _by_name(method):
+                method.check(setting)
 
     def settled(self, clock: Clock) -> int:
         return max((m.settled(clock) for m in self), default=0)
@@ -158,3 +163,13 @@ class Chain(Method):
     def after_eval(self, metrics, clock: Clock) -> bool:
         # A list, not a generator: every method must see every evaluation.
         return any([method.after_eval(metrics, clock) for method in self])
+
+
+@contextmanager
+def _by_name(method: Method) -> Iterator[None]:
+    """Inside, a refusal names the method's fields by the keys that are typed: a method knows its fields, not its place."""
+    try:
+        yield
+    except ConfigError as error:
+        fields = getattr(method, "__dataclass_fields__", ())
+        raise ConfigError(as_keys(str(error), fields, f"methods.{method.name}")) from error
