@@ -76,7 +76,7 @@ def origins(words: Sequence[str], config: dict[str, Any]) -> list[tuple[str, Any
 
     What a chosen file brings is one line for the file; its values stand in the tables above.
     """
-    from plmc.run.execute import flat
+    from plmc.run.pages import flat
 
     default, now = flat(plain(compose([]))), flat(config)
     changed = {key: value for key, value in now.items() if default.get(key, object()) != value and not key.endswith("_target_")}
@@ -111,7 +111,7 @@ def _preset(name: str | None, extra: Path | None) -> tuple[str, set[str], set[st
     """The preset's file, the keys it sets, and the groups it chooses an option of."""
     import yaml
 
-    from plmc.run.execute import flat
+    from plmc.run.pages import flat
 
     path = options("preset", extra).get(name or "")
     if path is None:

@@ -20,6 +20,8 @@ def begun(words, tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "plmc", "train", *words], cwd=tmp_path, env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        # Where the tests themselves run in the background, Ctrl-C is ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     deadline = time.monotonic() + 120
     while not (folders := list(tmp_path.glob("outputs/*/stages/*/"))):

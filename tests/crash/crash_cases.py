@@ -26,6 +26,7 @@ RECIPES: dict[str, list[str]] = {
     "gmp_obert": [],
     "one_shot": [],
     "qat": [],
+    "q8bert": [],
     "structured": [],
     "prune_ofa": _plain_text("prune"),
     "prune_ofa_85": _plain_text("prune"),

@@ -1,6 +1,6 @@
 """Every kind of file that plmc writes, damaged in every way, and every command that reads it.
 
-`pytest tests/reliability/test_damaged_files.py -m slow -s` prints the counts of docs/reliability.md.
+`pytest tests/reliability/test_damaged_kinds.py -m slow -s` prints the counts of docs/reliability.md.
 """
 
 from __future__ import annotations
