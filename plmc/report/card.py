@@ -177,7 +177,9 @@ def _hyperparameters(result: Mapping[str, Any]) -> str:
         return ""
     head = ["setting", *(stage["name"] for stage in stages)]
     rows = [head, ["---", *["---:"] * len(stages)], ["updates", *(f"{stage['steps']:,}" for stage in stages)]]
-    rows += [[name.replace("_", " "), *(str(stage["settings"][name]) for stage in stages)] for name in stages[0]["settings"]]
+    # A stage has epochs or steps.
+    names = dict.fromkeys(name for stage in stages for name in stage["settings"])
+    rows += [[name.replace("_", " "), *(str(stage["settings"].get(name, "")) for stage in stages)] for name in names]
     rows += [["precision", *[str(result.get("precision", ""))] * len(stages)]]
     return "## Hyperparameters\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows)
 

@@ -29,6 +29,8 @@ def check(run: Run) -> None:
         raise ConfigError(f"output_dir={run.output_dir} is a file. Name a folder.")
     check_place(run.output_dir / "x", "output_dir")
     check_device(run.config["device"])
+    if (run.config.get("limits") or {}).get("latency_ms") is not None and not run.config["latency_rows"]:
+        raise ConfigError("limits.latency_ms needs a latency, and latency_rows=0 measures none. Set latency_rows=32")
     for plan in asked(run.config["quantize"]):
         extras.check(plan.packages)
     try:

@@ -34,6 +34,9 @@ def test_a_plugin_that_is_missing_is_named_with_its_package(word, cure):
 
 def test_a_limit_is_a_number(small):
     refused(plmc("validate", *small, "recipe=finetune", "limits.megabytes=-1"), 2, "limits.megabytes")
+    words = ["validate", *small, "recipe=finetune", "limits.latency_ms=3"]
+    refused(plmc(*words, "latency_rows=0"), 2, "Set latency_rows=32")
+    assert plmc(*words, "latency_rows=32").code == 0
 
 
 @pytest.mark.slow

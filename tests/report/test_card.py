@@ -127,3 +127,13 @@ def test_the_summary_prints(tmp_path):
         "without a teacher",
     ):
         assert part in text
+
+
+def test_stages_of_epochs_and_of_steps_share_a_table(tmp_path):
+    facts = result(tmp_path)
+    one, two = {"lr": 1e-4, "epochs": 3}, {"lr": 2e-5, "steps": 40}
+    facts["stages"] = [
+        {"name": name, "steps": 10, "settings": settings} for name, settings in (("first", one), ("second", two))
+    ]
+    text = model_card(facts)
+    assert "| lr | 0.0001 | 2e-05 |" in text and "| epochs | 3 |  |" in text and "| steps |  | 40 |" in text

@@ -326,13 +326,10 @@ def test_the_local_history_keeps_the_curves(tmp_path):
     assert steps.tolist() == [1, 2] and values.tolist() == [2.0, 1.5]
 
 
-def test_a_model_that_was_made_but_not_noted_is_taken_up(folder, uri, tmp_path, monkeypatch):
-    """A process killed between the store's answer and the note of it left a second model PENDING for ever."""
-    from mlflow import MlflowClient
+def _about_to_send_a_model(folder, uri, tmp_path):
     from mlflow.models import Model
 
     from plmc.track import identity as identities
-    from plmc.track import send
 
     tracker = make(folder, uri)
     tracker.start()
@@ -340,6 +337,16 @@ def test_a_model_that_was_made_but_not_noted_is_taken_up(folder, uri, tmp_path, 
     staged.mkdir()
     Model().save(str(staged / "MLmodel"))
     event = {"kind": "model", "name": "model", "model_type": "classification", "step": 0}
+    return tracker, identity, staged, event
+
+
+def test_a_model_that_was_made_but_not_noted_is_taken_up(folder, uri, tmp_path, monkeypatch):
+    """A process killed between the store's answer and the note of it left a second model PENDING for ever."""
+    from mlflow import MlflowClient
+
+    from plmc.track import send
+
+    tracker, identity, staged, event = _about_to_send_a_model(folder, uri, tmp_path)
     note = send.write_json
     monkeypatch.setattr(send, "write_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
@@ -364,17 +371,10 @@ def test_a_draft_of_a_dead_process_goes_and_one_of_a_living_stays(tmp_path):
 
 def test_a_model_whose_sending_broke_off_at_its_end_is_finished_by_the_next(folder, uri, tmp_path, monkeypatch):
     from mlflow import MlflowClient
-    from mlflow.models import Model
 
-    from plmc.track import identity as identities
     from plmc.track.send import _log_model
 
-    tracker = make(folder, uri)
-    tracker.start()
-    identity, staged = identities.read(folder / "tracking"), tmp_path / "staged"
-    staged.mkdir()
-    Model().save(str(staged / "MLmodel"))
-    event = {"kind": "model", "name": "model", "model_type": "classification", "step": 0}
+    tracker, identity, staged, event = _about_to_send_a_model(folder, uri, tmp_path)
     finalize = MlflowClient.finalize_logged_model
     monkeypatch.setattr(MlflowClient, "finalize_logged_model", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
