@@ -247,8 +247,11 @@ def explain(error: Exception, overrides: Sequence[str], extra: Path | None = Non
     text = str(error)
     cause = error.__cause__
     if isinstance(error, OverrideParseException):
+        said = as_typed(str(error.override))
+        if said.startswith("tracking.uri="):  # an address may hold a token
+            said = "tracking.uri=…"
         return (
-            f"'{as_typed(str(error.override))}' cannot be read. Settings are written key=value, lists key=[a,b]; a value with "
+            f"'{said}' cannot be read. Settings are written key=value, lists key=[a,b]; a value with "
             f"blanks or brackets needs quotes inside quotes: 'key=\"a b\"'."
         )
     if missing := re.search(r"Could not (?:find|load) '(?P<group>[\w/]+)/(?P<name>[^']+)'", text):

@@ -289,3 +289,8 @@ def test_a_conflict_is_told_before_a_model_that_is_missing():
     ended = plmc("validate", "recipe=kd", "method=[gmp,swa]", "methods.swa.begin=50%", "teacher.name=nobody/nothing")
     assert ended.code == 2 and "Set methods.swa.begin=70%" in ended.message
     assert "nobody/nothing" in plmc("validate", "recipe=kd", "teacher.name=nobody/nothing").message
+
+
+def test_an_address_that_cannot_be_read_is_not_printed():
+    ended = plmc("validate", "recipe=kd", "preset=offline", "tracking.uri=http://h:5000/?token=hidden")
+    assert ended.code == 2 and "'tracking.uri=…' cannot be read" in ended.message and "hidden" not in ended.text
