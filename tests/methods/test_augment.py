@@ -17,7 +17,7 @@ from plmc.core.setting import Dims, Setting
 from plmc.data.types import Ragged, Split, TaskData
 from plmc.errors import ConfigError, DataError
 from plmc.methods.augment.candidates import ByWord, EmbeddingNeighbours, GloveNeighbours, nearest_rows
-from plmc.methods.augment.masked_lm import MaskedWords, load_masked_lm
+from plmc.methods.augment.masked_lm import MaskedWords, _batches, _Masked, load_masked_lm
 from plmc.methods.augment.variants import replace_words
 from plmc.methods.augment.word_replace import Augment
 from plmc.methods.augment.words import split_words, whole_words, word_pieces
@@ -175,11 +175,55 @@ def test_variants_of_a_row_do_not_depend_on_the_other_rows(make):
     assert alone["text_a"][1:] == [row["text_a"] for row in together[1]]
 
 
+@pytest.mark.parametrize("chunk", [1, 2, 3, 2048])
+def test_ids_go_on_after_the_largest_and_chunks_change_nothing(make, monkeypatch, chunk):
+    monkeypatch.setattr("plmc.methods.augment.word_replace.CHUNK", chunk)
+    seen = []
+
+    def progress(begins, label, total):
+        seen.append((list(begins), label, total))
+        return begins
+
+    made = make(Augment(n=2), rows=SINGLE | {"extra": ["x", "y", "z"]}, progress=progress)
+    assert made["id"] == [4, 10, 11, 7, 12, 13, 9, 14, 15]
+    assert made["extra"] == [name for name in "xyz" for _ in range(3)]
+    assert made["text_a"][::3] == SINGLE["text_a"]
+    begins = list(range(0, 3, chunk))
+    assert seen == [(begins, f"augment: rows x {chunk}", len(begins))]
+    monkeypatch.setattr("plmc.methods.augment.word_replace.CHUNK", 2048)
+    assert make(Augment(n=2), rows=SINGLE)["text_a"] == made["text_a"]
+
+
+def test_the_two_texts_of_a_pair_are_drawn_apart(make):
+    """The same text twice: drawn from one seed both would be varied in the same way."""
+    rows = {"id": [1], "text_a": ["the film was good"], "text_b": ["the film was good"], "label": [0]}
+    made = make(Augment(p=0.5, n=20), rows=rows)
+    first, second = made["text_a"][1:11], made["text_b"][11:]
+    assert first != second and made["text_b"][:11] == ["the film was good"] * 11
+
+
 def test_max_rows_lowers_the_number_of_variants(make):
     made = make(Augment(n=20, max_rows=11), rows=SINGLE)
     assert [len(variants) for _, variants in groups(made)] == [2, 2, 2]
-    with pytest.raises(ConfigError, match="max_rows=6"):
+    with pytest.raises(ConfigError, match=r"max_rows=5 leaves no room for variants of 3 rows.*max_rows=6 or more"):
         make(Augment(max_rows=5), rows=SINGLE)
+    assert [len(variants) for _, variants in groups(make(Augment(max_rows=6), rows=SINGLE))] == [1, 1, 1]
+    assert [len(variants) for _, variants in groups(make(Augment(n=2, max_rows=999), rows=SINGLE))] == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    "mode, n, max_rows, texts, counts",
+    [
+        ("paper", 5, None, 2, [3, 2]),
+        ("paper", 5, None, 1, [5]),
+        ("paper", 1, None, 2, [1, 0]),
+        ("official_code", 5, None, 2, [5, 5]),
+        ("official_code", 5, 40, 2, [2, 1]),
+        ("paper", 5, 39, 2, [1, 1]),
+    ],
+)
+def test_variants_are_shared_out_over_the_texts_of_a_row(mode, n, max_rows, texts, counts):
+    assert Augment(n=n, mode=mode, max_rows=max_rows)._variants_per_text(10, texts) == counts
 
 
 def test_scores_are_copied(make):
@@ -306,6 +350,62 @@ def test_masked_words_are_the_most_probable_ones_at_the_mask(tokenizer, masked_l
     assert paired([split_words("a film")], str.isalpha)[0][1] == tuple(texts[i] for i in logits[2, ids].topk(5).indices)
 
 
+def test_batches_hold_as_many_tokens_as_allowed_and_no_more(monkeypatch):
+    monkeypatch.setattr("plmc.methods.augment.masked_lm.TOKENS_PER_BATCH", 20)
+    sizes = lambda lengths: [  # noqa: E731
+        [len(item.ids) for item in batch] for batch in _batches([_Masked([1] * length, [], 0, 0, 0) for length in lengths])
+    ]
+    assert sizes([3, 3, 5, 5, 5, 9]) == [[3, 3, 5, 5], [5, 9]]
+    assert sizes([10, 10]) == [[10, 10]] and sizes([10, 11]) == [[10], [11]]
+    assert sizes([30]) == [[30]] and sizes([30, 31, 32]) == [[30], [31], [32]] and sizes([]) == []
+    assert sizes([1] * 41) == [[1] * 20, [1] * 20, [1]]
+
+
+def test_masked_words_are_padded_and_told_their_segments(tokenizer, masked_lm):
+    """Words of short and long sentences in one batch get what each gets alone, next to its original, too."""
+    texts = ["film", "a very dull plot is a bad plot", "The film was good."]
+    for paired in (False, True):
+        source = MaskedWords(masked_lm, tokenizer, k=4, several=dict.fromkeys, with_original=paired)
+        together = source([split_words(text) for text in texts], str.isalpha)
+        assert together == [source([split_words(text)], str.isalpha)[0] for text in texts]
+        assert all(len(options) == 4 for row in together for options in row)
+        model_says = []
+        for text in texts:
+            masked = re.sub(r"\w+", "[MASK]", text, count=1)
+            columns = tokenizer(masked, text if paired else None, return_tensors="pt", return_token_type_ids=True)
+            position = columns["input_ids"][0].tolist().index(tokenizer.mask_token_id)
+            ids, words = whole_words(tokenizer)
+            with torch.no_grad():
+                best = masked_lm(**columns).logits[0, position, ids].topk(4).indices
+            model_says.append(tuple(words[i] for i in best))
+        assert [row[0] for row in together] == model_says
+
+
+def test_masked_words_stay_within_what_the_model_reads(tokenizer, masked_lm):
+    """Positions 62 to 64 of 64: RoBERTa's two that are never reached are left free, and words cut off get nothing."""
+    sentence = split_words(" ".join(["film"] * 80))
+    found = MaskedWords(masked_lm, tokenizer, k=2, several=dict.fromkeys)([sentence], str.isalpha)[0]
+    assert [len(options) for options in found] == [2] * 60 + [0] * 20
+    short = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer.backend_tokenizer, model_max_length=12, pad_token="[PAD]", mask_token="[MASK]"
+    )
+    found = MaskedWords(masked_lm, short, k=2, several=dict.fromkeys)([sentence], str.isalpha)[0]
+    assert [len(options) for options in found] == [2] * 10 + [0] * 70
+
+
+def test_a_language_model_of_another_tokenizer_is_refused(tokenizer, masked_lm):
+    maskless = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer, pad_token="[PAD]")
+    with pytest.raises(DataError, match="does not belong to the student's tokenizer"):
+        MaskedWords(masked_lm, maskless, k=2, several=dict.fromkeys)
+    small = config()
+    small.vocab_size = len(VOCABULARY) - 1
+    with pytest.raises(DataError, match="does not belong to the student's tokenizer"):
+        MaskedWords(BertForMaskedLM(small), tokenizer, k=2, several=dict.fromkeys)
+    MaskedWords(masked_lm, tokenizer, k=2, several=dict.fromkeys)
+    many = MaskedWords(masked_lm.train(), tokenizer, k=99, several=dict.fromkeys)([split_words("a film")], str.isalpha)
+    assert [len(set(options)) for options in many[0]] == [15, 15] and not masked_lm.training
+
+
 def test_batches_of_masked_words_do_not_change_what_is_found(tokenizer, masked_lm, monkeypatch):
     sentences = [split_words(text) for text in ("The film was good.", "a very dull plot is a bad plot", "play")]
     source = MaskedWords(masked_lm, tokenizer, k=3, several=dict.fromkeys)
@@ -344,6 +444,80 @@ def test_rows_are_made_once_and_by_everything_they_depend_on(make, tmp_path, mon
     assert make(Augment(n=3), cache=tmp_path) == first
 
 
+def test_the_key_of_the_rows_holds_all_that_they_depend_on_and_nothing_else(make, tmp_path, masked_lm, teacher):
+    masked_lm.save_pretrained(tmp_path / "head")
+    glove = tmp_path / "glove.txt"
+    glove.write_text("\n".join(GLOVE))
+    cache = tmp_path / "cache"
+    cache.mkdir()
+
+    def files(method, **changes):
+        make(method, cache=cache, **changes)
+        return {path.name for path in cache.glob("augment-*.arrow")}
+
+    first = files(Augment(n=1))
+    assert len(first) == 1 and re.fullmatch(r"augment-[0-9a-f]{16}\.arrow", min(first))
+    other = BertForSequenceClassification(config())
+    met = set(first)
+    for method, changes in (
+        (Augment(n=1, glove=str(glove)), {}),
+        (Augment(n=1), {"mlm_source": str(tmp_path / "head")}),
+        (Augment(n=1), {"teacher_model": other}),
+        (Augment(n=1, candidates="embeddings"), {}),
+        (Augment(n=1), {"rows": SINGLE}),
+    ):
+        now = files(method, **changes)
+        assert len(now - met) == 1, method
+        met |= now
+    glove.write_text("\n".join([*GLOVE, "good 0.3 0.1"]))
+    met = files(Augment(n=1, glove=str(glove))) - met
+    assert len(met) == 1
+    (tmp_path / "head" / "generation_config.json").write_text("{}")
+    again = files(Augment(n=1), mlm_source=str(tmp_path / "head"))
+    assert files(Augment(n=1), mlm_source=str(tmp_path / "head")) == again
+    # GloVe alone reads no teacher; a teacher of another kind of weights makes the same rows.
+    by_glove = files(Augment(n=1, candidates="glove", glove=str(glove)))
+    assert files(Augment(n=1, candidates="glove", glove=str(glove)), teacher_model=other) == by_glove
+    # The name of a Hub model stands for itself.
+    assert files(Augment(n=1, candidates="glove", glove=str(glove)), mlm_source="org/model") != by_glove
+
+
+def test_rows_have_a_fingerprint_of_what_they_are_made_from(tokenizer, teacher, tmp_path):
+    """A cache of what is encoded from them is found by it."""
+    prints = []
+    for cache, n in ((None, 1), (None, 2), (tmp_path, 1), (tmp_path, 1)):
+        raw, dims = datasets.Dataset.from_dict(SINGLE), Dims(1, 16, 2, 16, len(VOCABULARY))
+        setting = Setting(
+            "inter", "classification", 0, dims, dims, text_columns=("text_a",), teacher_model=teacher, tokenizer=tokenizer,
+            encode=lambda rows, *, training: prints.append(rows._fingerprint) or split(rows), cache=cache,
+        )
+        Augment(n=n).data(TaskData(split(raw), {}, "custom"), setting)
+    assert prints[0] == prints[2] == prints[3] != prints[1] and prints[0] in str(list(tmp_path.iterdir()))
+
+
+def test_damaged_rows_are_made_again(make, tmp_path, capsys):
+    first = make(Augment(n=3), cache=tmp_path)
+    (path,) = tmp_path.glob("augment-*.arrow")
+    content = path.read_bytes()
+    path.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+    assert make(Augment(n=3), cache=tmp_path) == first
+    assert "The rows are varied again." in capsys.readouterr().err
+    assert path.read_bytes() == content
+
+
+def test_a_damaged_table_of_neighbours_is_made_again(tokenizer, teacher, tmp_path, capsys):
+    matrix = teacher.get_input_embeddings().weight
+    first = EmbeddingNeighbours(matrix, tokenizer, k=3, cache=tmp_path)(WORDS)
+    (path,) = tmp_path.glob("neighbours-*.npy")
+    content = path.read_bytes()
+    path.write_bytes(content[:-2])
+    assert EmbeddingNeighbours(matrix, tokenizer, k=3, cache=tmp_path)(WORDS) == first
+    assert "The table of neighbours is made again." in capsys.readouterr().err and path.read_bytes() == content
+    EmbeddingNeighbours(matrix, tokenizer, k=2, cache=tmp_path)
+    EmbeddingNeighbours(matrix + 1, tokenizer, k=3, cache=tmp_path)
+    assert len(list(tmp_path.glob("neighbours-*.npy"))) == 3
+
+
 def test_interrupted_augmentation_leaves_nothing_behind(make, tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise KeyboardInterrupt
@@ -370,10 +544,20 @@ def test_only_rows_that_training_uses_are_augmented(tokenizer, teacher):
 # Refusals
 
 
-@pytest.mark.parametrize("fields", [{"p": 1.1}, {"n": 0}, {"k": 0}, {"mode": "both"}, {"candidates": "bert"}])
-def test_nonsense_is_refused(fields):
-    with pytest.raises(ConfigError):
+@pytest.mark.parametrize(
+    "fields, says",
+    [
+        ({"p": 1.1}, "p=1.1 must be"),
+        ({"n": 0}, "n=0 must be"),
+        ({"k": 0}, "k=0 must be"),
+        ({"mode": "both"}, "mode=both must be paper or official_code"),
+        ({"candidates": "bert"}, "candidates=bert must be auto, mlm, embeddings or glove"),
+    ],
+)
+def test_nonsense_is_refused(fields, says):
+    with pytest.raises(ConfigError, match=says):
         Augment(**fields)
+    assert Augment(p=0.0, n=1, k=1).p == 0 and Augment(p=1.0).p == 1
 
 
 @pytest.mark.parametrize(

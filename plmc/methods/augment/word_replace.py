@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     import datasets
     import pyarrow as pa
 
-MODES = ("paper", "official_code")
-CANDIDATES = ("auto", "mlm", "embeddings", "glove")
 CHUNK = 2048
 
 logger = logging.getLogger(__name__)
@@ -66,22 +64,11 @@ class Augment(Method):
     p: Share = 0.4
     n: Count = 20
     k: Count = 15
-    candidates: str = "auto"
+    candidates: Literal["auto", "mlm", "embeddings", "glove"] = "auto"
     glove: str | None = None
-    mode: str = "paper"
+    mode: Literal["paper", "official_code"] = "paper"
     max_rows: Count | None = None
     kinds: Sequence[str] = ("classification", "regression")
-
-    def __post_init__(self) -> None:
-        for key, allowed in (("mode", MODES), ("candidates", CANDIDATES)):
-            if getattr(self, key) not in allowed:
-                given = getattr(self, key)
-                raise ConfigError(f"augment: {key}={given!r} is unknown. Use one of: {', '.join(allowed)}.")
-        if not 0 <= self.p <= 1:
-            raise ConfigError(f"augment: p={self.p} is the probability of replacing a word; use a number from 0 to 1.")
-        for key in ("n", "k"):
-            if getattr(self, key) < 1:
-                raise ConfigError(f"augment: {key}={getattr(self, key)} must be 1 or more.")
 
     def check(self, setting: Setting) -> None:
         if setting.kind not in self.kinds:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from plmc.core.clock import Clock, Point, parse_point
+from plmc.core.clock import Clock, Point
 from plmc.core.method import Method
 from plmc.core.setting import Setting
 from plmc.errors import ConfigError
@@ -41,11 +41,6 @@ class SWA(Method):
     lr: NotNegative | None = None
 
     def __post_init__(self) -> None:
-        parse_point(self.begin)
-        if self.every < 1:
-            raise ConfigError(f"every={self.every}: averages are taken every 1 or more updates. Write every=1")
-        if self.lr is not None and self.lr < 0:
-            raise ConfigError(f"lr={self.lr} is a multiple of the base learning rate and not negative. Write lr=1.0")
         self._count = 0
         # Tied weights have two names and one mean.
         self._mean: dict[str, Tensor] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -17,9 +17,6 @@ from plmc.fields import Amount, NotNegative
 from plmc.losses.attention import attention_score_mse, unpadded_columns
 from plmc.losses.hidden import hidden_mse
 from plmc.methods.distill.layer_map import layer_map
-
-MODES = ("paper", "official_code")
-PROJECTIONS = ("auto", "always", "never")
 
 
 @dataclass
@@ -50,19 +47,11 @@ class LayersKD(Method):
     hidden: NotNegative = 1.0
     embedding: NotNegative = 1.0
     map: str | Sequence[Amount] = "uniform"
-    mode: str = "paper"
-    projection: str = "auto"
+    mode: Literal["paper", "official_code"] = "paper"
+    projection: Literal["auto", "always", "never"] = "auto"
 
     def __post_init__(self) -> None:
         self._projections = nn.ModuleDict()
-        for key, allowed in (("mode", MODES), ("projection", PROJECTIONS)):
-            if getattr(self, key) not in allowed:
-                raise ConfigError(
-                    f"layers KD: {key}={getattr(self, key)!r} is unknown. Use one of: {', '.join(allowed)}."
-                )
-        for key in ("attention", "hidden", "embedding"):
-            if getattr(self, key) < 0:
-                raise ConfigError(f"layers KD: {key}={getattr(self, key)} is a weight; use 0 to leave the term out.")
 
     def terms(self) -> dict[str, float]:
         weights = {"attention": self.attention, "hidden": self.hidden, "embedding": self.embedding}

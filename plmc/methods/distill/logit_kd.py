@@ -11,7 +11,6 @@ from torch import Tensor
 from plmc.core.clock import Clock
 from plmc.core.method import Method
 from plmc.core.view import View
-from plmc.errors import ConfigError
 from plmc.fields import Positive, Share
 from plmc.losses.kl import kd_kl
 from plmc.losses.task import task_loss
@@ -40,12 +39,6 @@ class LogitKD(Method):
     family: ClassVar[str] = "distillation"
     temperature: Positive = 2.0
     alpha: Share = 0.5
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.alpha <= 1:
-            raise ConfigError(f"logit KD: alpha={self.alpha} is the weight of the gold labels; it lies in 0 to 1.")
-        if not self.temperature > 0:
-            raise ConfigError(f"logit KD: temperature={self.temperature} must be positive; 1 changes no logits.")
 
     def terms(self) -> dict[str, float]:
         weights = {"ce": self.alpha, "kl": 1 - self.alpha}

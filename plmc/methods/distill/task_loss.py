@@ -9,7 +9,6 @@ from torch import Tensor
 from plmc.core.clock import Clock
 from plmc.core.method import Method
 from plmc.core.view import View
-from plmc.errors import ConfigError
 from plmc.fields import Positive
 from plmc.losses.task import task_loss
 
@@ -23,10 +22,6 @@ class TaskLoss(Method):
     """
 
     weight: Positive = 1.0
-
-    def __post_init__(self) -> None:
-        if not self.weight > 0:
-            raise ConfigError(f"task loss: weight={self.weight} is not positive. Without gold labels remove it.")
 
     def terms(self) -> dict[str, float]:
         return {"ce": self.weight}

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 from plmc.errors import ConfigError
 
-RULES = ("top", "bottom", "even_alternate", "odd_alternate", "symmetric")
+Rule = Literal["top", "bottom", "even_alternate", "odd_alternate", "symmetric"]
+RULES = get_args(Rule)
 
 
-def dropped(strategy: str, layers: int, k: int) -> list[int]:
+def dropped(strategy: Rule, layers: int, k: int) -> list[int]:
     """The `k` of `layers` layers that a strategy of Sajjad et al. (2023, arXiv 2004.03844) drops.
 
     `top`: the last k. `bottom`: the first k. `even_alternate`, `odd_alternate`: every second layer from the top down,
     those with an even or odd number when counted from 1. `symmetric`: the middle k; as many stay below as above.
     Raises ConfigError if the rule cannot give k layers.
     """
-    if strategy not in RULES:
-        raise ConfigError(f"strategy={strategy} is unknown. Write one of {', '.join(RULES)}, contribution.")
     if not 0 <= k < layers:
         raise ConfigError(f"k={k} of {layers} layers cannot be dropped. Write k=0 to k={layers - 1}; one must stay.")
     if strategy == "top":

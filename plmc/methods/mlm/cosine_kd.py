@@ -28,10 +28,6 @@ class CosineKD(Method):
     family: ClassVar[str] = "distillation"
     weight: NotNegative = 1.0
 
-    def __post_init__(self) -> None:
-        if self.weight < 0:
-            raise ConfigError(f"cosine KD: weight={self.weight} is not negative; 0 switches the term off.")
-
     def terms(self) -> dict[str, float]:
         return {"cosine": self.weight} if self.weight else {}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -14,8 +14,6 @@ from plmc.core.view import View
 from plmc.errors import ConfigError
 from plmc.fields import NotNegative, Positive
 from plmc.losses.token_kl import token_kl
-
-POSITIONS = ("all", "masked")
 
 
 @dataclass
@@ -32,14 +30,8 @@ class TokenKD(Method):
 
     family: ClassVar[str] = "distillation"
     temperature: Positive = 2.0
-    positions: str = "all"
+    positions: Literal["all", "masked"] = "all"
     weight: NotNegative = 1.0
-
-    def __post_init__(self) -> None:
-        if self.positions not in POSITIONS:
-            raise ConfigError(f"token KD: positions={self.positions!r}; use {' or '.join(POSITIONS)}.")
-        if not self.temperature > 0 or self.weight < 0:
-            raise ConfigError(f"token KD: temperature={self.temperature} must be above 0, weight={self.weight} 0 or more.")
 
     def terms(self) -> dict[str, float]:
         return {"kl": self.weight} if self.weight else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -38,24 +38,16 @@ class HyPe(Method):
 
     needs: ClassVar[frozenset[str]] = frozenset({"fp32", "blocks"})
 
-    noise: str = "normal"
+    noise: Literal["normal", "uniform"] = "normal"
     sigma: NotNegative = 1e-5
-    layers: Mapping[str, Count] | None = None
-    mode: str = "paper"
+    layers: Mapping[Literal["top", "bottom"], Count] | None = None
+    mode: Literal["paper", "official_code"] = "paper"
     hidden_dropout: Decay | None = 0.0
 
     def __post_init__(self) -> None:
-        if self.noise not in ("normal", "uniform"):
-            raise ConfigError(f"noise={self.noise} is unknown. Write normal or uniform.")
-        if self.mode not in ("paper", "official_code"):
-            raise ConfigError(f"mode={self.mode} is unknown. Write paper or official_code.")
-        if not 0 <= self.sigma < float("inf"):
-            raise ConfigError(f"sigma={self.sigma} is the size of the noise and not negative. Write sigma=1e-5")
-        if self.hidden_dropout is not None and not 0 <= self.hidden_dropout < 1:
-            raise ConfigError(f"hidden_dropout={self.hidden_dropout} is a rate: 0 to below 1, or null to leave it.")
         if self.layers is not None:
             self.layers = dict(self.layers)
-            if len(self.layers) != 1 or not set(self.layers) <= {"top", "bottom"} or min(self.layers.values()) < 1:
+            if len(self.layers) != 1:
                 raise ConfigError(f"layers={self.layers} is unknown. Write null, {{top: 3}} or {{bottom: 3}}.")
         self._restore: list[tuple[nn.Dropout, float]] = []
 

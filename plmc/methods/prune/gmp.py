@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +42,7 @@ class GMP(Masked):
     every: Point = "1%"
     initial: float | str = 0.5
     final: float | str = 0.9
-    ranking: str = "global"
+    ranking: Literal["global", "layer"] = "global"
     cycle: Point | None = None
     lr_end_factor: Share = 0.01
     reintroduction: bool = False
@@ -54,15 +54,9 @@ class GMP(Masked):
             raise ConfigError(
                 f"initial={self.initial:g} is above final={self.final:g}. Swap them: sparsity only grows."
             )
-        if self.ranking not in ("global", "layer"):
-            raise ConfigError(f"ranking={self.ranking} is unknown. Write global or layer.")
-        for key in ("begin", "end"):
-            parse_point(getattr(self, key))
         for key in ("every", "cycle"):
             if getattr(self, key) is not None and parse_point(getattr(self, key))[0] <= 0:
                 raise ConfigError(f"{key}={getattr(self, key)} must be above zero. Write for example {key}=1%")
-        if not 0 <= self.lr_end_factor <= 1:
-            raise ConfigError(f"lr_end_factor={self.lr_end_factor} is a share of the base learning rate: 0 to 1.")
         self._copy: dict[str, Tensor] = {}
         self._opened = False
 

@@ -50,8 +50,6 @@ class GMPRewind(Masked):
         self.initial, self.final = share(self.initial, "initial"), share(self.final, "final")
         if self.initial > self.final:
             raise ConfigError(f"initial={self.initial:g} is above final={self.final:g}. Swap them: sparsity only grows.")
-        for key in ("begin", "end", "last", "warmup"):
-            parse_point(getattr(self, key))
         for key in ("every", "rewind"):
             if getattr(self, key) is not None and parse_point(getattr(self, key))[0] <= 0:
                 raise ConfigError(f"{key}={getattr(self, key)} must be above zero. Write for example {key}=1%")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,7 @@ class StructuredPruning(Method):
     begin: Point = "10%"
     end: Point = "70%"
     every: Point = "5%"
-    ranking: str = "layer"
+    ranking: Literal["global", "layer"] = "layer"
     normalize: bool = True
     multiple: Count = 1
 
@@ -49,13 +49,9 @@ class StructuredPruning(Method):
             self.keep = 1.0
         if self.keep == 0:
             raise ConfigError(f"keep=0 would remove every {self.unit}. Write for example keep=0.5")
-        if self.ranking not in ("global", "layer"):
-            raise ConfigError(f"ranking={self.ranking} is unknown. Write global or layer.")
-        for key in ("begin", "end"):
-            parse_point(getattr(self, key))
         if parse_point(self.every)[0] <= 0:
             raise ConfigError(f"every={self.every} must be above zero. Write for example every=5%")
-        if self.multiple < 1 or (self.multiple > 1 and self.ranking == "global"):
+        if self.multiple > 1 and self.ranking == "global":
             raise ConfigError(
                 f"multiple={self.multiple} wants the same width in every layer. Set ranking=layer, or multiple=1"
             )

@@ -43,8 +43,6 @@ class VocabularyTrim(Method):
     corpus: str | None = None
 
     def __post_init__(self) -> None:
-        if self.min_count < 0:
-            raise ConfigError(f"min_count={self.min_count} is a number of occurrences and not negative. Write min_count=1")
         self._kept: list[int] = []
 
     def check(self, setting: Setting) -> None:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from plmc import encoder
-from plmc.core.clock import Clock, Point, parse_point
+from plmc.core.clock import Clock, Point
 from plmc.core.method import Method
 from plmc.core.setting import Setting
 from plmc.errors import ConfigError
@@ -57,11 +57,6 @@ class QAT(Method):
 
     def __post_init__(self) -> None:
         scheme(self.scheme)
-        parse_point(self.start)
-        if self.freeze is not None:
-            parse_point(self.freeze)
-        if self.decay is not None and not 0 <= self.decay < 1:
-            raise ConfigError(f"decay={self.decay} is the part of a running range that stays: 0 to below 1. Write 0.9999")
         if self.decay is not None and scheme(self.scheme).decay is None:
             raise ConfigError(f"scheme={self.scheme} follows no ranges. Remove decay, or set scheme=q8bert")
         self._switch = Switch()

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
 from plmc.core.method import Method
-from plmc.errors import ConfigError
 from plmc.fields import NotNegative
 
 
@@ -38,10 +37,6 @@ class SAM(Method):
     rho: NotNegative = 0.05
     adaptive: bool = False
     same_dropout: bool = True
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.rho < float("inf"):
-            raise ConfigError(f"rho={self.rho} is the length of the climb and not negative. Write rho=0.05")
 
     def gradient(self, compute: Callable[[], Tensor], params: list[nn.Parameter]) -> Tensor:
         with _forked(params, enabled=self.same_dropout):
