@@ -230,7 +230,7 @@ def _wanted(rule: Any) -> str:
     if origin is tuple:
         return f"a list of {len(parts)}, each entry {_wanted(parts[0])}"
     if origin in (dict, Mapping):
-        return "a mapping"
+        return "a mapping" if Any in parts else f"a mapping of {_wanted(parts[0])} to {_wanted(parts[1])}"
     return _WORDS.get(rule, f"a {getattr(rule, '__name__', rule)}")
 
 

@@ -32,7 +32,7 @@ def changed(name: str) -> str:
     bare = [re.sub(r"([\"']).*?\1", "", line[2:]) for line in lines]
     if len(bare) == 2 and bare[0] == bare[1]:
         return "words"
-    without = [re.sub(r",? ?(device|strict|dtype)=[\w.()]+", "", line[2:]).replace(", )", ")") for line in lines]
+    without = [re.sub(r",? ?(device|strict|dtype)=[\w.]+(\(\))?", "", line[2:]).replace(", )", ")") for line in lines]
     return "typing" if len(without) == 2 and without[0] == without[1] else "code"
 
 

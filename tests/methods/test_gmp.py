@@ -173,6 +173,8 @@ def test_saw_tooth_starts_high_and_ends_exactly_low(cycle, total):
 def test_a_last_tooth_of_one_update_does_not_end_training_on_a_jump():
     assert saw_tooth(49, 7, 50, 0.01) == 0.01 and saw_tooth(50, 7, 50, 0.01) == 0.01
     assert saw_tooth(3, 1, 50, 0.01) == 1.0
+    # After the last update the clock stands one further: the rate stays at the end of the tooth.
+    assert saw_tooth(52, 7, 52, 0.01) == saw_tooth(51, 7, 52, 0.01) == 0.01
 
 
 def test_rate_follows_the_cycle_or_leaves_the_schedule_alone():
@@ -266,22 +268,24 @@ def test_eval_with_judged_weights_equals_eval_of_the_exported_model():
 
 
 @pytest.mark.parametrize(
-    "fields",
+    "fields, says",
     [
-        dict(initial=0.9, final=0.5),
-        dict(final=1.0),
-        dict(final="150%"),
-        dict(final="lots"),
-        dict(ranking="tensor"),
-        dict(begin="soon"),
-        dict(every=0),
-        dict(cycle="0%"),
-        dict(lr_end_factor=2.0),
+        (dict(initial=0.9, final=0.5), "initial=0.9 is above final=0.5. Swap them"),
+        (dict(final=1.0), "final=1.0: a sparsity is at least 0 and below 1"),
+        (dict(initial=-0.1), "initial=-0.1: a sparsity is at least 0"),
+        (dict(final="150%"), "150%.* lies beyond"),
+        (dict(final="lots"), "final=lots is not a sparsity. Write 0.9 or 90%"),
+        (dict(ranking="tensor"), "ranking=tensor must be global or layer"),
+        (dict(begin="soon"), "not a moment"),
+        (dict(every=0), "every=0 must be above zero. Write for example every=1%"),
+        (dict(cycle="0%"), "cycle=0% must be above zero. Write for example cycle=1%"),
+        (dict(lr_end_factor=2.0), "lr_end_factor=2.0 must"),
     ],
 )
-def test_nonsense_is_refused(fields):
-    with pytest.raises(ConfigError):
+def test_nonsense_is_refused(fields, says):
+    with pytest.raises(ConfigError, match=says):
         GMP(**fields)
+    assert GMP(initial=0.5, final="50%").final == 0.5 and GMP(final=0, initial=0).final == 0
 
 
 def test_a_window_that_runs_backwards_is_refused_by_check():

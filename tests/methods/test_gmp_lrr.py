@@ -129,10 +129,20 @@ def test_without_the_pooler_it_stays_dense():
     assert bool((run.judged()["bert.pooler.dense.weight"] != 0).all())
 
 
-@pytest.mark.parametrize("options", [{"initial": 0.95}, {"every": 0}, {"final": 1}, {"rewind": 0}])
-def test_nonsense_is_refused(options):
-    with pytest.raises(ConfigError):
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        ({"initial": 0.95}, "initial=0.95 is above final=0.9. Swap them"),
+        ({"every": 0}, "every=0 must be above zero. Write for example every=1%"),
+        ({"final": 1}, "final=1: a sparsity"),
+        ({"rewind": 0}, "rewind=0 must be above zero. Write for example rewind=1%"),
+        ({"last": "soon"}, "not a moment"),
+    ],
+)
+def test_nonsense_is_refused(options, says):
+    with pytest.raises(ConfigError, match=says):
         GMPRewind(**options)
+    assert GMPRewind(rewind=None, initial=0.9).initial == 0.9
 
 
 @pytest.mark.parametrize("options", [{"last": "40%"}, {"begin": "60%"}, {"end": "100%", "last": "100%"}])

@@ -256,21 +256,21 @@ def test_only_real_noise_needs_full_precision():
 
 
 @pytest.mark.parametrize(
-    "fields",
+    "fields, says",
     [
-        dict(noise="pink"),
-        dict(mode="code"),
-        dict(sigma=-1.0),
-        dict(sigma=float("nan")),
-        dict(hidden_dropout=1.0),
-        dict(layers={"middle": 2}),
-        dict(layers={"top": 2, "bottom": 1}),
-        dict(layers={"top": 0}),
-        dict(layers={}),
+        (dict(noise="pink"), "noise=pink must be normal or uniform"),
+        (dict(mode="code"), "mode=code must be paper or official_code"),
+        (dict(sigma=-1.0), "sigma=-1.0 must"),
+        (dict(sigma=float("nan")), "sigma=nan must"),
+        (dict(hidden_dropout=1.0), "hidden_dropout=1.0 must be a number 0 or more and below 1"),
+        (dict(layers={"middle": 2}), "layers=.* must be a mapping of top or bottom to a whole number greater than 0"),
+        (dict(layers={"top": 2, "bottom": 1}), r"Write null, {top: 3} or {bottom: 3}"),
+        (dict(layers={"top": 0}), "layers=.* must be a mapping of top or bottom to a whole"),
+        (dict(layers={}), r"Write null, {top: 3} or {bottom: 3}"),
     ],
 )
-def test_nonsense_is_refused(fields):
-    with pytest.raises(ConfigError):
+def test_nonsense_is_refused(fields, says):
+    with pytest.raises(ConfigError, match=says):
         HyPe(**fields)
 
 

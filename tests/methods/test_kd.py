@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from plmc.core.clock import Clock
 from plmc.core.view import Outputs, View
 from plmc.errors import ConfigError
+from plmc.losses.kl import kd_kl
 from plmc.methods.distill.logit_kd import LogitKD
 from plmc.methods.distill.task_loss import TaskLoss
 
@@ -74,10 +75,27 @@ def test_regression_follows_the_score_of_the_teacher():
     torch.testing.assert_close(loss, (seen.student.logits[0] - seen.teacher.logits[0]).square().mean())
 
 
-@pytest.mark.parametrize("fields", [{"alpha": 1.5}, {"alpha": -0.1}, {"temperature": 0.0}])
-def test_logit_kd_refuses_nonsense(fields):
-    with pytest.raises(ConfigError):
+@pytest.mark.parametrize(
+    "fields, says",
+    [
+        ({"alpha": 1.5}, "alpha=1.5 must be a number 0 or more and at most 1"),
+        ({"alpha": -0.1}, "alpha=-0.1 must"),
+        ({"temperature": 0.0}, "temperature=0.0 must be a number greater than 0"),
+    ],
+)
+def test_logit_kd_refuses_nonsense(fields, says):
+    with pytest.raises(ConfigError, match=says):
         LogitKD(**fields)
+
+
+def test_the_first_word_of_a_vocabulary_is_distilled_like_any_other():
+    """Label 0 is a word, -100 is none."""
+    source = torch.Generator().manual_seed(0)
+    student, teacher = (torch.randn(3, 5, generator=source) for _ in range(2))
+    labels = torch.tensor([0, -100, 0])
+    seen = View("mlm", labels, torch.ones(1, 3), {}, Outputs((student,)), Outputs((teacher,)), shares={"masked": 0.5})
+    loss = LogitKD(alpha=0.0, temperature=1.5).losses(seen, CLOCK)["kl"]
+    torch.testing.assert_close(loss, 0.5 * kd_kl(student[[0, 2]], teacher[[0, 2]], temperature=1.5))
 
 
 def test_task_loss_declares_its_weight_and_refuses_zero():

@@ -283,24 +283,28 @@ def test_the_shape_after_the_cut_is_known_before_unless_data_decides():
 
 
 @pytest.mark.parametrize(
-    "fields",
+    "fields, says",
     [
-        dict(),
-        dict(strategy="top"),
-        dict(strategy="middle", k=1),
-        dict(strategy="top", k=1, drop=[0]),
-        dict(drop=[0], k=1),
-        dict(strategy="top", k=1, threshold=0.9),
-        dict(strategy="contribution"),
-        dict(strategy="contribution", k=1, threshold=0.9),
-        dict(strategy="top", k=-1),
-        dict(strategy="top", k="most"),
-        dict(strategy="contribution", k=1, rows=0),
+        (dict(), "got none. Write strategy=top k=6"),
+        (dict(strategy="top"), "strategy=top wants k"),
+        (dict(strategy="middle", k=1), "strategy=middle must be top, bottom, even_alternate"),
+        (dict(strategy="top", k=1, drop=[0]), "got strategy and drop. "),
+        (dict(drop=[0], keep=[1]), "got drop and keep. "),
+        (dict(drop=[0], k=1), "not to drop. Set k=null"),
+        (dict(keep=[0], threshold=0.5), "not to keep. Set k=null threshold=null"),
+        (dict(strategy="top", k=1, threshold=0.9), "and no threshold"),
+        (dict(strategy="contribution"), "either k or threshold"),
+        (dict(strategy="contribution", k=1, threshold=0.9), "either k or threshold"),
+        (dict(strategy="top", k=-1), "k=-1 must be half or a whole number 0 or more"),
+        (dict(strategy="top", k="most"), "k=most must be half or"),
+        (dict(strategy="contribution", k=1, rows=0), "rows=0 must be a whole number greater than 0"),
     ],
 )
-def test_nonsense_is_refused(fields):
-    with pytest.raises(ConfigError):
+def test_nonsense_is_refused(fields, says):
+    with pytest.raises(ConfigError, match=says):
         LayerDrop(**fields)
+    assert LayerDrop(strategy="top", k=0).k == 0 and LayerDrop(strategy="contribution", threshold=0.5).k is None
+    assert LayerDrop(keep=[2, 0, 1]).keep == [0, 1, 2] and LayerDrop(drop=[3, 1]).drop == [1, 3]
 
 
 @pytest.mark.parametrize(
@@ -326,5 +330,6 @@ def test_contribution_without_data_says_so():
 
 
 def test_the_layers_that_stay_are_told():
+    assert LayerDrop(drop=[0]).metrics() == {"layers": 0.0}
     run = start({"drop": LayerDrop(drop=[0, 2])}, total=2).go()
     assert run.chain.metrics()["drop/layers"] == 2.0

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from loop import tiny
+from loop import setting, tiny
 from train.factory import Interrupted, equal, rig
 from transformers import (
     BertConfig,
@@ -209,6 +209,17 @@ def test_cosine_is_blind_to_length_and_counts_real_tokens_only():
         hidden_cosine(states, states[..., :4], mask)
 
 
+@pytest.mark.parametrize("halves", [(torch.bfloat16, torch.bfloat16), (torch.float16, torch.float32)])
+def test_cosines_of_half_precision_are_computed_in_single(halves):
+    source = torch.Generator().manual_seed(0)
+    student, teacher = (torch.randn(2, 5, 48, generator=source).to(kind) for kind in halves)
+    mask = torch.ones(2, 5)
+    exact = hidden_cosine(student.double(), teacher.double(), mask)
+    found = hidden_cosine(student, teacher, mask)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), exact, rtol=1e-5, atol=1e-6)
+
+
 def test_masked_positions_are_what_both_ways_of_choosing_agree_on():
     batch = updates(text(), count=1)[0][0]
     student, teacher = lm(dropout=0).eval(), lm(7).eval()
@@ -295,6 +306,51 @@ def test_token_kd_elsewhere_is_refused(tmp_path):
         rig({"task": TaskLoss(), "kd": TokenKD()}, tmp_path, teacher=tiny())
     with pytest.raises(ConfigError, match="positions"):
         TokenKD(positions="some")
+
+
+def test_cosines_want_one_width_and_a_weight():
+    def around(student, teacher=None):
+        return replace(setting(tiny(hidden_size=student)), teacher=teacher and encoder.dims(tiny(hidden_size=teacher)))
+
+    method = CosineKD()
+    method.name = "cosine"
+    with pytest.raises(ConfigError, match="student is 16 wide, the teacher 32; .*~recipe.stages.main.methods.cosine"):
+        method.check(around(16, 32))
+    method.check(around(32, 32))
+    method.check(around(16))
+    off = CosineKD(weight=0)
+    off.check(around(16, 32))
+    assert off.terms() == {} and off.required() == frozenset() and off.losses(None, None) == {}
+    assert method.terms() == {"cosine": 1.0} and method.required() == {"hidden_states", "teacher.hidden_states"}
+    with pytest.raises(ConfigError, match="weight=-1 must be a number 0 or more"):
+        CosineKD(weight=-1)
+
+
+def test_a_frozen_encoder_wants_a_loss_on_answers():
+    def around(**methods):
+        for name, method in methods.items():
+            method.name = name
+        return replace(setting(), methods=methods)
+
+    head = HeadOnly()
+    with pytest.raises(ConfigError, match="head_only: cosine looks at the inside of the encoder.*remove head_only"):
+        head.check(around(cosine=CosineKD(), head_only=head))
+    head.check(around(cosine=CosineKD(), mlm=TaskLoss(), head_only=head))
+    head.check(around(head_only=head))
+
+
+def test_a_frozen_encoder_runs_without_dropout_and_trains_again_afterwards():
+    model, head = lm().train(), HeadOnly()
+    model.bert.embeddings.word_embeddings.weight.requires_grad_(False)
+    model = head.prepare(model, None)
+    assert not any(param.requires_grad for param in model.bert.parameters())
+    model.bert.encoder.layer[0].eval()
+    with head.scope(model, Clock(0, 8, 4)):
+        assert not any(module.training for module in model.bert.modules()) and model.cls.training
+    assert model.bert.encoder.layer[1].training and not model.bert.encoder.layer[0].training
+    model = head.finish(model, None)
+    free = [name for name, param in model.bert.named_parameters() if not param.requires_grad]
+    assert free == ["embeddings.word_embeddings.weight"], "frozen before, frozen after"
 
 
 def test_collate_of_masked_rows_pads_labels():

@@ -210,7 +210,7 @@ def test_resume_is_bitwise_and_noise_is_shared_by_both_passes():
 
 def test_nonsense_and_a_second_gradient_method_are_refused():
     for rho in (-0.1, float("nan"), float("inf")):
-        with pytest.raises(ConfigError):
+        with pytest.raises(ConfigError, match="rho=.* must be a number 0 or more"):
             SAM(rho=rho)
     with pytest.raises(ConfigError, match="gradient"):
         Chain({"sam": SAM(), "asam": SAM(adaptive=True)}).check(setting())

@@ -311,3 +311,38 @@ def test_importance_beats_its_opposite():
     with torch.no_grad():
         whole = sum(float(model(**batch(step)).loss) for step in range(8))
     assert abs(loss_without(largest=False) - whole) < abs(loss_without(largest=True) - whole)
+
+
+def test_gates_count_training_only_and_their_sums_are_saved_by_layer():
+    from plmc.methods.prune.importance import Gates
+
+    torch.manual_seed(0)
+    gates, linear, values = Gates(), torch.nn.Linear(6, 2), torch.randn(3, 4, 6)
+    for layer, size in ((0, 3), (2, 2)):
+        handle = linear.register_forward_pre_hook(gates.open(layer, size))
+        linear.train()(values).square().sum().backward()
+        gates.read()
+        # Neither an evaluation, with or without gradients, nor training without them.
+        linear.eval()(values).sum().backward()
+        with torch.no_grad():
+            linear.train()(values)
+        assert not gates._open
+        handle.remove()
+    saved = gates.state_dict()
+    assert list(saved) == ["0", "2"]
+    other = Gates()
+    other.load_state_dict(saved)
+    one, two = (each.take([2, 5, 3], torch.device("cpu")) for each in (gates, other))
+    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    assert bool((one[0] > 0).all() and (one[2] > 0).all()) and one[1].tolist() == [0] * 5
+    assert [len(each) for each in gates.take([2], torch.device("cpu"))] == [2] and not gates.state_dict()
+
+
+def test_masks_of_another_shape_are_refused():
+    """Carried over from a stage whose student had more layers or wider ones."""
+    wide = start({"heads": HeadPruning(begin=1, end=2)}, total=4).go()
+    for student in (tiny(num_hidden_layers=2), tiny(num_attention_heads=2)):
+        run = start({"heads": HeadPruning()}, model=student)
+        run.chain.load_state_dict(wide.chain.state_dict())
+        with pytest.raises(ConfigError, match="heads: what was carried over is of another shape.*Remove heads from carry"):
+            run.go(until=1)

@@ -165,7 +165,9 @@ def test_two_averagers_and_an_empty_window_are_refused():
         start({"swa": SWA(begin="100%")})
 
 
-@pytest.mark.parametrize("fields", [dict(begin="later"), dict(every=0), dict(lr=-1.0)])
-def test_nonsense_is_refused(fields):
-    with pytest.raises(ConfigError):
+@pytest.mark.parametrize(
+    "fields, says", [(dict(begin="later"), "not a moment"), (dict(every=0), "every=0 must"), (dict(lr=-1.0), "lr=-1.0 must")]
+)
+def test_nonsense_is_refused(fields, says):
+    with pytest.raises(ConfigError, match=says):
         SWA(**fields)

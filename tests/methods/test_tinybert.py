@@ -136,7 +136,7 @@ def test_uniform_map_of_four_to_twelve():
 @pytest.mark.parametrize(
     "strategy, student, says",
     [
-        ("uniform", 5, "divide"),
+        ("uniform", 5, "divide by 5 student layers, .* Use a student of 1, 2, 3, 4, 6, 12 layers"),
         ("top", 13, "shallower"),
         ("middle", 4, "unknown"),
         ([3, 14], 2, "2→14"),
@@ -270,6 +270,9 @@ def test_weights_of_zero_switch_off_terms_and_needs():
     assert LayersKD().required() == hidden | scores
     assert LayersKD(attention=0).required() == hidden
     assert LayersKD(hidden=0, embedding=0).required() == scores
+    for one in ("hidden", "embedding"):
+        assert LayersKD(attention=0, **{one: 0}).required() == hidden
+        assert LayersKD(**{one: 0}).required() == hidden | scores
     off = LayersKD(attention=0, hidden=0, embedding=0)
     assert off.required() == frozenset() and off.terms() == {} and off.losses(None, CLOCK) == {}
 
@@ -284,7 +287,7 @@ def test_layers_refuse_what_cannot_work():
             method.check(setting(student, bert(layers=4)))
     LayersKD(attention=0).check(setting(bert(width=16, heads=4), bert(layers=4)))
     for fields in ({"mode": "both"}, {"projection": "maybe"}, {"hidden": -1}):
-        with pytest.raises(ConfigError):
+        with pytest.raises(ConfigError, match=f"{min(fields)}=.* must be"):
             LayersKD(**fields)
 
 

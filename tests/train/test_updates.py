@@ -117,7 +117,7 @@ def test_cosine_is_half_way_at_half_time():
 
 @pytest.mark.parametrize("schedule", ["linaer", "reduce_lr_on_plateau", "warmup_stable_decay", "cosine_with_min_lr"])
 def test_a_schedule_that_does_not_work_is_refused_with_those_that_do(schedule):
-    with pytest.raises(ConfigError, match=f"stage main: schedule='{schedule}'.*linear, cosine"):
+    with pytest.raises(ConfigError, match=f"schedule={schedule} must be linear, cosine, .* or inverse_sqrt"):
         factors(schedule)
 
 
