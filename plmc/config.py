@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ from plmc.core.stage import Recipe, Stage
 from plmc.errors import ConfigError, PlmcError
 from plmc.export.schemes import asked
 from plmc.fields import Amount, Count, Epochs, Positive, Rate, Seed, verify
+from plmc.identity import hashed
 from plmc.models import ModelSpec
 from plmc.names import as_keys, did_you_mean
 from plmc.paths import digest, place
@@ -22,12 +22,6 @@ from plmc.pretraining import MLMTeacher, options, stages_for, taught_stage
 from plmc.root import Budget, check_root
 from plmc.tasks.base import Source, Task
 from plmc.typed import settle
-
-# What does not change the result, hence not the identity, of a run.
-EXCLUDED = (
-    "tracking", "output_dir", "threads", "device", "checkpoint", "log_every", "force", "latency_rows", "preset",
-    "quantize", "hydra", "limits",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,11 +175,17 @@ def _stages(config: dict[str, Any], kind: str) -> tuple[Stage, ...]:
     return tuple(stages)
 
 
-def signature_of(config: Mapping[str, Any]) -> str:
-    """Readable prefix and a hash of everything in the config that can change the result."""
-    kept = {key: value for key, value in config.items() if key not in EXCLUDED}
-    digest = hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:10]
-    return f"{config['recipe']['name']}-{config['task']['name']}-{config['seed']}-{digest}"
+def _signature(run: Run) -> str:
+    """Readable prefix and a hash of everything that can change the result."""
+    looked_at = run.learns_from_teacher or taught_stage(run) is not None
+    told = {
+        "task": run.task, "data": run.source, "teacher": run.teacher if looked_at else None, "student": run.student,
+        "stages": run.recipe.stages, "budget": run.budget, "seed": run.seed, "precision": run.config["precision"],
+        "compile": run.config["compile"],
+        # Rows that the task names, it names as content; those of a folder are known by these digests only.
+        "rows": {key: value for key, value in run.config["files"].items() if key.startswith("data.")},
+    }
+    return f"{run.recipe.name}-{run.task.name}-{run.seed}-{hashed(told)}"
 
 
 def resolve(config: Mapping[str, Any], *, role: str = "student", command: str = "") -> Run:
@@ -219,14 +219,7 @@ def resolve(config: Mapping[str, Any], *, role: str = "student", command: str = 
         budget=budget, seed=config["seed"], role=role, command=command, precision=config["precision"],
     )
     config["precision"] = _precision(run)
-    if not run.learns_from_teacher and taught_stage(run) is None:
-        # The teacher is not looked at, so it is no part of this run's identity.
-        files = {key: value for key, value in config["files"].items() if not key.startswith("teacher.")}
-        kept = {**config, "teacher": None, "files": files}
-    else:
-        kept = config
-    object.__setattr__(run, "signature", signature_of(kept))
-    return run
+    return replace(run, signature=_signature(run))
 
 
 def _precision(run: Run) -> str:

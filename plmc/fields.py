@@ -52,6 +52,16 @@ class Name:
     """Marks a text that becomes part of a folder's name."""
 
 
+@dataclass(frozen=True)
+class Added:
+    """Marks a field that earlier versions did not have; `before` is the value that means what they did.
+
+    A run with that value keeps the identity it had without the field.
+    """
+
+    before: Any
+
+
 Count = Annotated[int, Range(0, 10**9, open_low=True)]
 """1, 2, 3, …"""
 Amount = Annotated[int, Range(0, 10**9)]
@@ -136,6 +146,12 @@ def moments(obj: Any) -> dict[str, Any]:
     """The fields of `obj` that name a moment in a stage, and their values."""
     marked = (key for key, rule in rules(type(obj)).items() if _has(rule, Moment))
     return {key: value for key in marked if (value := getattr(obj, key)) is not None}
+
+
+def added(cls: type) -> dict[str, Any]:
+    """The fields of a dataclass that are marked as `Added`, and the value of each that means what was done before it."""
+    marks = {key: [mark for mark in get_args(rule) if isinstance(mark, Added)] for key, rule in rules(cls).items()}
+    return {key: found[0].before for key, found in marks.items() if found}
 
 
 def _annotation(cls: type, name: str, written: Any) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from plmc.errors import ConfigError
-from plmc.fields import Amount, Checked, Count, Range, rules, verify
+from plmc.fields import Added, Amount, Checked, Count, Range, rules, verify
 
 Size = Annotated[int, Range(1, 1_000_000)]
 ALTERNATE, TOP, BOTTOM = "alternate", "top", "bottom"
@@ -42,7 +42,7 @@ class ModelSpec(Checked):
     layers: Literal["half"] | Count | Sequence[Amount] | None = None
     pick: Literal["alternate", "top", "bottom"] = ALTERNATE
     shape: Shape | Mapping[str, Any] | None = None
-    revision: str | None = None
+    revision: Annotated[str | None, Added(None)] = None
 
     def __post_init__(self):
         if self.revision and self.name and "@" not in self.name:

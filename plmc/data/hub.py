@@ -7,13 +7,14 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
 from plmc.data.reach import hub_reachable, stay_local
 from plmc.data.squad_json import questions
 from plmc.errors import ConfigError, DataError, HubUnreachable, short_of_memory
+from plmc.fields import Added
 from plmc.hub import explained
 from plmc.tasks.base import Source, Task
 from plmc.tasks.glue import GLUE
@@ -35,7 +36,7 @@ class Hub(Source):
     """
 
     name: str = "hub"
-    revision: str | None = None
+    revision: Annotated[str | None, Added(None)] = None
 
     def load(self, task: Task) -> dict[str, datasets.Dataset]:
         if task.kind == "mlm":

@@ -14,10 +14,14 @@ from typing import Any
 import numpy as np
 
 from plmc import digests
-from plmc.config import EXCLUDED
 from plmc.errors import DamagedFile, DataError, PlmcError
 
 FINISHED = "finished"
+_EXCLUDED = (
+    "tracking", "output_dir", "threads", "device", "checkpoint", "log_every", "force", "latency_rows", "preset",
+    "quantize", "hydra", "limits",
+)
+"""What does not change a result, hence makes no other arm."""
 SEED_KEYS = ("seed", "teacher.seed")
 """The config keys by which the runs of one arm differ."""
 
@@ -74,10 +78,10 @@ class Run:
         # Its score stands in the result all the same, once some other run has made it.
         learned = (self.result.get("teacher") or {}).get("learned_from", self.teacher_score is not None)
         unused = () if learned else ("teacher",)
-        left = _without(self.config, (*SEED_KEYS, *EXCLUDED, *unused))
+        left = _without(self.config, (*SEED_KEYS, *_EXCLUDED, *unused))
         if unused and isinstance(left.get("files"), Mapping):
             left["files"] = {name: value for name, value in left["files"].items() if not name.startswith("teacher.")}
-        return left
+        return _by_class(left)
 
     @property
     def table_key(self) -> tuple[str, str, str]:
@@ -245,6 +249,16 @@ def _dotted(config: Mapping[str, Any], key: str) -> Any:
             return None
         value = value[part]
     return value
+
+
+def _by_class(node: Any) -> Any:
+    """`_target_` without the modules in its path: modules move, and a run made before is the same run."""
+    if isinstance(node, Mapping):
+        return {
+            key: f"{value.partition('.')[0]}:{value.rpartition('.')[2]}" if key == "_target_" else _by_class(value)
+            for key, value in node.items()
+        }
+    return [_by_class(each) for each in node] if isinstance(node, list) else node
 
 
 def _without(config: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
