@@ -86,3 +86,11 @@ def test_shapes_fold_and_every_method_is_shown_the_last_one():
 def test_a_cut_that_leaves_nothing_is_refused_by_check():
     with pytest.raises(ConfigError, match="two: cannot take 1 of 1"):
         Chain({"one": Cuts(1), "two": Cuts(1)}).check(setting(student=replace(SHAPE, layers=2)))
+
+
+def test_a_recipe_has_stages():
+    from plmc.core.stage import Recipe, Stage
+
+    with pytest.raises(ConfigError, match="recipe bare has no stages"):
+        Recipe(name="bare", stages=())
+    assert len(Recipe(name="one", stages=(Stage(name="a", methods={}),)).stages) == 1

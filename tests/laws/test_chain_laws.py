@@ -210,3 +210,4 @@ def test_hidden_states_that_are_read_are_a_union_and_all_by_default():
     assert Reads({"teacher.logits"}).teacher_layers(three) == set()
     both = Chain({"one": Reads({"teacher.hidden_states"}, {1}), "two": Reads({"teacher.hidden_states"}, {3})})
     assert both.teacher_layers(three) == {1, 3} and Chain({}).teacher_layers(three) == set()
+    assert Chain({"all": Reads({"teacher.hidden_states"})}).teacher_layers(three) == {0, 1, 2, 3}

@@ -110,6 +110,12 @@ def test_span_loss_does_not_depend_on_padding():
     torch.testing.assert_close(task_loss("span", padded, labels, mask), expected)
 
 
+def test_without_a_mask_every_position_may_be_chosen():
+    start, end, labels = logits(2, 4), logits(2, 4, seed=1), torch.tensor([[1, 3], [0, 2]])
+    expected = (F.cross_entropy(start, labels[:, 0]) + F.cross_entropy(end, labels[:, 1])) / 2
+    torch.testing.assert_close(task_loss("span", (start, end), labels), expected)
+
+
 def test_task_loss_refuses_unknown_kinds():
     with pytest.raises(ValueError, match="ranking"):
         task_loss("ranking", (logits(2, 2),), torch.zeros(2, dtype=torch.long))

@@ -362,6 +362,39 @@ def test_glove_takes_the_nearest_of_the_first_rows(tmp_path, make):
         GloveNeighbours(path, k=1)
 
 
+def test_glove_prefers_a_word_as_it_is_written_and_passes_over_odd_entries(tmp_path):
+    path = tmp_path / "glove.txt"
+    # An entry that is an ideographic space, one of two words, and both forms of a word, as in the cased releases.
+    path.write_text("\u3000 1 1\nfilm 1 0\nFilm 0 1\nnew york 1 1\nmovie 0.9 0\nCinema 0 0.8\n", encoding="utf-8")
+    assert GloveNeighbours(path, k=1)(["film", "Film", "FILM"]) == {
+        "film": ("movie",), "Film": ("Cinema",), "FILM": ("movie",)
+    }
+    path.write_text("", encoding="utf-8")
+    with pytest.raises(DataError, match=r"glove.txt holds no word vectors. Expected lines"):
+        GloveNeighbours(path, k=1)
+
+
+def test_masked_sentences_of_like_length_share_a_batch(tokenizer, masked_lm, monkeypatch):
+    source = MaskedWords(masked_lm, tokenizer, k=2, several=dict.fromkeys)
+    seen, predict = [], source._predict
+    monkeypatch.setattr("plmc.methods.augment.masked_lm.TOKENS_PER_BATCH", 30)
+    monkeypatch.setattr(source, "_predict", lambda batch: seen.extend(len(item.ids) for item in batch) or predict(batch))
+    source([split_words(text) for text in ("a very dull plot is a bad plot", "film", "The film was good")], str.isalpha)
+    assert seen == sorted(seen) and len(set(seen)) == 3
+
+
+def test_no_code_of_others_is_run_to_load_a_language_model(masked_lm, tmp_path, monkeypatch):
+    from transformers import AutoModelForMaskedLM
+
+    masked_lm.save_pretrained(tmp_path)
+    asked, load = [], AutoModelForMaskedLM.from_pretrained
+    monkeypatch.setattr(
+        AutoModelForMaskedLM, "from_pretrained", lambda *args, **options: asked.append(options) or load(*args, **options)
+    )
+    assert load_masked_lm(tmp_path) is not None
+    assert [options["trust_remote_code"] for options in asked] == [False]
+
+
 def test_masked_words_are_the_most_probable_ones_at_the_mask(tokenizer, masked_lm):
     sentence = split_words("The films was good.")
     source = MaskedWords(masked_lm, tokenizer, k=5, several=lambda words: {word: ("several",) for word in words})
@@ -503,7 +536,9 @@ def test_the_key_of_the_rows_holds_all_that_they_depend_on_and_nothing_else(make
     met = files(Augment(n=1, glove=str(glove))) - met
     assert len(met) == 1
     (tmp_path / "head" / "generation_config.json").write_text("{}")
+    before = {path.name for path in cache.glob("augment-*.arrow")}
     again = files(Augment(n=1), mlm_source=str(tmp_path / "head"))
+    assert len(again - before) == 1, "the model's files have changed"
     assert files(Augment(n=1), mlm_source=str(tmp_path / "head")) == again
     # GloVe alone reads no teacher; a teacher of another kind of weights makes the same rows.
     by_glove = files(Augment(n=1, candidates="glove", glove=str(glove)))

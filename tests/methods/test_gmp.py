@@ -172,7 +172,7 @@ def test_saw_tooth_starts_high_and_ends_exactly_low(cycle, total):
 
 def test_a_last_tooth_of_one_update_does_not_end_training_on_a_jump():
     assert saw_tooth(49, 7, 50, 0.01) == 0.01 and saw_tooth(50, 7, 50, 0.01) == 0.01
-    assert saw_tooth(3, 1, 50, 0.01) == 1.0
+    assert saw_tooth(3, 1, 50, 0.01) == 1.0 and saw_tooth(4, 2, 5, 0.01) == 0.01
     # After the last update the clock stands one further: the rate stays at the end of the tooth.
     assert saw_tooth(52, 7, 52, 0.01) == saw_tooth(51, 7, 52, 0.01) == 0.01
 

@@ -94,6 +94,7 @@ def test_weights_return_while_masks_change_and_never_after():
     assert back > 0
     assert all(equal(supports[23], later) for later in supports[24:])
     assert run.chain["gmp"].settled(Clock(0, 40, 10)) == 24
+    assert GMPRewind(final=0).settled(Clock(0, 40, 10)) == 0
 
 
 def test_the_forward_pass_sees_zeros_and_their_gradient_is_zero():

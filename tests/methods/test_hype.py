@@ -277,3 +277,16 @@ def test_nonsense_is_refused(fields, says):
 def test_more_layers_than_there_are_is_refused():
     with pytest.raises(ConfigError, match="has 4 layers"):
         start({"hype": HyPe(layers={"top": 5})})
+
+
+def test_dropout_is_put_back_once():
+    model = tiny(hidden_dropout_prob=0.3)
+    rates = [module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)]
+    method = HyPe()
+    assert method.finish(model, None) is model
+    for _ in range(2):
+        method.prepare(model, setting())
+        assert [m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)] != rates
+        for _ in range(2):
+            method.finish(model, None)
+        assert [m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)] == rates

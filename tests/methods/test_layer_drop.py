@@ -242,6 +242,12 @@ def test_a_layer_that_does_nothing_scores_one_and_goes_first(index):
     assert high.state_dict()["dropped"] == [index]
 
 
+def test_half_of_the_layers_by_contribution():
+    half = LayerDrop(strategy="contribution", k="half")
+    run = start({"layer_drop": half}, model=tiny(), data=DATA)
+    assert len(half.state_dict()["dropped"]) == 2 and dims(run.model).layers == 2
+
+
 def test_thresholds_and_counts():
     scores = [0.2, 0.9, 0.5, 0.9]
     assert least_contributing(scores, threshold=1.0001) == [] == least_contributing(scores, k=0)

@@ -351,6 +351,9 @@ def test_a_frozen_encoder_runs_without_dropout_and_trains_again_afterwards():
     model = head.finish(model, None)
     free = [name for name, param in model.bert.named_parameters() if not param.requires_grad]
     assert free == ["embeddings.word_embeddings.weight"], "frozen before, frozen after"
+    for once_more in (head, HeadOnly()):
+        assert once_more.finish(model, None) is model
+    assert [name for name, param in model.bert.named_parameters() if not param.requires_grad] == free
 
 
 def test_collate_of_masked_rows_pads_labels():

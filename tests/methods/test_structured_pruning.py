@@ -346,3 +346,10 @@ def test_masks_of_another_shape_are_refused():
         run.chain.load_state_dict(wide.chain.state_dict())
         with pytest.raises(ConfigError, match="heads: what was carried over is of another shape.*Remove heads from carry"):
             run.go(until=1)
+
+
+def test_a_kind_of_pruning_says_what_it_cuts():
+    from plmc.methods.prune.structured import StructuredPruning
+
+    with pytest.raises(NotImplementedError, match="StructuredPruning must say what it cuts"):
+        StructuredPruning().parts(tiny())

@@ -139,7 +139,8 @@ def test_uniform_map_of_four_to_twelve():
         ("uniform", 5, "divide by 5 student layers, .* Use a student of 1, 2, 3, 4, 6, 12 layers"),
         ("top", 13, "shallower"),
         ("middle", 4, "unknown"),
-        ([3, 14], 2, "2→14"),
+        ([3, 14], 2, "2→14, but the teacher has 12 layers. Use layers 1 to 12"),
+        ([0, 12], 2, "1→0"),
         ([1], 2, "names 1"),
     ],
 )
@@ -389,3 +390,14 @@ def test_encoder_of_the_four_layer_student_has_the_published_size():
         )
     assert sum(p.numel() for p in model.parameters()) == 14_350_248
     assert {p.numel() for p in projections.parameters()} == {312 * 768}
+
+
+def test_a_map_may_name_the_first_and_the_last_layer():
+    assert layer_map([1, 12], student=2, teacher=12) == (0, 1, 12)
+
+
+def test_predictions_of_a_language_model_are_not_these():
+    method = PredictionKD(name="kd")
+    with pytest.raises(ConfigError, match=r"kd: for a masked language model use method=\[token_kd\], without kd"):
+        method.check(Setting("last", "mlm", 0, Dims(2, 8, 2, 8, 9)))
+    method.check(Setting("last", "span", 0, Dims(2, 8, 2, 8, 9)))

@@ -49,7 +49,24 @@ def bytelevel():
     return RobertaTokenizerFast(vocab=state["vocab"], merges=[tuple(pair) for pair in state["merges"]], model_max_length=64)
 
 
-FAMILIES = {"wordpiece": wordpiece, "bytelevel": bytelevel}
+def generic():
+    """A tokenizer that no class of the library knows: all it does stands in tokenizer.json, added words among it."""
+    from tokenizers import AddedToken, Tokenizer, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = wordpiece()
+    made = Tokenizer.from_str(words.backend_tokenizer.to_str())
+    ids = {token: words.convert_tokens_to_ids(token) for token in ("[CLS]", "[SEP]")}
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=list(ids.items())
+    )
+    names = {"unk_token": "[UNK]", "pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+    reader = PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=64, **names)
+    reader.add_tokens([AddedToken("ünknown-wörd", normalized=False), AddedToken("<film>", special=True)])
+    return reader
+
+
+FAMILIES = {"wordpiece": wordpiece, "bytelevel": bytelevel, "generic": generic}
 EVERY = pytest.mark.parametrize("family", list(FAMILIES))
 
 
@@ -146,6 +163,35 @@ def test_trimming_twice_is_trimming_once(family):
     assert again.backend_tokenizer.to_str() == fewer.backend_tokenizer.to_str()
 
 
+def test_added_words_and_the_template_are_renumbered():
+    """In a tokenizer whose numbers are read from its file alone."""
+    tokenizer, method, _, fewer = trim("generic")
+    text = "the ünknown-wörd <film> sat"
+    old, new = (each(text, "a cat", return_token_type_ids=True) for each in (tokenizer, fewer))
+    assert [method._kept[number] for number in new["input_ids"]] == old["input_ids"]
+    assert new["token_type_ids"] == old["token_type_ids"] and 1 in old["token_type_ids"]
+    assert fewer.tokenize(text) == ["the", "ünknown-wörd", "<film>", "sat"]
+    assert closed(tokenizer, []) == closed(tokenizer, [], characters=True)
+    assert set(tokenizer.added_tokens_decoder) <= set(closed(tokenizer, [], characters=False))
+
+
+def test_added_words_of_a_vocabulary_of_bytes_stay():
+    tokenizer = bytelevel()
+    tokenizer.add_tokens(["wörd"])
+    kept = closed(tokenizer, [])
+    fewer = trimmed(tokenizer, kept)
+    assert [kept[number] for number in fewer("a wörd")["input_ids"]] == tokenizer("a wörd")["input_ids"]
+
+
+def test_no_code_of_others_is_run_to_read_a_trimmed_tokenizer(monkeypatch):
+    from transformers import AutoTokenizer
+
+    asked, load = [], AutoTokenizer.from_pretrained
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", lambda *a, **options: asked.append(options) or load(*a, **options))
+    trim("wordpiece")
+    assert [options["trust_remote_code"] for options in asked] == [False]
+
+
 def test_merges_lead_to_every_kept_token():
     tokenizer, method, _, fewer = trim("bytelevel")
     reached = {token for text in SEEN for token in tokenizer.tokenize(text)}
@@ -227,7 +273,27 @@ def test_the_steps_to_a_token_of_a_vocabulary_with_word_ends():
 def test_merges_written_as_one_string_are_read():
     from plmc.methods.prune.tokens import _merges
 
-    assert _merges({"merges": ["a b", ["b", "c"]]}) == [("a", "b"), ("b", "c")]
+    assert _merges({"merges": ["a b", ["b", "c"], "\u00a0 d"]}) == [("a", "b"), ("b", "c"), ("\u00a0", "d")]
+
+
+@pytest.mark.parametrize("options", [{"byte_fallback": True}, {"continuing_subword_prefix": "##"}])
+def test_other_kinds_of_pair_encoding_are_refused(options):
+    from tokenizers import Tokenizer
+    from tokenizers.models import BPE
+    from transformers import PreTrainedTokenizerFast
+
+    plain = {"vocab": {"a": 0, "b": 1}, "merges": [], "unk_token": "a"}
+    with pytest.raises(ConfigError, match="a BPE tokenizer as that of .* cannot be trimmed"):
+        closed(PreTrainedTokenizerFast(tokenizer_object=Tokenizer(BPE(**plain, **options))), [0])
+    assert closed(PreTrainedTokenizerFast(tokenizer_object=Tokenizer(BPE(**plain))), [0]) == [0, 1]
+
+
+def test_ids_of_the_config_that_are_no_tokens_stay_as_they_are():
+    model = model_for(wordpiece())
+    size = model.config.vocab_size
+    model.config.eos_token_id, model.config.bos_token_id = size, 50_256
+    keep_rows(model, [0, 3, 5])
+    assert (model.config.pad_token_id, model.config.eos_token_id, model.config.bos_token_id) == (0, size, 50_256)
 
 
 def test_off_changes_nothing():
@@ -273,5 +339,11 @@ def test_what_cannot_be_trimmed_is_refused():
         start({"vocab_trim": VocabularyTrim(corpus="/nowhere/at/all.txt")})
     with pytest.raises(ConfigError, match=r"method=\[qat,vocab_trim\]"):
         start({"vocab_trim": VocabularyTrim(), "qat": QAT()})
+    start({"qat": QAT(), "vocab_trim": VocabularyTrim()})
+    method = VocabularyTrim()
+    method.name = "vocab_trim"
+    method.check(setting())  # not among the stage's methods
+    with pytest.raises(ConfigError, match="vocab_trim: a masked-language model predicts all tokens. Remove ~methods"):
+        method.check(setting(kind="mlm"))
     with pytest.raises(ConfigError, match="min_count=-1 must be"):
         VocabularyTrim(min_count=-1)
