@@ -224,6 +224,7 @@ def test_max_rows_lowers_the_number_of_variants(make):
 )
 def test_variants_are_shared_out_over_the_texts_of_a_row(mode, n, max_rows, texts, counts):
     assert Augment(n=n, mode=mode, max_rows=max_rows)._variants_per_text(10, texts) == counts
+    assert Augment(n=9, max_rows=5)._variants_per_text(1, 1) == [4]
 
 
 def test_scores_are_copied(make):
@@ -328,6 +329,13 @@ def test_words_of_several_pieces_stay_unless_other_vectors_are_given(tokenizer, 
     assert found["films"] == found["zzz"] == ()
     given = EmbeddingNeighbours(matrix, tokenizer, k=3, several=lambda words: {word: ("cinema",) for word in words})
     assert given(["films", "film"]) == {"films": ("cinema",), "film": found["film"]}
+
+
+def test_neighbours_are_near_by_angle_whatever_the_length_of_their_vectors(tokenizer, teacher):
+    matrix = teacher.get_input_embeddings().weight.detach()
+    lengths = torch.rand(len(matrix), 1, generator=torch.Generator().manual_seed(0)) * 9 + 0.5
+    plain, scaled = (EmbeddingNeighbours(table, tokenizer, k=3)(WORDS) for table in (matrix, matrix * lengths))
+    assert plain == scaled
 
 
 def test_table_of_neighbours_is_computed_once(tokenizer, teacher, tmp_path, monkeypatch):

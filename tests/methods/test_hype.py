@@ -290,3 +290,11 @@ def test_dropout_is_put_back_once():
         for _ in range(2):
             method.finish(model, None)
         assert [m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)] == rates
+
+
+def test_all_layers_may_be_named_and_blocks_get_all_they_were_given():
+    start({"hype": HyPe(layers={"top": 4})})
+    block, hidden = torch.nn.Identity(), torch.zeros(2, 3)
+    passed = HyPe(sigma=0.1)._perturb(block.train(), (hidden, "mask", 7))
+    assert passed[1:] == ("mask", 7) and not torch.equal(passed[0], hidden)
+    assert HyPe(sigma=0.1)._perturb(block.eval(), (hidden,)) is None
