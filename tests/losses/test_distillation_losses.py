@@ -136,6 +136,15 @@ def test_layer_losses_are_the_mean_of_the_losses_of_single_unpadded_sentences(lo
     assert loss(s, s, mask) == 0
 
 
+@pytest.mark.parametrize("loss, shape", [(hidden_mse, (3, 5, 64)), (attention_score_mse, (3, 2, 5, 5))])
+def test_layer_losses_of_half_precision_are_computed_in_single(loss, shape):
+    s, t = (logits(*shape, seed=seed).bfloat16() for seed in (0, 1))
+    mask = torch.tensor([[1] * n + [0] * (5 - n) for n in (5, 2, 3)])
+    found = loss(s, t, mask)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), loss(s.double(), t.double(), mask), rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize(
     "loss, shapes",
     [(hidden_mse, [(2, 3, 4), (2, 3, 1)]), (attention_score_mse, [(2, 4, 3, 3), (2, 1, 3, 3)])],

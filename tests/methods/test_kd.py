@@ -88,6 +88,18 @@ def test_logit_kd_refuses_nonsense(fields, says):
         LogitKD(**fields)
 
 
+def test_shares_of_masked_words_are_of_language_models_only():
+    """A view of another task may carry any; its loss is a mean over rows."""
+    from dataclasses import replace
+
+    for kind in SHAPES:
+        seen = view(kind)
+        odd = replace(seen, shares={"masked": 0.25, "tokens": 0.25})
+        for method in (LogitKD(), TaskLoss()):
+            whole, part = method.losses(seen, CLOCK), method.losses(odd, CLOCK)
+            assert all(torch.equal(whole[name], part[name]) for name in whole), (kind, method)
+
+
 def test_the_first_word_of_a_vocabulary_is_distilled_like_any_other():
     """Label 0 is a word, -100 is none."""
     source = torch.Generator().manual_seed(0)

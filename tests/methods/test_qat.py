@@ -104,9 +104,10 @@ def test_the_grid_of_a_table(seed):
     assert float((q - table).abs().max()) <= float(scale) * 0.51
 
 
-def test_both_ends_halfway_between_integers():
+@pytest.mark.parametrize("size", [2.0**-4, 2.0**-12])
+def test_both_ends_halfway_between_integers(size):
     # Rounding to even would draw one end inwards: 254 levels, and another grid the next time.
-    table = torch.tensor([-100.5, -3.0, 0.0, 7.0, 154.5]) * 2.0**-4
+    table = torch.tensor([-100.5, -3.0, 0.0, 7.0, 154.5]) * size
     q = fake.on_table_grid(table, *fake.limits(table))
     assert torch.equal(fake.on_table_grid(q, *fake.limits(q)), q)
 

@@ -338,6 +338,23 @@ def test_gates_count_training_only_and_their_sums_are_saved_by_layer():
     assert [len(each) for each in gates.take([2], torch.device("cpu"))] == [2] and not gates.state_dict()
 
 
+def test_an_update_that_overflowed_counts_for_nothing():
+    from plmc.methods.prune.importance import Gates
+
+    gates = Gates()
+    for grads in ([1.0, 2.0, 3.0], [torch.inf, torch.nan, 1.0], [-torch.inf, 1.0, torch.nan]):
+        gate = torch.ones(1, 3, requires_grad=True)
+        gate.grad = torch.tensor([grads])
+        gates._open.append((0, gate))
+        gates.read()
+    assert gates.take([3], torch.device("cpu"))[0].tolist() == [1.0, 3.0, 4.0]
+
+
+def test_nothing_to_remove_is_settled_at_once():
+    clock = setting().clock
+    assert HeadPruning(keep=1.0).settled(clock) == 0 and HeadPruning(end="70%").settled(clock) == 14
+
+
 def test_masks_of_another_shape_are_refused():
     """Carried over from a stage whose student had more layers or wider ones."""
     wide = start({"heads": HeadPruning(begin=1, end=2)}, total=4).go()
