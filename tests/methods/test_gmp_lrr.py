@@ -97,6 +97,14 @@ def test_weights_return_while_masks_change_and_never_after():
     assert GMPRewind(final=0).settled(Clock(0, 40, 10)) == 0
 
 
+@pytest.mark.parametrize(
+    "step, share", [(0, 0.0), (9, 0.0), (10, 0.2), (15, 0.2 + 0.6 * (1 - 0.5**3)), (20, 0.8), (39, 0.8)]
+)
+def test_sparsity_is_cubic_between_begin_and_end(step, share):
+    method = GMPRewind(begin=10, end=20, initial=0.2, final=0.8, last=30)
+    assert method.sparsity(Clock(step, 40, 10)) == pytest.approx(share, abs=1e-12)
+
+
 def test_the_forward_pass_sees_zeros_and_their_gradient_is_zero():
     run = start({"gmp": GMPRewind(end=1, every=1, last=1, final=0.5)}, total=4).go(2)
     seen = {}

@@ -293,6 +293,7 @@ def test_exported_weights_are_the_integers_that_were_judged(tmp_path, name):
     for key, table in tables.items():
         assert torch.equal(again.get_submodule(key).weight, table)
     record = again.config.plmc["quantization"]
+    assert (record["head"], record["embeddings"]) == (SCHEMES[name].head, SCHEMES[name].embeddings)
     assert record["scheme"] == name and record["weights"] == ("per_row" if SCHEMES[name].rows else "per_tensor")
     assert bool(record["ranges"]) == (SCHEMES[name].decay is not None)
     for found in record["ranges"].values():
@@ -421,3 +422,40 @@ def test_running_ranges_have_the_decay_of_their_scheme(name, decay):
 
     assert decays(start({"qat": QAT(scheme=name)}).model) == {decay}
     assert decays(start({"qat": QAT(scheme=name, decay=0.5)}).model) == {0.5}
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_the_record_says_what_was_asked_for_against_the_scheme(given):
+    for name in SCHEMES:
+        run = start({"qat": QAT(scheme=name, head=given, embeddings=given)}, total=2).go()
+        record = run.chain.finish(run.model, setting()).config.plmc["quantization"]
+        assert record["head"] is given and record["embeddings"] is given
+
+
+@pytest.mark.parametrize(
+    "values, low, high", [([-0.5, 0.25], -0.5, 0.25), ([0.2, 0.3], 0.0, 0.3), ([-3.0, -2.0], -3.0, 0.0), ([0.0], 0.0, 0.0)]
+)
+def test_limits_hold_zero_and_nothing_more(values, low, high):
+    found = fake.limits(torch.tensor(values))
+    assert [float(each) for each in found] == pytest.approx([low, high])
+
+
+@pytest.mark.parametrize(
+    "name, symmetric", [("q8bert", {True}), ("prune_ofa", {False}), ("static", {False}), ("per_channel", set())]
+)
+def test_ranges_are_symmetric_as_their_scheme_says_and_are_saved_without_what_an_update_saw(name, symmetric):
+    model = start({"qat": QAT(scheme=name)}).model
+    ranges = [module for module in model.modules() if isinstance(module, Range)]
+    assert {module.symmetric for module in ranges} == symmetric
+    assert all(list(module.state_dict()) == ["low", "high"] for module in ranges)
+
+
+def test_a_matrix_that_is_the_word_table_is_quantized_once():
+    from transformers import BertConfig, BertForMaskedLM
+
+    sizes = dict(vocab_size=50, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=48)
+    model = BertForMaskedLM(BertConfig(**sizes))
+    names = QAT(scheme="per_channel")._names(model)
+    assert model.cls.predictions.decoder.weight is model.get_input_embeddings().weight
+    assert "cls.predictions.transform.dense" in names and "cls.predictions.decoder" not in names
+    assert "bert.embeddings.word_embeddings" in names
