@@ -23,8 +23,8 @@ def verdicts() -> dict[str, int | None]:
 
 
 def changed(name: str) -> str:
-    """`words` where the mutant changes only what is between quotes (messages), `typing` an argument `device` or `strict`, else
-    `code`."""
+    """`words` where the mutant changes only what is between quotes (messages), `typing` only an argument that changes nothing on
+    one CPU with UTF-8 (`device`, `strict`, `dtype`, `encoding`, `ensure_ascii`), else `code`."""
     module, _, function = name.rpartition(".")
     source = Path("mutants", *module.split(".")).with_suffix(".py").read_text()
     original, mutant = (_body(source, each) for each in (re.sub(r"__mutmut_\d+$", "__mutmut_orig", function), function))
@@ -32,7 +32,7 @@ def changed(name: str) -> str:
     bare = [re.sub(r"([\"']).*?\1", "", line[2:]) for line in lines]
     if len(bare) == 2 and bare[0] == bare[1]:
         return "words"
-    without = [re.sub(r",? ?(device|strict|dtype)=[\w.]+(\(\))?", "", line[2:]).replace(", )", ")") for line in lines]
+    without = [re.sub(r",? ?(device|strict|dtype|encoding|ensure_ascii)=[\w.]+(\(\))?", "", line[2:]).replace(", )", ")") for line in lines]
     return "typing" if len(without) == 2 and without[0] == without[1] else "code"
 
 
@@ -64,7 +64,7 @@ def main() -> None:
         share = f"{100 * killed / judged:.1f} %" if judged else "-"
         print(
             f"{room or 'all':8} {len(ran):5} run: {killed} killed, {left['code']} survive, {share}; besides, {left['words']} "
-            f"change only words of messages and {left['typing']} only a device or a check of lengths"
+            f"change only words of messages and {left['typing']} only a device, an encoding or a check of lengths"
         )
 
 

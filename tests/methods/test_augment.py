@@ -485,7 +485,8 @@ def test_batches_of_masked_words_do_not_change_what_is_found(tokenizer, masked_l
     assert source(sentences, str.isalpha) == together
 
 
-def test_auto_guesses_where_there_is_a_language_model_head(make, masked_lm, tmp_path):
+def test_auto_guesses_where_there_is_a_language_model_head(make, masked_lm, tmp_path, caplog):
+    caplog.set_level("INFO", "plmc")
     masked_lm.save_pretrained(tmp_path / "head")
     BertModel(config()).save_pretrained(tmp_path / "headless")
     assert load_masked_lm(tmp_path / "headless") is None
@@ -495,6 +496,9 @@ def test_auto_guesses_where_there_is_a_language_model_head(make, masked_lm, tmp_
     }
     assert by_source["headless"] == make(Augment(n=8, p=1.0, k=3, candidates="embeddings"), rows=SINGLE)["text_a"]
     assert by_source["head"] != by_source["headless"]
+    assert [record.message for record in caplog.records if "candidates from" in record.message] == [
+        f"augment: candidates from {tmp_path / 'head'}", *["augment: candidates from the teacher's embeddings"] * 2
+    ]
     alone = make(Augment(n=2, candidates="mlm"), mlm_source=str(tmp_path / "head"), teacher=None, teacher_model=None)
     assert len(alone["id"]) == 9
     with pytest.raises(ConfigError, match="candidates=embeddings"):

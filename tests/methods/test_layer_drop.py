@@ -108,9 +108,20 @@ def test_strategies_drop_exactly_k_distinct_layers(strategy):
             assert len(set(gone)) == len(gone) == k and set(gone) <= set(range(count)) and gone == sorted(gone)
 
 
-def test_symmetric_with_an_odd_rest_names_the_way_out():
-    with pytest.raises(ConfigError, match="k=2 or k=4"):
-        dropped("symmetric", 12, 3)
+@pytest.mark.parametrize(
+    "strategy, layers, k, says",
+    [
+        ("symmetric", 12, 3, "Write k=2 or k=4$"),
+        ("symmetric", 6, 1, "Write k=0 or k=2$"),
+        ("symmetric", 4, 3, "Write k=2$"),
+        ("even_alternate", 12, 7, "can drop at most 6 of 12 layers, not k=7"),
+        ("top", 4, 4, "k=4 of 4 layers cannot be dropped. Write k=0 to k=3"),
+        ("top", 4, -1, "k=-1 of 4 layers"),
+    ],
+)
+def test_what_a_strategy_cannot_drop_is_refused_with_what_it_can(strategy, layers, k, says):
+    with pytest.raises(ConfigError, match=says):
+        dropped(strategy, layers, k)
 
 
 @FAMILIES
@@ -246,6 +257,11 @@ def test_half_of_the_layers_by_contribution():
     half = LayerDrop(strategy="contribution", k="half")
     run = start({"layer_drop": half}, model=tiny(), data=DATA)
     assert len(half.state_dict()["dropped"]) == 2 and dims(run.model).layers == 2
+    again = LayerDrop(strategy="contribution", k="half")
+    start({"layer_drop": again}, model=tiny(), data=DATA)
+    scores, again.scores = again.scores, None
+    again.load_state_dict(half.state_dict())
+    assert again.scores == half.scores == scores and len(scores) == 4
 
 
 def test_thresholds_and_counts():

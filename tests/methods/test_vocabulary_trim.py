@@ -57,9 +57,10 @@ def generic():
     words = wordpiece()
     made = Tokenizer.from_str(words.backend_tokenizer.to_str())
     ids = {token: words.convert_tokens_to_ids(token) for token in ("[CLS]", "[SEP]")}
-    made.post_processor = processors.TemplateProcessing(
+    template = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=list(ids.items())
     )
+    made.post_processor = processors.Sequence([template])
     names = {"unk_token": "[UNK]", "pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
     reader = PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=64, **names)
     reader.add_tokens([AddedToken("ünknown-wörd", normalized=False), AddedToken("<film>", special=True)])

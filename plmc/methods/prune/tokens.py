@@ -45,9 +45,7 @@ def trimmed(tokenizer: Any, kept: list[int]) -> Any:
     state = _state(tokenizer)
     place = {old: new for new, old in enumerate(kept)}
     model = state["model"]
-    model["vocab"] = {
-        token: place[number] for token, number in sorted(model["vocab"].items(), key=lambda item: item[1]) if number in place
-    }
+    model["vocab"] = {token: place[number] for token, number in model["vocab"].items() if number in place}
     if model["type"] == "BPE":
         known = model["vocab"]
         model["merges"] = [[a, b] for a, b in _merges(model) if a in known and b in known and a + b in known]
@@ -63,11 +61,6 @@ def trimmed(tokenizer: Any, kept: list[int]) -> Any:
         for other in ("vocab.txt", "vocab.json", "merges.txt", "added_tokens.json"):
             (folder / other).unlink(missing_ok=True)
         (folder / "tokenizer.json").write_text(json.dumps(state, ensure_ascii=False), encoding="utf-8")
-        config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-        if "added_tokens_decoder" in config:
-            decoder = {str(place[int(number)]): token for number, token in config["added_tokens_decoder"].items()}
-            config["added_tokens_decoder"] = decoder
-        (folder / "tokenizer_config.json").write_text(json.dumps(config, ensure_ascii=False), encoding="utf-8")
         made = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     made.name_or_path = tokenizer.name_or_path
     made.init_kwargs["name_or_path"] = tokenizer.name_or_path

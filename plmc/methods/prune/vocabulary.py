@@ -92,7 +92,7 @@ class VocabularyTrim(Method):
         if self.corpus is not None:
             lines = Path(self.corpus).read_text(encoding="utf-8").splitlines()
             for start in range(0, len(lines), 1000):
-                encoded = setting.tokenizer(lines[start : start + 1000], truncation=False, padding=False)["input_ids"]
+                encoded = setting.tokenizer(lines[start : start + 1000])["input_ids"]
                 counts += np.bincount(np.concatenate([np.asarray(ids, dtype=np.int64) for ids in encoded]), minlength=size)
         return counts
 
