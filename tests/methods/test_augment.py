@@ -507,6 +507,42 @@ def test_auto_guesses_where_there_is_a_language_model_head(make, masked_lm, tmp_
         make(Augment(candidates="mlm"), mlm_source=str(tmp_path / "nowhere"))
 
 
+@pytest.mark.parametrize("mode", ["paper", "official_code"])
+def test_words_of_several_pieces_come_from_glove_whatever_gives_the_others(make, masked_lm, tmp_path, mode):
+    masked_lm.save_pretrained(tmp_path / "head")
+    glove, cache = tmp_path / "glove.txt", tmp_path / "cache"
+    glove.write_text("films 1 0\nmovies 0.9 0.1\nplays -1 0")
+    cache.mkdir()
+    rows = {"id": [0], "text_a": ["good films"], "label": [0]}
+    for name, changes in (("embeddings", {}), ("mlm", {"mlm_source": str(tmp_path / "head")})):
+        method = Augment(p=1.0, n=4, k=1, candidates=name, glove=str(glove), mode=mode)
+        made = make(method, rows=rows, cache=cache, **changes)["text_a"]
+        assert {text.split()[1] for text in made[1:]} == {"movies"}, name
+    assert len(list(cache.glob("neighbours-*.npy"))) == 1
+
+
+def test_the_official_code_shows_the_language_model_the_whole_sentence(make, masked_lm, tmp_path, tokenizer):
+    masked_lm.save_pretrained(tmp_path)
+    sentence = split_words("a dull, dull plot")
+    found = []
+    for mode in ("paper", "official_code"):
+        method = Augment(k=3, candidates="mlm", mode=mode)
+        method.name = "augment"
+        around = SimpleNamespace(mlm_source=str(tmp_path), tokenizer=tokenizer, teacher_model=None)
+        found.append(method._source(around)([sentence], str.isalpha))
+        with_original = MaskedWords(masked_lm, tokenizer, k=3, several=dict.fromkeys, with_original=mode == "official_code")
+        assert found[-1] == with_original([sentence], str.isalpha)
+    assert found[0] != found[1]
+
+
+def test_a_task_without_training_rows_cannot_be_augmented(teacher, tokenizer):
+    method, dims = Augment(), Dims(1, 16, 2, 16, len(VOCABULARY))
+    method.name = "augment"
+    setting = Setting("inter", "classification", 0, dims, dims, teacher_model=teacher, tokenizer=tokenizer)
+    with pytest.raises(DataError, match="augment: the task has no training rows to augment. Remove it: ~methods.augment"):
+        method.data(TaskData(None, {}, "custom"), setting)
+
+
 # Cache
 
 
