@@ -51,7 +51,7 @@ CASES = {
     "word for a number": ("train.lr=abc", "train.lr=abc must be a number"),
     "word for a whole number": ("budget.steps=many", "budget.steps=many must be a whole number"),
     "zero rows": ("train.batch_size=0", "batch_size=0 must be a whole number greater than 0"),
-    "schedule": ("train.schedule=sawtooth", "schedule='sawtooth'; use linear"),
+    "schedule": ("train.schedule=sawtooth", "train.schedule=sawtooth must be linear, cosine"),
     "moment": ("method=gmp methods.gmp.begin=early", "'early' is not a moment in training. Write 30%"),
     "sparsity": ("method=gmp methods.gmp.final=1.5", "a sparsity is at least 0 and below 1"),
     "metric": ("task.metric=bleu", "sst2 is measured by accuracy"),
