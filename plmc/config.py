@@ -15,7 +15,7 @@ from plmc.errors import ConfigError, PlmcError
 from plmc.export.schemes import asked
 from plmc.fields import Amount, Count, Epochs, Positive, Rate, Seed, verify
 from plmc.identity import hashed
-from plmc.models import ModelSpec
+from plmc.models.spec import ModelSpec
 from plmc.names import as_keys, did_you_mean
 from plmc.paths import digest, place
 from plmc.pretraining import MLMTeacher, options, stages_for, taught_stage

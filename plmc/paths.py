@@ -9,7 +9,7 @@ from typing import Any
 
 from plmc import digests
 from plmc.errors import ConfigError
-from plmc.models import MINILM
+from plmc.models.load import MINILM
 
 _MODELS = (("teacher", "name"), ("teacher", "checkpoint"), ("student", "name"))
 _TABLES = ("train", "validation", "test")

@@ -31,7 +31,7 @@ def as_teacher(run: Run, recipe: Mapping[str, Any]) -> dict[str, Any]:
         "precision": run.precision,
         "teacher": {"_target_": given["_target_"], "name": None},
         "student": {
-            "_target_": "plmc.models.ModelSpec",
+            "_target_": "plmc.models.spec.ModelSpec",
             **{key: given.get(key) for key in ("name", "layers", "shape")}, "pick": given.get("pick", "alternate"),
             **({"revision": given["revision"]} if given.get("revision") else {}),
         },

@@ -11,10 +11,10 @@ from conformance import PARTNERS, ROWS, STEPS, Row
 from torch import nn
 from train.factory import VOCABULARY, Interrupted, bert, equal, rig, rows
 
-from plmc.encoder import pruned_linears
 from plmc.errors import ConfigError
 from plmc.methods.distill.task_loss import TaskLoss
-from plmc.models import load_whole
+from plmc.models.encoder import pruned_linears
+from plmc.models.load import load_whole
 from plmc.train.evaluate import logits_of
 
 BY_NAME = {row.name: row for row in ROWS}

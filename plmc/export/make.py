@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from plmc import digests, encoder
+from plmc import digests
 from plmc.console import Console
 from plmc.errors import ConfigError, DamagedFile, ExportError
 from plmc.export import compact, verify
@@ -19,7 +19,8 @@ from plmc.export.extras import check, need
 from plmc.export.runtime import DESCRIPTION, INPUTS, open_model
 from plmc.export.schemes import NONE, Plan
 from plmc.export.source import Source, check_family, load_model
-from plmc.models import load_tokenizer
+from plmc.models import encoder
+from plmc.models.load import load_tokenizer
 from plmc.report import measure
 from plmc.run.environment import versions
 from plmc.tasks.squad import Squad

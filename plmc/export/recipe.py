@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from plmc import models
 from plmc.config import Run
 from plmc.console import Console
 from plmc.data.types import TaskData
@@ -15,6 +14,7 @@ from plmc.export.schemes import asked
 from plmc.export.source import Source
 from plmc.export.table import table
 from plmc.export.track import hand_over, log_to_run
+from plmc.models import load
 
 FOLDER = "export"
 REFUSED = "refused"
@@ -26,7 +26,7 @@ def exports(run: Run, data: TaskData, console: Console, tracker: Any = None) -> 
     Exports that are there already are kept. `tracker`: the run's open tracker; None opens the one the run had.
     """
     folder, found, shown = run.folder / "model", {}, {}
-    pad_id = models.load_tokenizer(str(folder)).pad_token_id
+    pad_id = load.load_tokenizer(str(folder)).pad_token_id
     evaluation = next(iter(data.evaluation.values()))
     source = Source(folder, run.task, evaluation, data.train, pad_id, run.folder, run.signature)
     for plan in asked(run.config["quantize"]):

@@ -166,7 +166,7 @@ def _torch(folder: Path, facts: Mapping[str, Any], threads: int, device: str, pr
 
 def _tokenizer_inputs(folder: Path) -> Sequence[str] | None:
     """The inputs that the model's tokenizer makes; RoBERTa's makes no token types although the model would take them."""
-    from plmc.models import load_tokenizer
+    from plmc.models.load import load_tokenizer
 
     if not (folder / "tokenizer.json").is_file():
         return None

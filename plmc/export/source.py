@@ -10,7 +10,7 @@ from typing import Any
 from plmc.data.types import Split
 from plmc.errors import ConfigError
 from plmc.export.extras import need
-from plmc.models import load_config, load_whole
+from plmc.models.load import load_config, load_whole
 from plmc.tasks.base import Task
 
 FAMILIES = ("bert", "roberta", "distilbert", "electra")

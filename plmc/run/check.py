@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from plmc import models
 from plmc.config import Run
 from plmc.core.chain import Chain
 from plmc.core.clock import parse_point
 from plmc.core.setting import Dims, Setting
-from plmc.encoder import dims
 from plmc.errors import ConfigError, PlmcError
 from plmc.export import extras
 from plmc.export.schemes import asked
 from plmc.fields import moments
+from plmc.models import load
+from plmc.models.encoder import dims
 from plmc.paths import check_place
 from plmc.pretraining import stage_task, taught_stage
 from plmc.run.environment import check_device
@@ -34,13 +34,13 @@ def check(run: Run) -> None:
     for plan in asked(run.config["quantize"]):
         extras.check(plan.packages)
     try:
-        student = models.dims_of(run.student)
+        student = load.dims_of(run.student)
         teacher = _teacher(run)
     except PlmcError as missing:
         raise _whatever_the_shape(run) or missing from None
     parts = run.needs & {"blocks", "matrices"}
     if parts or run.config["compile"] or run.student.layers is not None:
-        models.check_parts(run.student.name, matrices="matrices" in parts)
+        load.check_parts(run.student.name, matrices="matrices" in parts)
     _stages(run, student, teacher)
     if run.task.metric not in run.task.metrics:
         raise ConfigError(f"task.metric={run.task.metric}: {run.task.name} has {', '.join(run.task.metrics)}.")
@@ -48,8 +48,8 @@ def check(run: Run) -> None:
 
 def _teacher(run: Run) -> Dims | None:
     if run.teacher.known and run.teacher.checkpoint:
-        return dims(models.load_config(run.teacher.checkpoint))
-    return models.dims_of(run.teacher) if run.teacher.known and run.teacher.name else None
+        return dims(load.load_config(run.teacher.checkpoint))
+    return load.dims_of(run.teacher) if run.teacher.known and run.teacher.name else None
 
 
 def _whatever_the_shape(run: Run) -> ConfigError | None:
@@ -108,7 +108,7 @@ def vocabularies(run: Run, tokenizer: Any) -> None:
         return
     inner = {need for need in run.needs if need.startswith("teacher.")} - {"teacher.logits"}
     by_token = inner or taught_stage(run) or (run.task.kind == "span" and run.learns_from_teacher)
-    if by_token and not models.same_vocabulary(models.load_tokenizer(source), tokenizer):
+    if by_token and not load.same_vocabulary(load.load_tokenizer(source), tokenizer):
         what = "hidden states or attention maps" if inner else "answer positions"
         what = "predictions of tokens" if not inner and taught_stage(run) else what
         raise ConfigError(

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from plmc import digests, models, pretraining
+from plmc import digests, pretraining
 from plmc.config import Run
 from plmc.console import Console
 from plmc.errors import ConfigError, DamagedFile, PlmcError
+from plmc.models import load
 from plmc.run import check, environment, hand_over, mlm_stage, pages, rows, teachers
 from plmc.run.finalize import finalize
 from plmc.run.stages import Stages
@@ -73,7 +74,7 @@ def _execute(run: Run, console: Console, parent: Path | None, threads: int | Non
     # A teacher stands under the sweep or, trained for one run, under that run.
     above = parent or run.folder
     try:
-        tokenizer = models.load_tokenizer(run.student.name)
+        tokenizer = load.load_tokenizer(run.student.name)
         check.vocabularies(run, tokenizer)
         data = rows.load(run, tokenizer)
         _guard_rows(run, data, console)
@@ -122,11 +123,11 @@ def _fetch(run: Run, console: Console) -> None:
     from plmc.run.corpus import ready
 
     if not run.student.shape:
-        models.with_weights(run.student.name)
+        load.with_weights(run.student.name)
     general = any(stage.teacher == "pretrained" for stage in run.recipe.stages)
     needed = run.learns_from_teacher or pretraining.taught_stage(run) or general
     if needed and run.teacher.known and not run.teacher.shape:
-        models.with_weights(run.teacher.checkpoint or run.teacher.name)
+        load.with_weights(run.teacher.checkpoint or run.teacher.name)
     for stage in run.recipe.stages:
         if stage.corpus and run.task.kind != "mlm":
             ready(stage.corpus)
@@ -147,7 +148,7 @@ def _with_exports(run: Run, result: dict[str, Any], console: Console) -> dict[st
     from plmc.export import recipe
 
     if recipe.missing(run, result):
-        data = rows.load(run, models.load_tokenizer(str(run.folder / "model")))
+        data = rows.load(run, load.load_tokenizer(str(run.folder / "model")))
         result["exports"] = {**(result.get("exports") or {}), **recipe.exports(run, data, console)}
         hand_over.describe_model(run, result)
         write_record(run.folder / "result.json", result)

@@ -10,13 +10,15 @@ from typing import Any
 
 import torch
 
-from plmc import digests, hub, models, sweep
+from plmc import digests, sweep
 from plmc.bench.host import Load
 from plmc.config import Run
 from plmc.console import Console
 from plmc.core.method import Method
+from plmc.data import snapshots
 from plmc.data.types import TaskData
 from plmc.errors import DamagedFile, TrainingError
+from plmc.models import load as models
 from plmc.report import measure
 from plmc.run import environment, hand_over, pages
 from plmc.run.stages import Stages
@@ -107,13 +109,13 @@ def _measure(
         "teacher": {
             "learned_from": run.learns_from_teacher,
             "name": run.teacher.checkpoint or run.teacher.name, "metrics": teacher.metrics if teacher else None,
-            "commit": hub.commit(run.teacher.checkpoint or run.teacher.name) if teacher else None,
+            "commit": snapshots.commit(run.teacher.checkpoint or run.teacher.name) if teacher else None,
             "digest": teacher.digest if teacher else None,
             "learnt_nothing": teacher.learnt_nothing(run.task.metric) if teacher else None,
             **(teacher.figures if teacher else {}),
         },
         "student": {
-            "name": run.student.name, "commit": hub.commit(run.student.name), **measure.figures(model, folder / "model"),
+            "name": run.student.name, "commit": snapshots.commit(run.student.name), **measure.figures(model, folder / "model"),
         },
         "data_commit": _data_commit(run),
         "train": _training(stages, started),

@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 
-from plmc import masked_lm, models, pretraining, teacher_config
+from plmc import pretraining, teacher_config
 from plmc.config import Run
 from plmc.console import Console
 from plmc.core.stage import Stage
 from plmc.data.types import TaskData
+from plmc.models import load, masked_lm
 from plmc.report import measure
 from plmc.run import rows
 from plmc.run.teachers import FIGURES, FinetunedTeacher, train_once
@@ -38,7 +39,7 @@ def stage_data(run: Run, stage: Stage, task: Task, data: TaskData, tokenizer: An
 
 def change_head(model: torch.nn.Module, task: Task, *, seed: int) -> torch.nn.Module:
     """The same encoder with a fresh head for `task`, drawn under `seed`; a pooler that the model carries goes along."""
-    target = models.from_config(copy.deepcopy(model.config), task, seed=seed)
+    target = load.from_config(copy.deepcopy(model.config), task, seed=seed)
     masked_lm.move_encoder(model, target)
     if task.kind == "mlm":
         masked_lm.attach_pooler(target, copy.deepcopy(masked_lm.pooler_of(model)))
@@ -49,7 +50,7 @@ def save_pretrained(run: Run, model: torch.nn.Module) -> None:
     """The language model before its head goes, as a folder that later runs name: student.name=RUN/pretrained."""
     with replacing(run.folder / "pretrained") as temporary:
         model.save_pretrained(temporary)
-        models.load_tokenizer(run.student.name).save_pretrained(temporary)
+        load.load_tokenizer(run.student.name).save_pretrained(temporary)
 
 
 def start(run: Run, teacher: FinetunedTeacher | None) -> torch.nn.Module:
@@ -61,7 +62,7 @@ def start(run: Run, teacher: FinetunedTeacher | None) -> torch.nn.Module:
     same = spec.name == run.teacher.name and spec.shape is None and run.teacher.layers is None and run.teacher.shape is None
     if first.mlm is not None and teacher is not None and same:
         spec = replace(spec, name=teacher.folder, revision=None)
-    return models.build(spec, pretraining.stage_task(run, first), seed=run.seed)
+    return load.build(spec, pretraining.stage_task(run, first), seed=run.seed)
 
 
 def ensure(run: Run, data: TaskData, tokenizer: Any, console: Console, train: Callable[[Run], Any]) -> FinetunedTeacher:
@@ -69,7 +70,7 @@ def ensure(run: Run, data: TaskData, tokenizer: Any, console: Console, train: Ca
     spec = run.teacher
     if run.task.kind == "mlm" and spec.checkpoint:
         return _as_it_is(run, spec.checkpoint, data, tokenizer)
-    headless = spec.shape is None and not masked_lm.has_head(models.load_config(spec.name))
+    headless = spec.shape is None and not masked_lm.has_head(load.load_config(spec.name))
     if not headless and spec.mlm.train == "auto" and spec.layers is None and spec.shape is None:
         return _as_it_is(run, spec.name, data, tokenizer)
     own = teacher_config.language_model_run(run, headless=headless)
@@ -84,8 +85,8 @@ def ensure(run: Run, data: TaskData, tokenizer: Any, console: Console, train: Ca
 def _as_it_is(run: Run, name: str, data: TaskData, tokenizer: Any) -> FinetunedTeacher:
     from plmc.tasks.mlm import MaskedLM
 
-    folder, metrics, figures = models.locate(name), {}, {}
-    model = models.load_finetuned(name, MaskedLM())
+    folder, metrics, figures = load.locate(name), {}, {}
+    model = load.load_finetuned(name, MaskedLM())
     if run.task.kind == "mlm":
         metrics, _ = evaluate(model, next(iter(data.evaluation.values())), run.task, pad_id=tokenizer.pad_token_id)
     if Path(folder).is_dir():

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from plmc import digests, encoder, models
+from plmc import digests
 from plmc.config import Run
 from plmc.console import Console, StageBar
 from plmc.core.chain import Chain
@@ -18,6 +18,7 @@ from plmc.core.setting import Setting
 from plmc.core.stage import Stage
 from plmc.data.types import TaskData
 from plmc.errors import DamagedCheckpoint, DamagedFile, DataError
+from plmc.models import encoder, load
 from plmc.pretraining import stage_task
 from plmc.run import mlm_stage
 from plmc.run.teacher_source import AUTOCAST, TeacherSource
@@ -118,7 +119,7 @@ class Stages:
 
     def fresh_tokenizer(self):
         """The tokenizer of the student as the stages left it, never called: it remembers how it was called last."""
-        fresh = models.load_tokenizer(self.run.student.name)
+        fresh = load.load_tokenizer(self.run.student.name)
         return reduce(lambda tokenizer, chain: chain.tokenizer(tokenizer), self._readers, fresh)
 
     def _put_head(self, index: int, stage: Stage) -> None:
@@ -137,7 +138,7 @@ class Stages:
         teacher = None
         if run.teacher.known and self._wants_teacher(stage):
             teacher = self.teachers.model(stage, self.task)
-        mlm_source = models.locate(run.teacher.name) if run.teacher.name else None
+        mlm_source = load.locate(run.teacher.name) if run.teacher.name else None
         return Setting(
             stage=stage.name, kind=self.task.kind, seed=run.seed, student=encoder.dims(model),
             teacher=encoder.dims(teacher) if teacher is not None else None, methods=stage.methods,
@@ -165,7 +166,7 @@ class Stages:
         device, warned = self.accelerator.device, len(self.console.warnings)
         before = self.model.config._attn_implementation
         if "scores" in needs:
-            from plmc.scores import use_scores
+            from plmc.models.attention import use_scores
 
             use_scores(self.model)
         elif "attentions" in needs:

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from plmc import encoder, models
 from plmc.config import Run
 from plmc.console import Console
 from plmc.core.setting import Setting
 from plmc.core.stage import Stage
 from plmc.data.types import Split
 from plmc.errors import ConfigError
+from plmc.models import encoder, load
 from plmc.run.teachers import FinetunedTeacher, reorder
 from plmc.train.teacher import Teacher, live
 from plmc.train.teacher_cache import Wanted, look_up, stored
@@ -39,11 +39,11 @@ class TeacherSource:
         which = _which(stage)
         if which not in self._models:
             if which == "mlm":
-                model = models.load_finetuned(self.language_model.folder, task)
+                model = load.load_finetuned(self.language_model.folder, task)
             elif which == "pretrained":
-                model = models.build(self.run.teacher, self.run.task, seed=self.run.seed)
+                model = load.build(self.run.teacher, self.run.task, seed=self.run.seed)
             else:
-                model = models.load_finetuned(self.finetuned.folder, self.run.task)
+                model = load.load_finetuned(self.finetuned.folder, self.run.task)
                 reorder(model, self.finetuned.order)
             self._attention[which] = model.config._attn_implementation
             self._models[which] = model.eval().requires_grad_(False).to(self.device)
@@ -61,8 +61,8 @@ class TeacherSource:
         if model.config._attn_implementation != self._attention[_which(stage)]:
             model.set_attn_implementation(self._attention[_which(stage)])
         source = self.language_model if kind == "mlm" else self.finetuned
-        own = models.load_tokenizer(source.folder if source else run.teacher.name)
-        same = models.same_vocabulary(own, tokenizer)
+        own = load.load_tokenizer(source.folder if source else run.teacher.name)
+        same = load.same_vocabulary(own, tokenizer)
         if not same and wanted != {"teacher.logits"}:
             raise ConfigError(
                 f"stage {stage.name} compares hidden states or attention maps, but teacher and student split text into "
@@ -80,7 +80,7 @@ class TeacherSource:
                 )
                 return look_up(columns, rows, choice, layers=setting.teacher.layers)
         if "teacher.scores" in needs:
-            from plmc.scores import use_scores
+            from plmc.models.attention import use_scores
 
             use_scores(model)
         elif "teacher.attentions" in needs:
@@ -95,8 +95,8 @@ class TeacherSource:
         # A masked language model reads token ids alone.
         if kind == "mlm":
             return train
-        same = models.same_vocabulary(own, tokenizer)
-        if same and models.same_columns(own, tokenizer):
+        same = load.same_vocabulary(own, tokenizer)
+        if same and load.same_columns(own, tokenizer):
             return train
         if not same and kind == "span":
             raise ConfigError(

@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from plmc import digests, models
+from plmc import digests
 from plmc.config import Run
 from plmc.console import Console
 from plmc.data.types import Split, TaskData
 from plmc.errors import ConfigError, DamagedFile
+from plmc.models import load
 from plmc.paths import folder_digest
 from plmc.report import measure
 from plmc.tasks.alike import learnt_nothing
@@ -158,8 +159,8 @@ def _checkpoint(run: Run, data: TaskData, console: Console) -> FinetunedTeacher:
     import hashlib
 
     name = run.teacher.checkpoint
-    model = models.load_finetuned(name, run.task)
-    tokenizer = models.load_tokenizer(name)
+    model = load.load_finetuned(name, run.task)
+    tokenizer = load.load_tokenizer(name)
     first = next(iter(data.evaluation.values()))
     split = run.task.encode(first.raw, tokenizer, training=False, cache=run.cache)
     order = label_order(
@@ -171,9 +172,9 @@ def _checkpoint(run: Run, data: TaskData, console: Console) -> FinetunedTeacher:
     digest = hashlib.sha256()
     for key, value in sorted(model.state_dict().items()):
         digest.update(key.encode() + value.numpy().tobytes())
-    figures = measure.figures(model, Path(models.locate(name)))
+    figures = measure.figures(model, Path(load.locate(name)))
     collapsed = learnt_nothing(records)
-    return FinetunedTeacher(name, models.locate(name), digest.hexdigest()[:16], metrics, order, figures, collapsed=collapsed)
+    return FinetunedTeacher(name, load.locate(name), digest.hexdigest()[:16], metrics, order, figures, collapsed=collapsed)
 
 
 def reorder(model, order: tuple[int, ...] | None) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 
 from plmc.core.chain import Chain
 from plmc.data.types import Split
-from plmc.masked_lm import read_at
+from plmc.models.masked_lm import read_at
 from plmc.train.batches import evaluation_batches
 from plmc.train.objective import read
 

@@ -12,7 +12,7 @@ from plmc.core.chain import Chain
 from plmc.core.clock import Clock
 from plmc.core.view import Outputs, View
 from plmc.errors import TrainingError
-from plmc.masked_lm import read_at
+from plmc.models.masked_lm import read_at
 from plmc.train.batches import Batch
 
 

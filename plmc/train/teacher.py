@@ -9,7 +9,7 @@ from torch import nn
 
 from plmc.core.view import Outputs
 from plmc.data.types import Split
-from plmc.masked_lm import read_at
+from plmc.models.masked_lm import read_at
 from plmc.train.batches import Batch, collate
 from plmc.train.objective import positions, read
 

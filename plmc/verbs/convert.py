@@ -37,18 +37,18 @@ def convert(name: str, folder: Path) -> None:
 
 
 def _fetched(name: str) -> tuple[Path, list[Path]]:
-    from plmc import hub
+    from plmc.data import snapshots
 
     source = Path(name).expanduser()
     if not source.is_dir():
-        repository, _ = hub.split_revision(name)
-        source = hub.snapshot(name)
+        repository, _ = snapshots.split_revision(name)
+        source = snapshots.snapshot(name)
         from huggingface_hub import snapshot_download
 
         try:
             snapshot_download(repository, revision=source.name, allow_patterns=["pytorch_model*.bin"])
         except Exception as error:  # the client lets the errors of several libraries through
-            raise hub.explained(error, f"model {repository}", repository) from error
+            raise snapshots.explained(error, f"model {repository}", repository) from error
     files = sorted(source.glob("pytorch_model*.bin"))
     if not files or not (source / "config.json").is_file():
         raise ConfigError(f"{name} has no config.json and pytorch_model.bin to convert.")

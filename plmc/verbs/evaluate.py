@@ -13,9 +13,9 @@ def evaluate(name: str, words: Sequence[str], split: str, outputs: Path, allow: 
     """Prints the metrics as a table and writes the records beside the run."""
     from rich.table import Table
 
-    from plmc import models
     from plmc.config import build
     from plmc.console import Console
+    from plmc.models import load
     from plmc.run import environment
     from plmc.run.teachers import label_order, reorder
     from plmc.tasks.alike import remarks
@@ -29,8 +29,8 @@ def evaluate(name: str, words: Sequence[str], split: str, outputs: Path, allow: 
     task = build(config["task"], "task")
     source = task.own_source or build(config["data"], "data")
     environment.set_threads(config.get("threads"))
-    tokenizer = models.load_tokenizer(str(picked.model))
-    model = models.load_finetuned(str(picked.model), task)
+    tokenizer = load.load_tokenizer(str(picked.model))
+    model = load.load_finetuned(str(picked.model), task)
     raw = source.load(task)
     if split not in raw:
         raise DataError(f"--split {split}: {task.name} from {source.name} has {', '.join(raw)}.")

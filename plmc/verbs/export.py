@@ -28,13 +28,13 @@ def export(
     picked = pick(name, outputs, allow)
     config = settings(picked, words)
 
-    from plmc import models
     from plmc.config import build
     from plmc.console import Console
     from plmc.export.make import make
     from plmc.export.source import Source
     from plmc.export.table import table
     from plmc.export.track import log_to_run
+    from plmc.models import load
     from plmc.run import environment
     from plmc.run.rows import subset
 
@@ -42,8 +42,8 @@ def export(
     environment.own_bars_only()
     task = build(config["task"], "task")
     environment.set_threads(config.get("threads"))
-    tokenizer = models.load_tokenizer(str(picked.model))
-    models.load_finetuned(str(picked.model), task)
+    tokenizer = load.load_tokenizer(str(picked.model))
+    load.load_finetuned(str(picked.model), task)
     raw = (task.own_source or build(config["data"], "data")).load(task)
     split = next((part for part in raw if part.startswith("validation")), None)
     if split is None:

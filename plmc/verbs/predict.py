@@ -54,7 +54,7 @@ def answerer(folder: Path, task: Any = None):
     import torch
     from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
-    from plmc.models import load_config, load_tokenizer, load_whole
+    from plmc.models.load import load_config, load_tokenizer, load_whole
     from plmc.train.batches import by_length
     from plmc.train.evaluate import TOKENS
 
@@ -137,9 +137,9 @@ def _texts(row: Mapping[str, Any], where: str) -> tuple[str, ...]:
 
 
 def _submission(names: Sequence[str], folder: Path, outputs: Path, allow: Sequence[str]) -> None:
-    from plmc import models
     from plmc.config import build
     from plmc.console import Console
+    from plmc.models import load
     from plmc.tasks.submission import write_submission
     from plmc.train.evaluate import logits_of
     from plmc.verbs.pick import pick
@@ -154,8 +154,8 @@ def _submission(names: Sequence[str], folder: Path, outputs: Path, allow: Sequen
         tests = {split: rows for split, rows in raw.items() if split.startswith("test")}
         if not tests:
             raise DataError(f"{name}: the source {picked.config['data']['name']} has no test rows of {task.name}.")
-        tokenizer = models.load_tokenizer(str(picked.model))
-        model = models.load_finetuned(str(picked.model), task)
+        tokenizer = load.load_tokenizer(str(picked.model))
+        model = load.load_finetuned(str(picked.model), task)
         for split, rows in tests.items():
             encoded = task.encode(rows, tokenizer, training=False, cache=outputs / "cache")
             logits = logits_of(model, encoded, kind=task.kind, pad_id=tokenizer.pad_token_id, progress=console.each)

@@ -14,8 +14,8 @@ def validate(words: Sequence[str]) -> None:
     from rich.console import Console
     from rich.markup import escape
 
-    from plmc import models
     from plmc.config import resolve
+    from plmc.models import load
     from plmc.run.check import capped, check, vocabularies
     from plmc.run.rows import evaluation_splits
 
@@ -25,7 +25,7 @@ def validate(words: Sequence[str]) -> None:
         check(run)
         for text in capped(run):
             Console(highlight=False, soft_wrap=True).print(f"note {escape(text)}")
-        vocabularies(run, models.load_tokenizer(run.student.name))
+        vocabularies(run, load.load_tokenizer(run.student.name))
         if run.task.own_source:
             # Files of the user's own cost no download, so their rows are looked at, too.
             evaluation_splits(run.task, run.task.own_source.load(run.task))

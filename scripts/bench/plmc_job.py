@@ -16,10 +16,10 @@ HIDDEN = (
 
 def run(job: common.Job, options: str) -> tuple[torch.nn.Module, dict[str, Any]]:
     """`options`: `fp32` or `bf16`. Judging on the dev rows is left out of the clock, since no rival does it."""
-    from plmc import models
     from plmc.compose import compose, plain
     from plmc.config import resolve
     from plmc.console import Console
+    from plmc.models import load
     from plmc.run import environment, rows, stages, teachers
     from plmc.train import memory
 
@@ -37,10 +37,10 @@ def run(job: common.Job, options: str) -> tuple[torch.nn.Module, dict[str, Any]]
     memory.keep()
     environment.set_threads(job.threads)
     console = Console(quiet=True)
-    tokenizer = models.load_tokenizer(run.student.name)
+    tokenizer = load.load_tokenizer(run.student.name)
     data = rows.load(run, tokenizer)
     teacher = teachers.ensure(run, data, console, lambda own: None)
-    student = models.build(run.student, run.task, seed=run.seed)
+    student = load.build(run.student, run.task, seed=run.seed)
     run.folder.mkdir(parents=True, exist_ok=True)
     work = stages.Stages(
         run, student, data, tokenizer, accelerator=environment.make_accelerator("cpu"), console=console, teacher=teacher,

@@ -12,9 +12,9 @@ import numpy as np
 
 def main(spec_file: Path) -> None:
     """Writes glue/SST-2/*.tsv, train.json, dev.json, teacher/ and student/ into the folder of the spec."""
-    from plmc import models
     from plmc.config import build
-    from plmc.models import ModelSpec
+    from plmc.models import load
+    from plmc.models.load import ModelSpec
     from plmc.run.environment import own_bars_only, set_threads
 
     spec = json.loads(spec_file.read_text(encoding="utf-8"))
@@ -31,7 +31,7 @@ def main(spec_file: Path) -> None:
     order = np.random.default_rng(0).permutation(len(raw["train"]))[: spec["sentences"]]
     dev = raw["validation"]
     parts = {"train": raw["train"].select(np.sort(order)), "dev": dev.select(range(min(spec["dev"], len(dev))))}
-    tokenizer = models.load_tokenizer(models.MINILM)
+    tokenizer = load.load_tokenizer(load.MINILM)
     (folder / "glue" / "SST-2").mkdir(parents=True, exist_ok=True)
     for name, rows in parts.items():
         texts, labels = rows["text_a"], [int(label) for label in rows["label"]]
@@ -41,15 +41,15 @@ def main(spec_file: Path) -> None:
             writer.writerows(zip((" ".join(text.split()) for text in texts), labels, strict=True))
         ids = tokenizer(list(texts), truncation=True, max_length=spec["max_length"])["input_ids"]
         (folder / f"{name}.json").write_text(json.dumps({"input_ids": ids, "labels": labels}), encoding="utf-8")
-    student = models.build(ModelSpec(name=models.MINILM, layers=spec["layers"]), task, seed=spec["seed"])
-    teacher = models.load_finetuned(spec["teacher"], task) if spec["teacher"] else _teacher(spec, models, task, folder)
+    student = load.build(ModelSpec(name=load.MINILM, layers=spec["layers"]), task, seed=spec["seed"])
+    teacher = load.load_finetuned(spec["teacher"], task) if spec["teacher"] else _teacher(spec, load, task, folder)
     for name, model in (("student", student), ("teacher", teacher)):
         model.save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
     (folder / "ready").touch()
 
 
-def _teacher(spec: dict, models, task, folder: Path):
+def _teacher(spec: dict, load, task, folder: Path):
     """All layers, fine-tuned on the same rows by a plain loop."""
     import random
 
@@ -59,7 +59,7 @@ def _teacher(spec: dict, models, task, folder: Path):
     from hand import batches
 
     torch.manual_seed(spec["seed"])
-    model = models.build(models.ModelSpec(name=models.MINILM), task, seed=spec["seed"])
+    model = load.build(load.ModelSpec(name=load.MINILM), task, seed=spec["seed"])
     rows, rng = common.Rows(folder / "train.json"), random.Random(spec["seed"])
     optimizer = torch.optim.AdamW(common.parameter_groups(model), lr=spec["teacher_lr"])
     for _ in range(spec["teacher_epochs"]):

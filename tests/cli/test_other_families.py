@@ -6,8 +6,8 @@ from commands import plmc
 from transformers import AutoConfig, AutoModel, BertModel
 from zoo import word_pieces
 
-from plmc import encoder, models
 from plmc.errors import ConfigError
+from plmc.models import encoder, load
 
 # What names its matrices in another way; DeBERTa's and MPNet's blocks have some of BERT's names.
 OTHER = {
@@ -71,7 +71,7 @@ def test_what_is_no_encoder_is_refused_by_name(tmp_path, family):
     assert ended.code == 2 and f"a model of type {family} has no" in ended.message, ended.text
 
 
-@pytest.mark.parametrize("family", sorted(models._KNOWN))
+@pytest.mark.parametrize("family", sorted(load._KNOWN))
 def test_the_families_known_by_name_have_six_matrices_a_block(family):
     config = AutoConfig.for_model(family)
     config.num_hidden_layers = 2

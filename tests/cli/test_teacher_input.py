@@ -7,15 +7,15 @@ import pytest
 import torch
 from commands import SMALL
 
-from plmc import models
 from plmc.compose import compose, plain
 from plmc.config import resolve
 from plmc.console import Console
 from plmc.core.chain import Chain
 from plmc.core.setting import Setting
-from plmc.encoder import dims
 from plmc.methods.distill.layers_kd import LayersKD
 from plmc.methods.distill.logit_kd import LogitKD
+from plmc.models import load
+from plmc.models.encoder import dims
 from plmc.run import rows
 from plmc.run.corpus import corpus
 from plmc.run.teacher_source import TeacherSource
@@ -38,13 +38,13 @@ def resolved(zoo, student, teacher, tmp_path, *words):
 
 def finetuned(run, name, tmp_path):
     """A teacher whose answers hang on which text a token is in."""
-    model = models.build(models.ModelSpec(name=str(name)), run.task, seed=7).eval()
+    model = load.build(load.ModelSpec(name=str(name)), run.task, seed=7).eval()
     drawn = torch.Generator().manual_seed(1)
     for param in model.parameters():
         if param.ndim == 2:
             torch.nn.init.normal_(param, std=0.3, generator=drawn)
     model.save_pretrained(tmp_path / "teacher")
-    models.load_tokenizer(str(name)).save_pretrained(tmp_path / "teacher")
+    load.load_tokenizer(str(name)).save_pretrained(tmp_path / "teacher")
     return FinetunedTeacher("teacher", str(tmp_path / "teacher"), "teacher-1", {}), model
 
 
@@ -67,7 +67,7 @@ def asked(run, stage, chain, data, tokenizer, teacher, model):
 def test_the_teacher_agrees_with_itself_on_every_row(zoo, tmp_path, student, teacher, task, what, cache):
     long = ("task.max_length=128", "task.stride=32") if task == "squad" else ()
     run = resolved(zoo, student, teacher, tmp_path, f"task={task}", f"teacher.cache={cache}", *long)
-    tokenizer, own = models.load_tokenizer(str(zoo[student])), models.load_tokenizer(str(zoo[teacher]))
+    tokenizer, own = load.load_tokenizer(str(zoo[student])), load.load_tokenizer(str(zoo[teacher]))
     assert own.model_input_names != tokenizer.model_input_names and own.get_vocab() == tokenizer.get_vocab()
     data = rows.load(run, tokenizer)
     given, model = finetuned(run, zoo[teacher], tmp_path)
@@ -95,9 +95,9 @@ def test_the_teacher_agrees_with_itself_on_every_row(zoo, tmp_path, student, tea
 def test_the_types_of_a_pair_change_the_answers_that_the_test_compares(zoo, tmp_path):
     run = resolved(zoo, "bert", "bert", tmp_path, "task=rte")
     _, model = finetuned(run, zoo["bert"], tmp_path)
-    raw = rows.load(run, models.load_tokenizer(str(zoo["bert"]))).train.raw
+    raw = rows.load(run, load.load_tokenizer(str(zoo["bert"]))).train.raw
     one, two = (
-        logits_of(model, run.task.encode(raw, models.load_tokenizer(str(zoo[name])), training=True), kind="classification",
+        logits_of(model, run.task.encode(raw, load.load_tokenizer(str(zoo[name])), training=True), kind="classification",
                   pad_id=0)[0]
         for name in ("bert", "distilbert")
     )
@@ -109,7 +109,7 @@ def test_general_distillation_gives_the_teacher_its_columns(zoo, tmp_path):
         zoo, "bert", "distilbert", tmp_path, "task=rte", "recipe=tinybert_general",
         "recipe.stages.general.corpus=embedded",
     )
-    stage, tokenizer = replace(run.recipe.stages[0], corpus_rows=40), models.load_tokenizer(str(zoo["bert"]))
+    stage, tokenizer = replace(run.recipe.stages[0], corpus_rows=40), load.load_tokenizer(str(zoo["bert"]))
     data = rows.load(run, tokenizer).with_train(corpus(run, stage, tokenizer))
     _, model = finetuned(run, zoo["distilbert"], tmp_path)
     says = asked(run, stage, Chain(stage.methods), data, tokenizer, None, model)
@@ -118,5 +118,5 @@ def test_general_distillation_gives_the_teacher_its_columns(zoo, tmp_path):
 
 
 def test_each_family_of_the_zoo_has_its_own_columns(zoo):
-    names = {family: models.load_tokenizer(str(folder)).model_input_names for family, folder in zoo.items()}
+    names = {family: load.load_tokenizer(str(folder)).model_input_names for family, folder in zoo.items()}
     assert {family for family in names if "token_type_ids" in names[family]} == {"bert", "electra"}

@@ -17,7 +17,7 @@ from plmc.fields import Checked, moments, rules, verify
 from plmc.methods.distill.logit_kd import LogitKD
 from plmc.methods.prune.gmp import GMP
 from plmc.methods.prune.gmp_lrr import GMPRewind
-from plmc.model_spec import ModelSpec, Shape
+from plmc.models.spec import ModelSpec, Shape
 from plmc.run.check import check
 from plmc.tasks.glue import Glue
 

@@ -81,7 +81,7 @@ def _open(path: Path) -> None:
 def _load_model(folder: Path) -> None:
     from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer
 
-    from plmc.models import load_whole
+    from plmc.models.load import load_whole
 
     masked = "MaskedLM" in AutoConfig.from_pretrained(folder).architectures[0]
     # Models with pruned heads have a shape that the library alone cannot build; missing weights are an error here, too.

@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from plmc.export.source import Source
-from plmc.models import load_tokenizer
+from plmc.models.load import load_tokenizer
 from plmc.tasks.glue import Glue, GlueRegression
 from plmc.tasks.squad import Squad
 

@@ -134,9 +134,8 @@ class _Answers(BaseHTTPRequestHandler):
 
 def forget() -> None:
     """What a new process would not know of the Hub."""
-    from plmc import hub
-    from plmc.data import reach
+    from plmc.data import reach, snapshots
 
-    hub.snapshot.cache_clear()
-    hub.weights.cache_clear()
+    snapshots.snapshot.cache_clear()
+    snapshots.weights.cache_clear()
     reach._known.clear()

@@ -9,10 +9,10 @@ from commands import SMALL, plmc
 from safetensors.torch import load_file
 from server import forget
 
-from plmc import models
 from plmc.data.hub import fetch
+from plmc.data.snapshots import snapshot, weights
 from plmc.errors import ConfigError, HubUnreachable
-from plmc.hub import snapshot, weights
+from plmc.models import load
 
 BERT = "tiny/bert"
 WORDS = (
@@ -194,5 +194,5 @@ def test_nothing_with_code_of_its_own_is_loaded(hub):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"auto_map": {"AutoConfig": "code.Own"}, "model_type": "own"}))
     (path.parent / "code.py").write_text("raise SystemExit('was run')")
     with pytest.raises(ConfigError):
-        models.load_config(BERT)
+        load.load_config(BERT)
     assert not any(line.endswith("code.py") for line in hub.asked)

@@ -5,7 +5,7 @@ from fractions import Fraction
 import pytest
 import torch
 
-from plmc.model_spec import ModelSpec
+from plmc.models.spec import ModelSpec
 
 
 @pytest.mark.parametrize(

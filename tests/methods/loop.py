@@ -10,7 +10,7 @@ from transformers import BertConfig, BertForSequenceClassification
 from plmc.core.chain import Chain
 from plmc.core.clock import Clock
 from plmc.core.setting import Setting
-from plmc.encoder import dims
+from plmc.models.encoder import dims
 
 
 def tiny(seed: int = 0, **options) -> BertForSequenceClassification:

@@ -7,10 +7,10 @@ import torch
 from loop import equal, setting, start, tiny
 
 from plmc.core.clock import Clock
-from plmc.encoder import pooler_linear, pruned_linears
 from plmc.errors import ConfigError
 from plmc.methods.prune.gmp_lrr import GMPRewind, above_smallest, rewound_rate
 from plmc.methods.prune.lock import PatternLock
+from plmc.models.encoder import pooler_linear, pruned_linears
 
 
 def paper(**options) -> GMPRewind:

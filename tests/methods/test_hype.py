@@ -14,9 +14,9 @@ from transformers import (
 
 from plmc.core.clock import Clock
 from plmc.core.method import Method
-from plmc.encoder import hidden_dropouts, layers
 from plmc.errors import ConfigError
 from plmc.methods.perturb.hype import HyPe, draw
+from plmc.models.encoder import hidden_dropouts, layers
 
 CLOCK = Clock(0, 20, 10)
 SMALL = dict(num_hidden_layers=4, num_attention_heads=4, vocab_size=100)

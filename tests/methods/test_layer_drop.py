@@ -21,11 +21,11 @@ from transformers import (
 
 from plmc.core.setting import Dims
 from plmc.data.types import Ragged, Split, TaskData
-from plmc.encoder import dims, embeddings, layers, pruned_linears, set_layers
 from plmc.errors import ConfigError, TrainingError
 from plmc.methods.layers.layer_drop import LayerDrop
 from plmc.methods.layers.strategies import dropped, least_contributing
 from plmc.methods.layers.surgery import contribution_scores, sample_rows
+from plmc.models.encoder import dims, embeddings, layers, pruned_linears, set_layers
 
 SMALL = dict(num_hidden_layers=4, num_attention_heads=4, vocab_size=100, max_position_embeddings=40)
 

@@ -21,7 +21,6 @@ from transformers import (
     RobertaForMaskedLM,
 )
 
-from plmc import encoder, masked_lm
 from plmc.core.clock import Clock
 from plmc.core.view import Outputs, View
 from plmc.data.masking import Masking
@@ -35,6 +34,7 @@ from plmc.methods.mlm.cosine_kd import CosineKD
 from plmc.methods.mlm.head_only import HeadOnly
 from plmc.methods.mlm.token_kd import TokenKD
 from plmc.methods.prune.gmp_lrr import GMPRewind
+from plmc.models import encoder, masked_lm
 from plmc.train.batches import collate, training_batches
 from plmc.train.objective import Objective, positions
 

@@ -9,7 +9,6 @@ from loop import batch, equal, setting, tiny
 from loop import start as start_any
 
 from plmc.core.clock import Clock
-from plmc.encoder import pruned_linears
 from plmc.errors import ConfigError
 from plmc.methods.average.swa import SWA
 from plmc.methods.layers.layer_drop import LayerDrop
@@ -20,6 +19,7 @@ from plmc.methods.quant import fake
 from plmc.methods.quant.modules import FakeQuantEmbedding, FakeQuantLinear, Range, Switch, advance
 from plmc.methods.quant.qat import QAT
 from plmc.methods.quant.schemes import SCHEMES
+from plmc.models.encoder import pruned_linears
 
 EVERY = pytest.mark.parametrize("name", list(SCHEMES))
 

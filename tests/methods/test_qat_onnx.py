@@ -5,11 +5,11 @@ import pytest
 import torch
 from loop import batch, setting, start, tiny
 
-from plmc import encoder
 from plmc.bench.host import instruction_sets
 from plmc.methods.quant import fake
 from plmc.methods.quant.modules import FakeQuantLinear
 from plmc.methods.quant.qat import QAT
+from plmc.models import encoder
 
 # Without these units the library adds pairs of int8 products in 16 bits, which overflow.
 EXACT = pytest.mark.skipif(

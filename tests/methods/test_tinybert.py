@@ -26,7 +26,7 @@ from plmc.methods.distill.layer_map import layer_map
 from plmc.methods.distill.layers_kd import LayersKD
 from plmc.methods.distill.prediction_kd import PredictionKD
 from plmc.methods.distill.task_loss import TaskLoss
-from plmc.scores import attention_probabilities, use_scores
+from plmc.models.attention import attention_probabilities, use_scores
 
 CLOCK = Clock(0, 10, 5)
 COMMON = {"vocab_size": 50, "max_position_embeddings": 40, "num_labels": 3}

@@ -136,7 +136,7 @@ def test_other_texts_fall_back_to_known_pieces(family):
 
 @EVERY
 def test_what_is_saved_belongs_together(tmp_path, family):
-    from plmc import models
+    from plmc.models import load as models
 
     _, _, model, fewer = trim(family)
     model.save_pretrained(tmp_path)

@@ -22,8 +22,8 @@ from plmc.core.method import Method
 from plmc.core.setting import Setting
 from plmc.core.stage import Stage
 from plmc.data.types import Ragged, Split, TaskData
-from plmc.encoder import dims
-from plmc.scores import use_scores
+from plmc.models.attention import use_scores
+from plmc.models.encoder import dims
 from plmc.train import teacher as teachers
 from plmc.train.evaluate import logits_of
 from plmc.train.objective import Objective

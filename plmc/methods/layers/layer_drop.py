@@ -10,11 +10,11 @@ from torch import nn
 
 from plmc.core.method import Method
 from plmc.core.setting import Dims, Setting
-from plmc.encoder import dims, set_layers
 from plmc.errors import ConfigError, TrainingError
 from plmc.fields import Amount, Count
 from plmc.methods.layers.strategies import RULES, Rule, dropped, least_contributing
 from plmc.methods.layers.surgery import contribution_scores, sample_rows
+from plmc.models.encoder import dims, set_layers
 
 
 @dataclass

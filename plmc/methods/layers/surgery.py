@@ -11,7 +11,7 @@ from torch.nn.functional import cosine_similarity
 from torch.nn.utils.rnn import pad_sequence
 
 from plmc.data.types import Split
-from plmc.encoder import base, dims
+from plmc.models.encoder import base, dims
 
 _BATCH = 32
 

@@ -12,8 +12,8 @@ from torch import nn
 from plmc.core.clock import Clock
 from plmc.core.method import Method
 from plmc.core.setting import Setting
-from plmc.encoder import base
 from plmc.errors import ConfigError
+from plmc.models.encoder import base
 
 _INNER = frozenset({"hidden_states", "attentions", "scores"})
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from plmc.core.clock import Clock
 from plmc.core.method import Method
 from plmc.core.setting import Setting
-from plmc.encoder import hidden_dropouts, layers
 from plmc.errors import ConfigError
 from plmc.fields import Count, Decay, NotNegative
+from plmc.models.encoder import hidden_dropouts, layers
 
 
 @dataclass

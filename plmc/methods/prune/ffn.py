@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from torch import nn
 
-from plmc import shrink
 from plmc.fields import Count
 from plmc.methods.prune.structured import StructuredPruning
+from plmc.models import surgery
 
 
 @dataclass
@@ -32,4 +32,4 @@ class FFNPruning(StructuredPruning):
     unit: ClassVar[str] = "feed-forward unit"
 
     def parts(self, model: nn.Module) -> list[tuple[list[nn.Linear], nn.Linear]]:
-        return [([up], down) for up, down in shrink.feed_forward_linears(model)]
+        return [([up], down) for up, down in surgery.feed_forward_linears(model)]

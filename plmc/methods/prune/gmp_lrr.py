@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from plmc.core.clock import Clock, Point, parse_point
 from plmc.core.setting import Setting
-from plmc.encoder import pooler_linear
 from plmc.errors import ConfigError
 from plmc.methods.prune.magnitude import share
 from plmc.methods.prune.masked import Masked
+from plmc.models.encoder import pooler_linear
 
 
 @dataclass

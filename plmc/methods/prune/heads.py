@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from torch import nn
 
-from plmc import shrink
 from plmc.methods.prune.structured import StructuredPruning
+from plmc.models import surgery
 
 
 @dataclass
@@ -32,7 +32,7 @@ class HeadPruning(StructuredPruning):
     unit: ClassVar[str] = "head"
 
     def parts(self, model: nn.Module) -> list[tuple[list[nn.Linear], nn.Linear]]:
-        return [(list(rows), columns) for *rows, columns in shrink.attention_linears(model)]
+        return [(list(rows), columns) for *rows, columns in surgery.attention_linears(model)]
 
     def size(self, model: nn.Module) -> int:
-        return shrink.head_size(model)
+        return surgery.head_size(model)

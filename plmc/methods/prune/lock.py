@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from plmc.encoder import pooler_linear
 from plmc.methods.prune.masked import Masked
+from plmc.models.encoder import pooler_linear
 
 
 @dataclass

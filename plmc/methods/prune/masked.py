@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from plmc.core.clock import Clock
 from plmc.core.method import Method
 from plmc.core.setting import Setting
-from plmc.encoder import pruned_linears
 from plmc.errors import ConfigError
 from plmc.methods.prune.hold import held, hold, hold_gradients
+from plmc.models.encoder import pruned_linears
 
 
 class Masked(Method):

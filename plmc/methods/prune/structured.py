@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from plmc import shrink
 from plmc.core.clock import Clock, Point, parse_point
 from plmc.core.method import Method
 from plmc.core.setting import Setting
@@ -19,6 +18,7 @@ from plmc.fields import Count
 from plmc.methods.prune.hold import held, hold, hold_gradients
 from plmc.methods.prune.importance import Gates, mean_importance
 from plmc.methods.prune.magnitude import cubic, keep_largest, share
+from plmc.models import surgery
 
 
 @dataclass
@@ -112,8 +112,8 @@ class StructuredPruning(Method):
         self._bind(model)
         if self.keep < 1:
             for (rows, columns), kept in zip(self._parts, self._kept, strict=True):
-                shrink.cut(rows, columns, kept.cpu().repeat_interleave(self._size))
-            shrink.note(model)
+                surgery.cut(rows, columns, kept.cpu().repeat_interleave(self._size))
+            surgery.note(model)
         self._parts, self._targets, self._names = [], {}, {}
         return model
 

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from plmc import encoder
 from plmc.core.method import Method
 from plmc.core.setting import Setting
 from plmc.errors import ConfigError
 from plmc.fields import Amount
 from plmc.methods.prune.tokens import closed, trimmed
+from plmc.models import encoder
 
 
 @dataclass

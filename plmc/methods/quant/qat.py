@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from plmc import encoder
 from plmc.core.clock import Clock, Point
 from plmc.core.method import Method
 from plmc.core.setting import Setting
@@ -17,6 +16,7 @@ from plmc.errors import ConfigError
 from plmc.fields import Decay
 from plmc.methods.quant.modules import Switch, advance, convert, insert
 from plmc.methods.quant.schemes import scheme
+from plmc.models import encoder
 
 
 @dataclass

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from plmc import encoder
 from plmc.core.view import Outputs
 from plmc.errors import ConfigError
+from plmc.models import encoder
 
 
 def head_logits(model: nn.Module, hidden: Tensor) -> Tensor:

