@@ -39,10 +39,10 @@ def _complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def _one_of(names: str):
-    """Completion by a table of `plmc.export.schemes`."""
+    """Completion by a table of `plmc.config.schemes`."""
 
     def complete(incomplete: str) -> list[str]:
-        from plmc.export import schemes
+        from plmc.config import schemes
 
         return [name for name in getattr(schemes, names) if name.startswith(incomplete)]
 

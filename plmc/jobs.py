@@ -10,17 +10,17 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from plmc.compose import compose, conf_dir, for_jobs, plain, single_runs, split_words
+from plmc.config.compose import compose, conf_dir, for_jobs, plain, single_runs, split_words
+from plmc.config.typed import reach
 from plmc.errors import ConfigError, PlmcError, TrainingError, short_of_memory
 from plmc.names import did_you_mean
-from plmc.typed import reach
 
 DEBUG = "PLMC_DEBUG"
 
 
 def precheck(words: Sequence[str]) -> None:
     """Resolves every run the words stand for, so that a typo in the last job of a sweep is found before the first."""
-    from plmc.config import resolve
+    from plmc.config.resolve import resolve
 
     for single in single_runs(words):
         resolve(plain(compose(single)))
@@ -87,7 +87,7 @@ def split_flags(words: Sequence[str]) -> tuple[list[str], list[str]]:
 def job(config: Any) -> float:
     """Trains one composed config; returns the score a sweeper maximises. In a sweep a failure is noted, not raised."""
     from plmc import sweep
-    from plmc.config import resolve
+    from plmc.config.resolve import resolve
     from plmc.console import Console
     from plmc.run.check import capped
     from plmc.run.execute import execute, finished

@@ -15,7 +15,7 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 
-from plmc.typed import as_typed
+from plmc.config.typed import as_typed
 
 _FOLDER, _TRACKED, _JOBS, _CODE = "PLMC_SWEEP", "PLMC_SWEEP_TRACKED", "PLMC_SWEEP_JOBS", "PLMC_SWEEP_CODE"
 _OWNER = "PLMC_SWEEP_PROCESS"

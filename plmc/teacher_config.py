@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from plmc.config import Run, resolve
-from plmc.pretraining import taught_stage
+from plmc.config.pretraining import taught_stage
+from plmc.config.resolve import Run, resolve
 
 
 def teacher_run(run: Run) -> Run:

@@ -115,7 +115,7 @@ def _read(path: Path, allow: Sequence[str]) -> Contender:
     except (OSError, DamagedFile) as error:
         raise DamagedFile(f"{path} cannot be read: {str(error).splitlines()[0]} Make it again.") from error
     if run:
-        from plmc.trust import check_config
+        from plmc.config.trust import check_config
 
         check_config(config, str(run / "config.yaml"), allow)
     kind = {".onnx": "onnx", ".xml": "openvino"}.get(file.suffix, "torch")

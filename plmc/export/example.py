@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from plmc.export.schemes import Plan
+from plmc.config.schemes import Plan
 
 _EXAMPLES = Path(__file__).parent / "examples"
 _BEGIN, _END = "# --- how the model runs\n", "# --- end\n"

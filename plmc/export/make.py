@@ -11,13 +11,13 @@ import numpy as np
 import torch
 
 from plmc import digests
+from plmc.config.schemes import NONE, Plan
 from plmc.console import Console
 from plmc.errors import ConfigError, DamagedFile, ExportError
 from plmc.export import compact, verify
 from plmc.export.example import write_example
 from plmc.export.extras import check, need
 from plmc.export.runtime import DESCRIPTION, INPUTS, open_model
-from plmc.export.schemes import NONE, Plan
 from plmc.export.source import Source, check_family, load_model
 from plmc.models import encoder
 from plmc.models.load import load_tokenizer

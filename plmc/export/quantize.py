@@ -23,7 +23,7 @@ WEIGHTED = ("MatMul", "Gather", "Gemm")
 def quantize(
     proto: Any, scheme: str, rows: Sequence[dict[str, np.ndarray]] = (), trained: Mapping[str, Any] | None = None
 ) -> Any:
-    """The ONNX model `proto` quantised by `scheme` (of `plmc.export.schemes.SCHEMES`); `none` returns it as it is.
+    """The ONNX model `proto` quantised by `scheme` (of `plmc.config.schemes.SCHEMES`); `none` returns it as it is.
 
     `rows`: feeds by input name, int64 `(1, T)` and unpadded, from which `int8-static` takes the ranges of activations.
     `trained`: what quantization-aware training left in the model's config (`plmc.quantization`): its granularity of weights,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from plmc.config import Run
+from plmc.config.resolve import Run
+from plmc.config.schemes import asked
 from plmc.console import Console
 from plmc.data.types import TaskData
 from plmc.errors import ExportError
 from plmc.export.make import make
-from plmc.export.schemes import asked
 from plmc.export.source import Source
 from plmc.export.table import table
 from plmc.export.track import hand_over, log_to_run

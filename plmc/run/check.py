@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from plmc.config import Run
+from plmc.config.paths import check_place
+from plmc.config.pretraining import stage_task, taught_stage
+from plmc.config.resolve import Run
+from plmc.config.schemes import asked
 from plmc.core.chain import Chain
 from plmc.core.clock import parse_point
 from plmc.core.setting import Dims, Setting
 from plmc.errors import ConfigError, PlmcError
 from plmc.export import extras
-from plmc.export.schemes import asked
 from plmc.fields import moments
 from plmc.models import load
 from plmc.models.encoder import dims
-from plmc.paths import check_place
-from plmc.pretraining import stage_task, taught_stage
 from plmc.run.environment import check_device
 from plmc.tasks.encode import check_length
 

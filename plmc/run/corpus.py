@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from plmc.config import Run
+from plmc.config.resolve import Run
 from plmc.core.stage import Stage
 from plmc.data.texts import kind_of
 from plmc.data.types import Split

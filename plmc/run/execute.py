@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from plmc import digests, pretraining
-from plmc.config import Run
+from plmc import digests
+from plmc.config import pretraining
+from plmc.config.resolve import Run
 from plmc.console import Console
 from plmc.errors import ConfigError, DamagedFile, PlmcError
 from plmc.models import load

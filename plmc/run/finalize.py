@@ -12,7 +12,7 @@ import torch
 
 from plmc import digests, sweep
 from plmc.bench.host import Load
-from plmc.config import Run
+from plmc.config.resolve import Run
 from plmc.console import Console
 from plmc.core.method import Method
 from plmc.data import snapshots

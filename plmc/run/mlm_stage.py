@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
-from plmc import pretraining, teacher_config
-from plmc.config import Run
+from plmc import teacher_config
+from plmc.config import pretraining
+from plmc.config.resolve import Run
 from plmc.console import Console
 from plmc.core.stage import Stage
 from plmc.data.types import TaskData

@@ -6,7 +6,7 @@ import getpass
 from collections.abc import Mapping
 from typing import Any
 
-from plmc.config import Run
+from plmc.config.resolve import Run
 from plmc.core.stage import Stage
 from plmc.report.card import overview
 from plmc.run import environment

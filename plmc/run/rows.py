@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from plmc.config import Run
+from plmc.config.resolve import Run
 from plmc.data.types import TaskData
 from plmc.errors import DataError
 

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from plmc import digests
-from plmc.config import Run
+from plmc.config.pretraining import stage_task
+from plmc.config.resolve import Run
 from plmc.console import Console, StageBar
 from plmc.core.chain import Chain
 from plmc.core.setting import Setting
@@ -19,7 +20,6 @@ from plmc.core.stage import Stage
 from plmc.data.types import TaskData
 from plmc.errors import DamagedCheckpoint, DamagedFile, DataError
 from plmc.models import encoder, load
-from plmc.pretraining import stage_task
 from plmc.run import mlm_stage
 from plmc.run.teacher_source import AUTOCAST, TeacherSource
 from plmc.run.teachers import FinetunedTeacher

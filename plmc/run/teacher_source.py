@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from plmc.config import Run
+from plmc.config.resolve import Run
 from plmc.console import Console
 from plmc.core.setting import Setting
 from plmc.core.stage import Stage

@@ -13,12 +13,12 @@ import numpy as np
 from filelock import FileLock
 
 from plmc import digests
-from plmc.config import Run
+from plmc.config.paths import folder_digest
+from plmc.config.resolve import Run
 from plmc.console import Console
 from plmc.data.types import Split, TaskData
 from plmc.errors import ConfigError, DamagedFile
 from plmc.models import load
-from plmc.paths import folder_digest
 from plmc.report import measure
 from plmc.tasks.alike import learnt_nothing
 from plmc.tasks.base import Task

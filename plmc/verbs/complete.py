@@ -17,7 +17,7 @@ def complete(before: Sequence[str], incomplete: str) -> list[str]:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
 
-    from plmc.compose import conf_dir, split_words
+    from plmc.config.compose import conf_dir, split_words
     from plmc.errors import ConfigError
 
     words, cut = _joined([*before, "="] if incomplete == "=" else before), ""
@@ -48,7 +48,7 @@ def runs(outputs: Path, incomplete: str) -> list[str]:
 
 def _in_list(incomplete: str) -> list[str] | None:
     """Methods where the cursor is inside `method=[…`; None elsewhere."""
-    from plmc.compose import options
+    from plmc.config.compose import options
 
     match = re.fullmatch(r"(method=\[(?:[\w]+,)*)(\w*)", incomplete)
     if match is None:
@@ -61,7 +61,7 @@ def _of_methods(incomplete: str, words: Sequence[str]) -> list[str] | None:
     """Methods of the composed config behind `methods.`, and a method's fields behind `methods.NAME.`; None elsewhere."""
     from hydra.utils import get_class
 
-    from plmc.compose import compose, plain
+    from plmc.config.compose import compose, plain
 
     match = re.fullmatch(r"methods\.(?:(\w+)\.)?(\w*)", incomplete)
     if match is None:

@@ -13,7 +13,7 @@ def evaluate(name: str, words: Sequence[str], split: str, outputs: Path, allow: 
     """Prints the metrics as a table and writes the records beside the run."""
     from rich.table import Table
 
-    from plmc.config import build
+    from plmc.config.resolve import build
     from plmc.console import Console
     from plmc.models import load
     from plmc.run import environment

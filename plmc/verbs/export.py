@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from plmc.config.paths import check_place
 from plmc.errors import ConfigError, DataError
-from plmc.paths import check_place
 from plmc.verbs.targets import check_number
 
 
@@ -15,7 +15,7 @@ def export(
     rows: int | None, outputs: Path, allow: Sequence[str] = (),
 ) -> None:
     """Writes the export, verifies it, prints its figures and logs them to the run's MLflow run."""
-    from plmc.export.schemes import NONE, Plan
+    from plmc.config.schemes import NONE, Plan
     from plmc.verbs.pick import pick, settings
 
     plan = Plan(to, quantize or NONE)
@@ -28,7 +28,7 @@ def export(
     picked = pick(name, outputs, allow)
     config = settings(picked, words)
 
-    from plmc.config import build
+    from plmc.config.resolve import build
     from plmc.console import Console
     from plmc.export.make import make
     from plmc.export.source import Source

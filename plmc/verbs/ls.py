@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from plmc import digests
-from plmc.compose import options
+from plmc.config.compose import options
 from plmc.errors import ConfigError, DamagedFile
 from plmc.names import did_you_mean
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from plmc import digests
+from plmc.config.trust import check_config
 from plmc.console import note
 from plmc.errors import ConfigError
 from plmc.names import did_you_mean
-from plmc.trust import check_config
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ def pick(name: str, outputs: Path, allow: Sequence[str] = ()) -> Picked:
 
 def settings(picked: Picked, words: Sequence[str]) -> dict[str, Any]:
     """The config of the run with the words laid over it, or of the words alone for a plain model folder."""
-    from plmc.compose import compose, plain
-    from plmc.root import check_root
+    from plmc.config.compose import compose, plain
+    from plmc.config.schema import check_root
 
     if picked.config is None:
         if not any(word.startswith("task=") for word in words):

@@ -23,7 +23,7 @@ def predict(
         return _submission(name.split(","), submission, outputs, allow)
     if bool(texts) == (file is not None):
         raise ConfigError('give either a text (plmc predict RUN "a moving film") or --file FILE.')
-    from plmc.config import build
+    from plmc.config.resolve import build
     from plmc.verbs.pick import pick
     from plmc.verbs.targets import check_file
 
@@ -137,7 +137,7 @@ def _texts(row: Mapping[str, Any], where: str) -> tuple[str, ...]:
 
 
 def _submission(names: Sequence[str], folder: Path, outputs: Path, allow: Sequence[str]) -> None:
-    from plmc.config import build
+    from plmc.config.resolve import build
     from plmc.console import Console
     from plmc.models import load
     from plmc.tasks.submission import write_submission

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from plmc.compose import compose, options, plain, single_runs, split_words
+from plmc.config.compose import compose, options, plain, single_runs, split_words
 
 
 def validate(words: Sequence[str]) -> None:
@@ -14,7 +14,7 @@ def validate(words: Sequence[str]) -> None:
     from rich.console import Console
     from rich.markup import escape
 
-    from plmc.config import resolve
+    from plmc.config.resolve import resolve
     from plmc.models import load
     from plmc.run.check import capped, check, vocabularies
     from plmc.run.rows import evaluation_splits
@@ -38,7 +38,7 @@ def show(words: Sequence[str]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from plmc.config import resolve
+    from plmc.config.resolve import resolve
     from plmc.core.chain import Chain
     from plmc.run.stages import formula
 

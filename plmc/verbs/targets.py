@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from plmc.config.paths import check_place
 from plmc.errors import ConfigError
-from plmc.paths import check_place
 
 PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg")
 

@@ -16,8 +16,8 @@ HIDDEN = (
 
 def run(job: common.Job, options: str) -> tuple[torch.nn.Module, dict[str, Any]]:
     """`options`: `fp32` or `bf16`. Judging on the dev rows is left out of the clock, since no rival does it."""
-    from plmc.compose import compose, plain
-    from plmc.config import resolve
+    from plmc.config.compose import compose, plain
+    from plmc.config.resolve import resolve
     from plmc.console import Console
     from plmc.models import load
     from plmc.run import environment, rows, stages, teachers

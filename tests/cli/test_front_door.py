@@ -9,7 +9,7 @@ import pytest
 import yaml
 from commands import plmc
 
-from plmc.compose import options
+from plmc.config.compose import options
 from plmc.verbs.complete import complete
 
 VERBS = ("train", "validate", "show", "ls", "evaluate", "predict", "compare", "ui", "doctor")

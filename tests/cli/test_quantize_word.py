@@ -10,10 +10,10 @@ import sys
 import pytest
 from commands import SMALL, plmc
 
-from plmc.compose import compose, plain
-from plmc.config import resolve
+from plmc.config.compose import compose, plain
+from plmc.config.resolve import resolve
+from plmc.config.schemes import Plan
 from plmc.errors import ConfigError
-from plmc.export.schemes import Plan
 from plmc.teacher_config import teacher_run
 
 

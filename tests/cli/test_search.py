@@ -6,7 +6,7 @@ import pytest
 from commands import plmc
 from test_bad_words import refused
 
-from plmc.compose import explain
+from plmc.config.compose import explain
 from plmc.errors import ConfigError
 from plmc.search import excess, objective
 

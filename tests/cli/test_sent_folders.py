@@ -6,15 +6,15 @@ import pytest
 import yaml
 from commands import plmc
 
+from plmc.config.trust import check_config
 from plmc.errors import ConfigError
-from plmc.trust import check_config
 
 GOOD = {
     "task": {"_target_": "plmc.tasks.glue.Glue", "name": "sst2"},
     "data": {"_target_": "plmc.data.embedded.Embedded", "name": "embedded"},
     "recipe": {"stages": {"s": {"methods": {"kd": {"_target_": "plmc.methods.distill.logit_kd.LogitKD"}}}}},
     "student": {"_target_": "plmc.models.spec.ModelSpec", "shape": {"_target_": "plmc.models.spec.Shape"}},
-    "teacher": {"_target_": "plmc.config.TeacherSpec", "name": None},
+    "teacher": {"_target_": "plmc.config.resolve.TeacherSpec", "name": None},
 }
 BAD = {
     "joblib": {"_target_": "joblib.load", "filename": "payload"},

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 from commands import SMALL, plmc
 
-from plmc import config as configs
 from plmc import sweep
+from plmc.config import resolve as configs
 from plmc.errors import ConfigError
 from plmc.jobs import threads
 from plmc.train.trainer import Trainer

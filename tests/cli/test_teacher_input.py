@@ -7,8 +7,8 @@ import pytest
 import torch
 from commands import SMALL
 
-from plmc.compose import compose, plain
-from plmc.config import resolve
+from plmc.config.compose import compose, plain
+from plmc.config.resolve import resolve
 from plmc.console import Console
 from plmc.core.chain import Chain
 from plmc.core.setting import Setting

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from plmc.compose import compose, conf_dir, options, plain
-from plmc.config import Run, resolve
+from plmc.config.compose import compose, conf_dir, options, plain
+from plmc.config.resolve import Run, resolve
 from plmc.core.chain import Chain
 from plmc.core.stage import Stage
 from plmc.errors import ConfigError

@@ -9,8 +9,8 @@ from dataclasses import MISSING, fields
 import pytest
 
 import plmc
-from plmc.compose import compose, plain
-from plmc.config import TeacherSpec, resolve
+from plmc.config.compose import compose, plain
+from plmc.config.resolve import TeacherSpec, resolve
 from plmc.core.stage import Stage
 from plmc.errors import ConfigError
 from plmc.fields import Checked, moments, rules, verify

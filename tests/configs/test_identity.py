@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 import pytest
 
-from plmc import compose
-from plmc.config import resolve
+from plmc.config import compose
+from plmc.config.identity import hashed, plain
+from plmc.config.resolve import resolve
 from plmc.fields import Added, Checked, Share
-from plmc.identity import hashed, plain
 from plmc.methods.average.swa import SWA
 from plmc.methods.prune.gmp import GMP
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from plmc.compose import compose, plain
-from plmc.config import resolve
+from plmc.config.compose import compose, plain
+from plmc.config.resolve import resolve
 
 # recipe, words, dotted place in the stages, printed value
 PRINTED = [

@@ -2,8 +2,8 @@
 
 import pytest
 
-from plmc.compose import compose, plain
-from plmc.config import resolve
+from plmc.config.compose import compose, plain
+from plmc.config.resolve import resolve
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 import pytest
 
-from plmc.compose import compose, plain, single_runs
-from plmc.config import resolve
+from plmc.config.compose import compose, plain, single_runs
+from plmc.config.resolve import resolve
 from plmc.errors import ConfigError
 from plmc.run.check import capped
 
@@ -146,7 +146,7 @@ def test_values_beyond_ascii_in_a_sweep_and_in_a_list():
 
 
 def test_null_in_a_sweep_is_null():
-    from plmc.compose import for_jobs
+    from plmc.config.compose import for_jobs
 
     assert for_jobs(["student.layers=null", "budget.steps=4", "seed=1,2"]) == [
         "student.layers=null", "budget.steps=choice(4)", "seed=1,2",

@@ -15,13 +15,13 @@ import pytest
 import torch
 from deployed import FAMILIES, HEADS, save, source_of
 
+from plmc.config.schemes import Plan
 from plmc.errors import ConfigError, ExportError
 from plmc.export import make as making
 from plmc.export import verify
 from plmc.export.compact import read_compact
 from plmc.export.make import COMPACT, DESCRIPTION, accepted, doubtful, make
 from plmc.export.runtime import open_model
-from plmc.export.schemes import Plan
 from plmc.export.source import load_model
 
 # What a second export of the same model may say otherwise.

@@ -3,10 +3,10 @@
 import pytest
 from deployed import save, source_of
 
+from plmc.config.schemes import Plan
 from plmc.export import verify
 from plmc.export.make import make
 from plmc.export.runtime import open_model
-from plmc.export.schemes import Plan
 
 pytest.importorskip("openvino", reason="needs pip install 'plmc[openvino]'")
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from deployed import FAMILIES, HEADS, save, source_of
 
+from plmc.config.schemes import Plan
 from plmc.errors import ConfigError
 from plmc.export import verify
 from plmc.export.make import make
 from plmc.export.runtime import open_model
-from plmc.export.schemes import Plan
 from plmc.export.source import load_model
 
 needs_torchao = pytest.mark.skipif(

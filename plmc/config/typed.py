@@ -85,7 +85,7 @@ def settle(config: dict[str, Any], names: Sequence[str]) -> None:
 
 
 def _only(name: str, holders: Sequence[str], words: Any, config: Mapping[str, Any]) -> str:
-    from plmc.compose import options
+    from plmc.config.compose import options
 
     field = "".join(f".{key}" for key in list(words)[:1]) if isinstance(words, Mapping) else ""
     if len(holders) == 1:
@@ -118,7 +118,7 @@ def _changed(name: str, node: Mapping[str, Any]) -> dict[str, Any]:
     """The fields by which a method's node differs from the file it comes from, as a preset or Python code may set them."""
     import yaml
 
-    from plmc.compose import options
+    from plmc.config.compose import options
 
     path = options("method").get(name)
     if path is None:

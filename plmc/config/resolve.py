@@ -9,19 +9,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from plmc.config.identity import hashed
+from plmc.config.paths import digest, place
+from plmc.config.pretraining import MLMTeacher, options, stages_for, taught_stage
+from plmc.config.schema import Budget, check_root
+from plmc.config.schemes import asked
+from plmc.config.typed import settle
 from plmc.core.method import Method
 from plmc.core.stage import Recipe, Stage
 from plmc.errors import ConfigError, PlmcError
-from plmc.export.schemes import asked
 from plmc.fields import Amount, Count, Epochs, Positive, Rate, Seed, verify
-from plmc.identity import hashed
 from plmc.models.spec import ModelSpec
 from plmc.names import as_keys, did_you_mean
-from plmc.paths import digest, place
-from plmc.pretraining import MLMTeacher, options, stages_for, taught_stage
-from plmc.root import Budget, check_root
 from plmc.tasks.base import Source, Task
-from plmc.typed import settle
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from plmc.config.paths import digest, folder_digest
 from plmc.fields import added
-from plmc.paths import digest, folder_digest
 
 
 def hashed(value: Any) -> str:

@@ -10,7 +10,7 @@ from plmc.errors import ConfigError
 from plmc.fields import Checked, Count, Epochs, Rate, verify
 
 if TYPE_CHECKING:
-    from plmc.config import Run
+    from plmc.config.resolve import Run
     from plmc.core.stage import Stage
     from plmc.tasks.base import Task
 

@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from plmc.config.typed import as_typed, laid, reach
 from plmc.errors import ConfigError
 from plmc.names import did_you_mean
-from plmc.typed import as_typed, laid, reach
 
 ROOT = "train"
 
 
 def conf_dir() -> Path:
     """The folder of shipped configs: inside the installed package, or beside it in a checkout."""
-    here = Path(__file__).parent
+    here = Path(__file__).parent.parent
     for candidate in (here / "conf", here.parent / "conf"):
         if (candidate / f"{ROOT}.yaml").is_file():
             return candidate
