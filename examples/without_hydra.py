@@ -19,7 +19,7 @@ from plmc.core.stage import Stage
 from plmc.data.types import Ragged, Split
 from plmc.methods.distill.logit_kd import LogitKD
 from plmc.methods.prune.gmp import GMP
-from plmc.train import teacher
+from plmc.teachers import live as teacher
 from plmc.train.objective import Objective
 from plmc.train.trainer import Trainer
 

@@ -15,9 +15,10 @@ from plmc.config.resolve import Run
 from plmc.console import Console
 from plmc.errors import ConfigError, DamagedFile, PlmcError
 from plmc.models import load
-from plmc.run import check, environment, hand_over, mlm_stage, pages, rows, teachers
+from plmc.run import check, environment, hand_over, pages, rows
 from plmc.run.finalize import finalize
 from plmc.run.stages import Stages
+from plmc.teachers import make, mlm_stage
 from plmc.train import memory
 from plmc.train.checkpoint import remove_drafts, replacing, write_json, write_record, write_text
 
@@ -90,9 +91,9 @@ def _execute(run: Run, console: Console, parent: Path | None, threads: int | Non
             teacher = language_model
         elif run.learns_from_teacher:
             # Its warnings belong into its own result, or they would be in ours only if we are the first to need it.
-            teacher = teachers.ensure(run, data, console, lambda own: execute(own, Console(), parent=above, threads=threads))
+            teacher = make.ensure(run, data, console, lambda own: execute(own, Console(), parent=above, threads=threads))
         else:
-            teacher = teachers.find(run)
+            teacher = make.find(run)
         model = mlm_stage.start(run, language_model)
         stages = Stages(
             run, model, data, tokenizer, accelerator=accelerator, console=console, teacher=teacher, log=tracker.log,

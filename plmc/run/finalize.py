@@ -22,8 +22,8 @@ from plmc.models import load as models
 from plmc.report import measure
 from plmc.run import environment, hand_over, pages
 from plmc.run.stages import Stages
-from plmc.run.teachers import FinetunedTeacher, reorder
 from plmc.tasks import alike
+from plmc.teachers.make import FinetunedTeacher, reorder
 from plmc.train.checkpoint import replacing, write_record
 from plmc.train.evaluate import evaluate
 

@@ -20,9 +20,9 @@ from plmc.core.stage import Stage
 from plmc.data.types import TaskData
 from plmc.errors import DamagedCheckpoint, DamagedFile, DataError
 from plmc.models import encoder, load
-from plmc.run import mlm_stage
-from plmc.run.teacher_source import AUTOCAST, TeacherSource
-from plmc.run.teachers import FinetunedTeacher
+from plmc.teachers import mlm_stage
+from plmc.teachers.make import FinetunedTeacher
+from plmc.teachers.source import AUTOCAST, TeacherSource
 from plmc.train import checkpoint
 from plmc.train.evaluate import evaluate
 from plmc.train.objective import Objective

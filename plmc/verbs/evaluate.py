@@ -17,8 +17,8 @@ def evaluate(name: str, words: Sequence[str], split: str, outputs: Path, allow: 
     from plmc.console import Console
     from plmc.models import load
     from plmc.run import environment
-    from plmc.run.teachers import label_order, reorder
     from plmc.tasks.alike import remarks
+    from plmc.teachers.make import label_order, reorder
     from plmc.train.checkpoint import write_text
     from plmc.train.evaluate import evaluate as score
     from plmc.verbs.pick import pick, settings

@@ -20,7 +20,8 @@ def run(job: common.Job, options: str) -> tuple[torch.nn.Module, dict[str, Any]]
     from plmc.config.resolve import resolve
     from plmc.console import Console
     from plmc.models import load
-    from plmc.run import environment, rows, stages, teachers
+    from plmc.run import environment, rows, stages
+    from plmc.teachers import make
     from plmc.train import memory
 
     folder = Path(job.folder)
@@ -39,7 +40,7 @@ def run(job: common.Job, options: str) -> tuple[torch.nn.Module, dict[str, Any]]
     console = Console(quiet=True)
     tokenizer = load.load_tokenizer(run.student.name)
     data = rows.load(run, tokenizer)
-    teacher = teachers.ensure(run, data, console, lambda own: None)
+    teacher = make.ensure(run, data, console, lambda own: None)
     student = load.build(run.student, run.task, seed=run.seed)
     run.folder.mkdir(parents=True, exist_ok=True)
     work = stages.Stages(

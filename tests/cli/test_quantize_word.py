@@ -14,7 +14,7 @@ from plmc.config.compose import compose, plain
 from plmc.config.resolve import resolve
 from plmc.config.schemes import Plan
 from plmc.errors import ConfigError
-from plmc.teacher_config import teacher_run
+from plmc.teachers.runs import teacher_run
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from plmc.models import load
 from plmc.models.encoder import dims
 from plmc.run import rows
 from plmc.run.corpus import corpus
-from plmc.run.teacher_source import TeacherSource
-from plmc.run.teachers import FinetunedTeacher
+from plmc.teachers.make import FinetunedTeacher
+from plmc.teachers.source import TeacherSource
 from plmc.train.batches import training_batches
 from plmc.train.evaluate import logits_of
 

@@ -20,7 +20,7 @@ def test_stage_order(recipe, stages):
 
 
 def test_the_budgets_rate_reaches_every_stage_but_not_the_teacher():
-    from plmc.teacher_config import teacher_run
+    from plmc.teachers.runs import teacher_run
 
     run = resolve(plain(compose(["recipe=tinybert", "preset=offline", "budget.lr=5e-4"])))
     assert {stage.lr for stage in run.recipe.stages} == {5e-4}

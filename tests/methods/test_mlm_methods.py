@@ -103,7 +103,7 @@ def test_micro_batches_see_the_same_masks():
 
 def objective(methods, student, teacher=None, **options):
     from plmc.core.chain import Chain
-    from plmc.train.teacher import live
+    from plmc.teachers.live import live
 
     chain = Chain(methods)
     source = live(teacher, chain.required(), "mlm") if teacher is not None else None

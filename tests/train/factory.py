@@ -24,7 +24,7 @@ from plmc.core.stage import Stage
 from plmc.data.types import Ragged, Split, TaskData
 from plmc.models.attention import use_scores
 from plmc.models.encoder import dims
-from plmc.train import teacher as teachers
+from plmc.teachers import live as teachers
 from plmc.train.evaluate import logits_of
 from plmc.train.objective import Objective
 from plmc.train.progress import Outcome, Progress

@@ -12,9 +12,9 @@ from plmc.errors import TrainingError
 from plmc.methods.distill.layers_kd import LayersKD
 from plmc.methods.distill.logit_kd import LogitKD
 from plmc.methods.distill.prediction_kd import PredictionKD
+from plmc.teachers.cache import Wanted, look_up, stored
+from plmc.teachers.live import live
 from plmc.train.batches import training_batches
-from plmc.train.teacher import live
-from plmc.train.teacher_cache import Wanted, look_up, stored
 
 LAYERS = 2
 KINDS = pytest.mark.parametrize("kind", ["classification", "span"])
@@ -199,7 +199,7 @@ def test_the_announced_size_is_that_of_the_files(tmp_path, kind):
 
 
 def test_a_full_disk_is_said_before_anything_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr("plmc.train.teacher_cache.shutil.disk_usage", lambda _: SimpleNamespace(free=10))
+    monkeypatch.setattr("plmc.teachers.cache.shutil.disk_usage", lambda _: SimpleNamespace(free=10))
     with pytest.raises(TrainingError, match="teacher.cache=null"):
         cached(tmp_path, bert(7), rows())
     assert not [path for path in (tmp_path / "teacher").iterdir() if path.is_dir()]

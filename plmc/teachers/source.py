@@ -14,9 +14,9 @@ from plmc.core.stage import Stage
 from plmc.data.types import Split
 from plmc.errors import ConfigError
 from plmc.models import encoder, load
-from plmc.run.teachers import FinetunedTeacher, reorder
-from plmc.train.teacher import Teacher, live
-from plmc.train.teacher_cache import Wanted, look_up, stored
+from plmc.teachers.cache import Wanted, look_up, stored
+from plmc.teachers.live import Teacher, live
+from plmc.teachers.make import FinetunedTeacher, reorder
 
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 STORABLE = frozenset({"teacher.logits", "teacher.hidden_states"})

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from plmc import teacher_config
 from plmc.config import pretraining
 from plmc.config.resolve import Run
 from plmc.console import Console
@@ -19,8 +18,9 @@ from plmc.data.types import TaskData
 from plmc.models import load, masked_lm
 from plmc.report import measure
 from plmc.run import rows
-from plmc.run.teachers import FIGURES, FinetunedTeacher, train_once
 from plmc.tasks.base import Task
+from plmc.teachers import runs
+from plmc.teachers.make import FIGURES, FinetunedTeacher, train_once
 from plmc.train.checkpoint import replacing
 from plmc.train.evaluate import evaluate
 
@@ -74,7 +74,7 @@ def ensure(run: Run, data: TaskData, tokenizer: Any, console: Console, train: Ca
     headless = spec.shape is None and not masked_lm.has_head(load.load_config(spec.name))
     if not headless and spec.mlm.train == "auto" and spec.layers is None and spec.shape is None:
         return _as_it_is(run, spec.name, data, tokenizer)
-    own = teacher_config.language_model_run(run, headless=headless)
+    own = runs.language_model_run(run, headless=headless)
     what = "gets a language model head" if own.recipe.stages[-1].name == "head" else "is trained on as a language model"
     result = train_once(own, console, f"teacher [bold]{spec.name}[/] {what} (once; then reused)", train)
     figures = {key: result["student"][key] for key in FIGURES}

@@ -22,7 +22,7 @@ from plmc.models import load
 from plmc.report import measure
 from plmc.tasks.alike import learnt_nothing
 from plmc.tasks.base import Task
-from plmc.teacher_config import teacher_run
+from plmc.teachers.runs import teacher_run
 from plmc.train.evaluate import evaluate, logits_of
 
 FIGURES = ("parameters", "nonzero_parameters", "size_bytes", "sparsity")

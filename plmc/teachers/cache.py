@@ -139,7 +139,7 @@ def _tokens(split: Split, rows: Iterable[int]) -> np.ndarray:
 
 
 def look_up(columns: dict[str, np.ndarray], split: Split, wanted: Wanted, *, layers: int):
-    """A teacher (see `plmc.train.teacher`) that finds what it says by row, in float32.
+    """A teacher (see `plmc.teachers.live`) that finds what it says by row, in float32.
 
     `hidden_states` has `layers` + 1 entries, None where a layer is not stored. On padding, hidden states are 0 and the
     logits of spans -inf.
