@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from plmc.export.extras import hush_torchao
-from plmc.run.environment import sleep_at_barriers
+from plmc.measure.software import sleep_at_barriers
 from plmc.train.interrupt import exit_code, hear_sigterm, what_stopped
 
 HYDRA = {"allow_extra_args": True, "ignore_unknown_options": True}

@@ -87,7 +87,7 @@ def _devices() -> list[Check]:
     import psutil
     import torch
 
-    from plmc.report.measure import cpu_name
+    from plmc.measure.figures import cpu_name
 
     memory = psutil.virtual_memory()
     cores = psutil.cpu_count(logical=False) or os.cpu_count()

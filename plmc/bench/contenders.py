@@ -88,7 +88,7 @@ def _locate(name: str, outputs: Path, allow: Sequence[str]) -> Path:
     path = Path(name).expanduser()
     if path.exists():
         return path.resolve()
-    from plmc.verbs.pick import pick
+    from plmc.results.pick import pick
 
     picked = pick(name, outputs, allow)
     return (picked.folder or picked.model).resolve()

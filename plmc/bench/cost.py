@@ -58,7 +58,7 @@ def weigh(contender: Contender) -> dict[str, Any]:
     that is still there.
     """
     from plmc.export.source import load_model
-    from plmc.report import measure
+    from plmc.measure import figures
 
     facts = contender.facts
     found: dict[str, Any] = {
@@ -74,7 +74,7 @@ def weigh(contender: Contender) -> dict[str, Any]:
         found["macs"] = macs(model)
         if contender.is_torch and found["compact_bytes"] is None:
             found["compact_bytes"] = _compact(model)
-        for key, count in (("parameters", measure.parameters), ("nonzero_parameters", measure.nonzero_parameters)):
+        for key, count in (("parameters", figures.parameters), ("nonzero_parameters", figures.nonzero_parameters)):
             found[key] = found[key] if found[key] is not None else count(model)
     return found
 
@@ -100,7 +100,7 @@ def _torch_folder(contender: Contender) -> Path | None:
 
 
 def _files(contender: Contender) -> int:
-    from plmc.report.measure import size_bytes
+    from plmc.measure.figures import size_bytes
 
     if contender.is_torch:
         return size_bytes(contender.model)

@@ -167,7 +167,7 @@ def rows_of(contenders: Sequence[Contender], words: Sequence[str]) -> tuple[Any,
     """
     from plmc.config.compose import compose, plain
     from plmc.config.resolve import build
-    from plmc.verbs.pick import Picked, settings
+    from plmc.results.pick import Picked, settings
 
     owner = next((c for c in contenders if c.config), contenders[0])
     named = any(word.startswith("task=") for word in words)

@@ -52,7 +52,7 @@ def resident_peak() -> int:
         for line in status.read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
-    from plmc.report.measure import peak_memory_bytes
+    from plmc.measure.figures import peak_memory_bytes
 
     return peak_memory_bytes()
 

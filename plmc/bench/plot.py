@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from plmc.bench.table import cases, interval
+from plmc.report.speed import cases, interval
 from plmc.report.style import COLOURS, new_figure, save
 
 REFERENCE, BF16 = "0.45", COLOURS[5]

@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from plmc.bench import energy, memory
+from plmc.bench import memory
 from plmc.bench.contenders import Contender
 from plmc.bench.cost import Macs
 from plmc.bench.inputs import Case
 from plmc.bench.statistics import per_second, percentiles, ratio
 from plmc.bench.timing import Times, race
 from plmc.errors import PlmcError
+from plmc.measure import energy
 
 VERSION = 1
 

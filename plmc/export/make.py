@@ -19,10 +19,10 @@ from plmc.export.example import write_example
 from plmc.export.extras import check, need
 from plmc.export.runtime import DESCRIPTION, INPUTS, open_model
 from plmc.export.source import Source, check_family, load_model
+from plmc.measure import figures
+from plmc.measure.software import versions
 from plmc.models import encoder
 from plmc.models.load import load_tokenizer
-from plmc.report import measure
-from plmc.run.environment import versions
 from plmc.tasks.squad import Squad
 from plmc.train.checkpoint import replacing, write_json, write_record
 from plmc.train.evaluate import logits_of
@@ -199,12 +199,12 @@ def _verified(source: Source, plan: Plan, folder: Path, model: Any, console: Con
     checked = verify.quality(task, split, before, after) | verify.fidelity(before, after)
     speed = verify.latency(open_model(folder, threads=1), model, split)
     packages = {name: need(name).__version__ for name in plan.packages}
-    return {"verification": checked, "latency": speed, "machine": measure.machine(), "versions": versions() | packages}
+    return {"verification": checked, "latency": speed, "machine": figures.machine(), "versions": versions() | packages}
 
 
 def _sizes(folder: Path, plan: Plan, model: Any, tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     """Bytes on disk and in compact form, beside the dense float32 of the same model."""
-    dense, sparsity = sum(4 * p.numel() for p in model.parameters()), measure.sparsity(model)
+    dense, sparsity = sum(4 * p.numel() for p in model.parameters()), figures.sparsity(model)
     size = sum((folder / name).stat().st_size for name in WEIGHTS[plan.format])
     sparse = sparsity >= _SPARSE
     packed = compact.write_compact(tensors, folder / COMPACT) if sparse else compact.compact_size(tensors)
@@ -212,7 +212,7 @@ def _sizes(folder: Path, plan: Plan, model: Any, tensors: Mapping[str, torch.Ten
     # Equal matrices share one tensor in ONNX, and OpenVINO has names of its own: then there is no share to tell.
     named = all(compact.belonging(name, tensors) for name in matrices)
     return {
-        "parameters": measure.parameters(model), "nonzero_parameters": measure.nonzero_parameters(model),
+        "parameters": figures.parameters(model), "nonzero_parameters": figures.nonzero_parameters(model),
         "sparsity": sparsity, "size_bytes": size, "compact_bytes": packed, "dense_fp32_bytes": dense,
         "compact_file": COMPACT if sparse else None, "compression_ratio": dense / packed,
         "encoder_compression_ratio": compact.encoder_ratio(matrices, tensors) if named else None,

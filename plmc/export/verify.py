@@ -11,7 +11,7 @@ import torch
 from plmc.data.types import Split
 from plmc.errors import DataError
 from plmc.export.runtime import Runtime
-from plmc.report import measure
+from plmc.measure import figures
 from plmc.report.significance import paired_bootstrap
 from plmc.tasks.base import Task
 from plmc.train.batches import evaluation_batches
@@ -78,7 +78,7 @@ def quality(
 
 def single_feeds(split: Split, count: int, seed: int = 0) -> list[dict[str, np.ndarray]]:
     """`count` random rows as feeds of one unpadded row each, int64 `(1, T)`."""
-    batches = measure.single_rows(split, min(count, len(split)), seed)
+    batches = figures.single_rows(split, min(count, len(split)), seed)
     return [{name: tensor.numpy() for name, tensor in batch.items()} for batch in batches]
 
 
@@ -92,8 +92,8 @@ def latency(runtime: Runtime, model: torch.nn.Module, split: Split, *, rows: int
         "torch_fp32": model, "torch_bf16": half,
         "export": lambda batch: runtime.run({name: tensor.numpy() for name, tensor in batch.items()}),
     }
-    batches = measure.single_rows(split, min(rows, len(split)))
-    times = measure.latency(contenders, batches, rounds=3, warmup=2, budget=budget)
+    batches = figures.single_rows(split, min(rows, len(split)))
+    times = figures.latency(contenders, batches, rounds=3, warmup=2, budget=budget)
     found: dict[str, Any] = {f"{name}_ms": round(time.median_ms, 4) for name, time in times.items()}
     found |= {f"{name}_quartiles_ms": [round(t.lower_ms, 4), round(t.upper_ms, 4)] for name, t in times.items()}
     return found | {"batch": 1, "threads": 1, "rows": len(batches), "speedup": found["torch_fp32_ms"] / found["export_ms"]}

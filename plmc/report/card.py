@@ -37,7 +37,7 @@ def model_card(
     """The card as text.
 
     `result`: as in result.json. `kind`: task kind. `base_model`: Hub id that the student's weights come from, None for
-    a model that is not on the Hub. `papers`: citation by method name. `machine`: see `plmc.report.measure.machine`; the
+    a model that is not on the Hub. `papers`: citation by method name. `machine`: see `plmc.measure.figures.machine`; the
     latency is worth little without it. `labels`: names of the classes in order. `place`: the model's folder as seen from
     the card.
     """

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from plmc.errors import PlmcError
 from plmc.report import html
-from plmc.report.results import Run
+from plmc.results.find import Run
 
 MOST = 20
 """Classes that a table shows; more would only be scrolled past."""

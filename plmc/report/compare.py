@@ -11,8 +11,8 @@ from typing import Any
 from plmc.errors import PlmcError
 from plmc.report import variants
 from plmc.report.labels import arm_labels, model_label
-from plmc.report.results import Arm, Run, arms
 from plmc.report.significance import MCNEMAR, Difference, holm, mcnemar, paired_bootstrap
+from plmc.results.find import Arm, Run, arms
 
 Spread = tuple[float, float]
 """Mean and standard deviation over seeds (nan for one seed)."""

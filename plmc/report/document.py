@@ -9,15 +9,15 @@ from typing import Any
 
 from markupsafe import Markup
 
-from plmc.bench import store
-from plmc.bench.table import interval
 from plmc.errors import PlmcError
 from plmc.report import html, render, variants
 from plmc.report.classes import classes
 from plmc.report.compare import Table
 from plmc.report.labels import arm_labels
 from plmc.report.pareto import figure_of
-from plmc.report.results import Run, arms
+from plmc.report.speed import interval
+from plmc.results import measurements
+from plmc.results.find import Run, arms
 
 
 def report(runs: Sequence[Run], tables: Sequence[Table], command: str) -> str:
@@ -107,7 +107,7 @@ def _bench(groups: Sequence[Any], labels: Sequence[str]) -> list[Markup]:
     rows = []
     for arm, label in zip(groups, labels, strict=True):
         for run in arm.runs:
-            for record in store.read(run.folder):
+            for record in measurements.read(run.folder):
                 where = record["machine"] if record["device"] == "cpu" else record["device"]
                 rows.append([
                     f"{label} {record['label']}", str(run.result["seed"]), str(record["batch"]), str(record["length"]),

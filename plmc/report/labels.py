@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from plmc.report.results import Arm
+from plmc.results.find import Arm
 
 LONGEST = 24
 """Characters of a config value that a name shows."""

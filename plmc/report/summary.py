@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from plmc.report.compare import Row, figures
 from plmc.report.labels import model_label
 from plmc.report.render import number, plus_minus
-from plmc.report.results import Arm, Run, find, load
+from plmc.results.find import Arm, Run, find, load
 
 if TYPE_CHECKING:
     import rich.table

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from plmc import digests
-from plmc.bench import store
 from plmc.errors import DamagedFile
-from plmc.report.results import Arm, Run
+from plmc.results import measurements
+from plmc.results.find import Arm, Run
 
 Spread = tuple[float, float]
 
@@ -105,7 +105,7 @@ def speeds(runs: Sequence[Run], key: str) -> dict[str, Spread]:
 def _speeds(folders: Sequence[Path], key: str) -> dict[str, Spread]:
     found: dict[str, list[float]] = {}
     for folder in folders:
-        for record in store.read(folder):
+        for record in measurements.read(folder):
             if record["key"] == key:
                 found.setdefault(case_name(record), []).append(record["p50_ms"])
     return {case: spread(values) for case, values in found.items()}

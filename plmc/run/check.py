@@ -14,9 +14,9 @@ from plmc.core.setting import Dims, Setting
 from plmc.errors import ConfigError, PlmcError
 from plmc.export import extras
 from plmc.fields import moments
+from plmc.measure.software import check_device
 from plmc.models import load
 from plmc.models.encoder import dims
-from plmc.run.environment import check_device
 from plmc.tasks.encode import check_length
 
 # Rows of a data set nobody has looked at yet; moments given in % or epochs do not depend on it.

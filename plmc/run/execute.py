@@ -14,8 +14,9 @@ from plmc.config import pretraining
 from plmc.config.resolve import Run
 from plmc.console import Console
 from plmc.errors import ConfigError, DamagedFile, PlmcError
+from plmc.measure import software
 from plmc.models import load
-from plmc.run import check, environment, hand_over, pages, rows
+from plmc.run import check, hand_over, pages, rows
 from plmc.run.finalize import finalize
 from plmc.run.stages import Stages
 from plmc.teachers import make, mlm_stage
@@ -66,10 +67,10 @@ def _execute(run: Run, console: Console, parent: Path | None, threads: int | Non
     for folder in (run.folder, *run.folder.glob("*/"), *run.folder.glob("stages/*/"), *caches):
         remove_drafts(folder)
     started = time.time()
-    environment.own_bars_only()
+    software.own_bars_only()
     memory.keep()
-    environment.set_threads(run.config["threads"] or threads)
-    accelerator = environment.make_accelerator(run.config["device"])
+    software.set_threads(run.config["threads"] or threads)
+    accelerator = software.make_accelerator(run.config["device"])
     _describe(run)
     tracker = make_tracker(run, parent)
     tracker.start(pages.params(run))
@@ -177,7 +178,7 @@ def _describe(run: Run) -> None:
     import yaml
 
     write_text(run.folder / "config.yaml", yaml.safe_dump(dict(run.config), sort_keys=False, allow_unicode=True))
-    about = {"command": run.command, "git": environment.git_state(), "versions": environment.versions()}
+    about = {"command": run.command, "git": software.git_state(), "versions": software.versions()}
     write_json(run.folder / "about.json", about)
 
 

@@ -11,16 +11,16 @@ from typing import Any
 import torch
 
 from plmc import digests, sweep
-from plmc.bench.host import Load
 from plmc.config.resolve import Run
 from plmc.console import Console
 from plmc.core.method import Method
 from plmc.data import snapshots
 from plmc.data.types import TaskData
 from plmc.errors import DamagedFile, TrainingError
+from plmc.measure import figures, software
+from plmc.measure.host import Load
 from plmc.models import load as models
-from plmc.report import measure
-from plmc.run import environment, hand_over, pages
+from plmc.run import hand_over, pages
 from plmc.run.stages import Stages
 from plmc.tasks import alike
 from plmc.teachers.make import FinetunedTeacher, reorder
@@ -115,20 +115,20 @@ def _measure(
             **(teacher.figures if teacher else {}),
         },
         "student": {
-            "name": run.student.name, "commit": snapshots.commit(run.student.name), **measure.figures(model, folder / "model"),
+            "name": run.student.name, "commit": snapshots.commit(run.student.name), **figures.figures(model, folder / "model"),
         },
         "data_commit": _data_commit(run),
         "train": _training(stages, started),
         "latency": _latency(run, reloaded, teacher, data, console),
         "mlflow": {"tracking_uri": tracker.uri, "experiment_id": tracker.experiment_id, "run_id": tracker.run_id},
-        "versions": environment.versions(),
-        "machine": measure.machine(),
+        "versions": software.versions(),
+        "machine": figures.machine(),
         "primary_metric": run.task.metric,
         "role": run.role,
         "label": run.label,
         "command": run.command,
         **({"sweep": os.environ["PLMC_COMMAND"]} if run.role != "teacher" and sweep.current() else {}),
-        "git": environment.git_state(),
+        "git": software.git_state(),
         "precision": run.config["precision"],
         "warnings": console.warnings,
         "folder": str(folder),
@@ -172,7 +172,7 @@ def _training(stages: Stages, started: float) -> dict[str, Any]:
     samples = sum(s.samples for s in stages.results)
     return {
         "seconds": round(seconds, 3), "samples_per_second": round(samples / seconds, 2) if seconds else 0.0,
-        "peak_memory_bytes": measure.peak_memory_bytes(stages.accelerator.device.type),
+        "peak_memory_bytes": figures.peak_memory_bytes(stages.accelerator.device.type),
         "wall_seconds_of_last_start": round(time.time() - started, 3),
     }
 
@@ -190,7 +190,7 @@ def _latency(run: Run, model, teacher: FinetunedTeacher | None, data: TaskData, 
     split = next(iter(data.evaluation.values()))
     device = "cuda" if run.config["device"] != "cpu" and torch.cuda.is_available() else "cpu"
     load = Load()
-    times = measure.latency(contenders, measure.single_rows(split, count), rounds=3, device=device)
+    times = figures.latency(contenders, figures.single_rows(split, count), rounds=3, device=device)
     model.to("cpu")
     spread = {
         f"{name}_quartiles_ms": [round(time.lower_ms, 4), round(time.upper_ms, 4)] for name, time in times.items()

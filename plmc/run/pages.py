@@ -8,8 +8,8 @@ from typing import Any
 
 from plmc.config.resolve import Run
 from plmc.core.stage import Stage
+from plmc.measure import software
 from plmc.report.card import overview
-from plmc.run import environment
 
 _SETTINGS = ("lr", "batch_size", "schedule", "warmup", "weight_decay", "clip", "epochs")
 
@@ -25,7 +25,7 @@ def settings(stage: Stage) -> dict[str, Any]:
 
 def tags(run: Run) -> dict[str, str]:
     """Tags of a run that begins; those of MLflow's own names fill its columns for user, source and version."""
-    commit = environment.git_state().get("commit")
+    commit = software.git_state().get("commit")
     return {
         "plmc.role": run.role, "plmc.recipe": run.recipe.name, "plmc.task": run.task.name, "plmc.seed": str(run.seed),
         "plmc.data_source": run.source.name, "plmc.signature": run.signature, "plmc.command": run.command,

@@ -18,8 +18,8 @@ from plmc.config.resolve import Run
 from plmc.console import Console
 from plmc.data.types import Split, TaskData
 from plmc.errors import ConfigError, DamagedFile
+from plmc.measure import figures as measure
 from plmc.models import load
-from plmc.report import measure
 from plmc.tasks.alike import learnt_nothing
 from plmc.tasks.base import Task
 from plmc.teachers.runs import teacher_run

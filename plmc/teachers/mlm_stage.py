@@ -15,8 +15,8 @@ from plmc.config.resolve import Run
 from plmc.console import Console
 from plmc.core.stage import Stage
 from plmc.data.types import TaskData
+from plmc.measure import figures as measure
 from plmc.models import load, masked_lm
-from plmc.report import measure
 from plmc.run import rows
 from plmc.tasks.base import Task
 from plmc.teachers import runs

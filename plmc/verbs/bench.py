@@ -34,8 +34,9 @@ def bench(names: Sequence[str], options: Options, json_file: Path | None, plot_f
     """Runs the benchmark, prints it, writes what was asked for, and keeps the figures beside each run."""
     from rich.markup import escape
 
-    from plmc.bench import store, table
     from plmc.console import Console
+    from plmc.report import speed
+    from plmc.results import measurements
     from plmc.train.checkpoint import write_json
     from plmc.verbs.targets import PICTURES, check_file
 
@@ -43,10 +44,10 @@ def bench(names: Sequence[str], options: Options, json_file: Path | None, plot_f
     check_file(plot_file, "--plot", PICTURES)
     console = Console()
     result = measured([name for name in names if "=" not in name], [n for n in names if "=" in n], options, outputs, console)
-    for line in table.headline(result):
+    for line in speed.headline(result):
         console.say(f"[dim]{escape(line)}[/]")
     console.say("")
-    for drawn in table.rich_tables(result, console.rich.width):
+    for drawn in speed.rich_tables(result, console.rich.width):
         console.rich.print(drawn)
     for line in result["notes"]:
         console.say(f"[dim]{escape(line)}[/]")
@@ -58,28 +59,28 @@ def bench(names: Sequence[str], options: Options, json_file: Path | None, plot_f
 
         plot(result, plot_file)
         console.say(str(plot_file))
-    for run, records in store.by_run(result).items():
-        store.keep(run, records)
-        console.say(str(run / store.FILE))
-    for run, records in store.by_run(result).items():
-        store.log(run, records, console.warn)
+    for run, records in measurements.by_run(result).items():
+        measurements.keep(run, records)
+        console.say(str(run / measurements.FILE))
+    for run, records in measurements.by_run(result).items():
+        measurements.log(run, records, console.warn)
 
 
 def measured(names: Sequence[str], words: Sequence[str], options: Options, outputs: Path, console: Any) -> dict[str, Any]:
     """The result as plain values: machine, contenders and one record for each case and contender."""
     from plmc.bench import contenders as found
-    from plmc.bench import host, result
+    from plmc.bench import result
     from plmc.bench.cost import weigh
-    from plmc.bench.energy import Meter
-    from plmc.run import environment
+    from plmc.measure import host, software
+    from plmc.measure.energy import Meter
 
     batches, lengths = _numbers(options.batch, "--batch"), _lengths(options.length)
     _check(options)
     racers = found.find(
         names, outputs, bf16=options.bf16, exports=options.exports, device=options.device, allow=options.allow,
     )
-    environment.own_bars_only()
-    environment.set_threads(options.threads)
+    software.own_bars_only()
+    software.set_threads(options.threads)
     notes: list[str] = []
     with host.pinned(options.threads) as cores:
         task, cases = _cases(racers, words, batches, lengths)

@@ -12,16 +12,17 @@ def compare(
     """Prints one table per task, and writes what was asked for."""
     from plmc.console import Console
     from plmc.errors import ConfigError
-    from plmc.report import render, results
+    from plmc.report import render
     from plmc.report.compare import compare as tables_of
     from plmc.report.pareto import plot_pareto
+    from plmc.results import find
     from plmc.track import send_pending
     from plmc.verbs.targets import PICTURES, check_file
 
     for path, option, endings in ((plot, "--plot", PICTURES), (markdown, "--markdown", ()), (csv, "--csv", ())):
         check_file(path, option, endings)
     console = Console()
-    runs = results.find(outputs, words, console.warn)
+    runs = find.find(outputs, words, console.warn)
     if not runs:
         raise ConfigError(
             f"no finished run in {outputs} matches {' '.join(words) or 'anything'}. plmc train makes one; --outputs "

@@ -15,20 +15,20 @@ def evaluate(name: str, words: Sequence[str], split: str, outputs: Path, allow: 
 
     from plmc.config.resolve import build
     from plmc.console import Console
+    from plmc.measure import software
     from plmc.models import load
-    from plmc.run import environment
+    from plmc.results.pick import pick, settings
     from plmc.tasks.alike import remarks
     from plmc.teachers.make import label_order, reorder
     from plmc.train.checkpoint import write_text
     from plmc.train.evaluate import evaluate as score
-    from plmc.verbs.pick import pick, settings
 
     console = Console()
     picked = pick(name, outputs, allow)
     config = settings(picked, words)
     task = build(config["task"], "task")
     source = task.own_source or build(config["data"], "data")
-    environment.set_threads(config.get("threads"))
+    software.set_threads(config.get("threads"))
     tokenizer = load.load_tokenizer(str(picked.model))
     model = load.load_finetuned(str(picked.model), task)
     raw = source.load(task)

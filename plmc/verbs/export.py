@@ -16,7 +16,7 @@ def export(
 ) -> None:
     """Writes the export, verifies it, prints its figures and logs them to the run's MLflow run."""
     from plmc.config.schemes import NONE, Plan
-    from plmc.verbs.pick import pick, settings
+    from plmc.results.pick import pick, settings
 
     plan = Plan(to, quantize or NONE)
     check_number(rows, "--rows", 1, 10**9)
@@ -34,14 +34,14 @@ def export(
     from plmc.export.source import Source
     from plmc.export.table import table
     from plmc.export.track import log_to_run
+    from plmc.measure import software
     from plmc.models import load
-    from plmc.run import environment
     from plmc.run.rows import subset
 
     console = Console()
-    environment.own_bars_only()
+    software.own_bars_only()
     task = build(config["task"], "task")
-    environment.set_threads(config.get("threads"))
+    software.set_threads(config.get("threads"))
     tokenizer = load.load_tokenizer(str(picked.model))
     load.load_finetuned(str(picked.model), task)
     raw = (task.own_source or build(config["data"], "data")).load(task)

@@ -24,7 +24,7 @@ def predict(
     if bool(texts) == (file is not None):
         raise ConfigError('give either a text (plmc predict RUN "a moving film") or --file FILE.')
     from plmc.config.resolve import build
-    from plmc.verbs.pick import pick
+    from plmc.results.pick import pick
     from plmc.verbs.targets import check_file
 
     check_file(out, "--out")
@@ -140,9 +140,9 @@ def _submission(names: Sequence[str], folder: Path, outputs: Path, allow: Sequen
     from plmc.config.resolve import build
     from plmc.console import Console
     from plmc.models import load
+    from plmc.results.pick import pick
     from plmc.tasks.submission import write_submission
     from plmc.train.evaluate import logits_of
-    from plmc.verbs.pick import pick
 
     console, predictions = Console(), {}
     for name in names:

@@ -10,16 +10,16 @@ def report(words: Sequence[str], task: str | None, baseline: str | None, out: Pa
     """Writes the file and says where it is."""
     from plmc.console import Console
     from plmc.errors import ConfigError
-    from plmc.report import results
     from plmc.report.compare import compare
     from plmc.report.document import report as document
+    from plmc.results import find
     from plmc.train.checkpoint import write_text
     from plmc.verbs.targets import check_file
 
     check_file(out, "--out", (".html", ".htm"))
     console = Console()
     words = [*words, *([f"task={task}"] if task else [])]
-    runs = results.find(outputs, words, console.warn)
+    runs = find.find(outputs, words, console.warn)
     if not runs:
         raise ConfigError(
             f"no finished run in {outputs} matches {' '.join(words) or 'anything'}. plmc train makes one; --outputs "

@@ -19,8 +19,9 @@ def run(job: common.Job, options: str) -> tuple[torch.nn.Module, dict[str, Any]]
     from plmc.config.compose import compose, plain
     from plmc.config.resolve import resolve
     from plmc.console import Console
+    from plmc.measure import software
     from plmc.models import load
-    from plmc.run import environment, rows, stages
+    from plmc.run import rows, stages
     from plmc.teachers import make
     from plmc.train import memory
 
@@ -34,9 +35,9 @@ def run(job: common.Job, options: str) -> tuple[torch.nn.Module, dict[str, Any]]
         f"recipe.stages.distil.methods.kd.alpha={common.ALPHA}", *([HIDDEN] if job.hidden else []), *job.words,
     ]
     run = resolve(plain(compose(words)))
-    environment.own_bars_only()
+    software.own_bars_only()
     memory.keep()
-    environment.set_threads(job.threads)
+    software.set_threads(job.threads)
     console = Console(quiet=True)
     tokenizer = load.load_tokenizer(run.student.name)
     data = rows.load(run, tokenizer)
@@ -44,7 +45,7 @@ def run(job: common.Job, options: str) -> tuple[torch.nn.Module, dict[str, Any]]
     student = load.build(run.student, run.task, seed=run.seed)
     run.folder.mkdir(parents=True, exist_ok=True)
     work = stages.Stages(
-        run, student, data, tokenizer, accelerator=environment.make_accelerator("cpu"), console=console, teacher=teacher,
+        run, student, data, tokenizer, accelerator=software.make_accelerator("cpu"), console=console, teacher=teacher,
         log=lambda values, step: None,
     )
     judge, clock = stages.evaluate, common.Clock()

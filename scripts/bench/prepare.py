@@ -13,9 +13,9 @@ import numpy as np
 def main(spec_file: Path) -> None:
     """Writes glue/SST-2/*.tsv, train.json, dev.json, teacher/ and student/ into the folder of the spec."""
     from plmc.config.resolve import build
+    from plmc.measure.software import own_bars_only, set_threads
     from plmc.models import load
     from plmc.models.load import ModelSpec
-    from plmc.run.environment import own_bars_only, set_threads
 
     spec = json.loads(spec_file.read_text(encoding="utf-8"))
     own_bars_only()

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from plmc.bench import store
+from plmc.results import measurements
 from plmc.track import Tracker, default_uri
 
 
 def record(p50):
-    figures = {name: p50 for name in store.LOGGED}
+    figures = {name: p50 for name in measurements.LOGGED}
     place = {"key": "torch_fp32", "batch": 8, "length": "real", "device": "cpu", "threads": 1, "size_bytes": 100}
     return figures | place | {"speedup": {"value": 2.0, "low": None, "high": None}}
 
@@ -27,8 +27,8 @@ def test_a_finished_run_gets_its_figures_and_stays_finished(tmp_path):
     ended = client.get_run(tracker.run_id).info
     warned = []
     for p50 in (4.0, 3.0):
-        store.keep(folder, [record(p50)])
-        store.log(folder, [record(p50)], warned.append)
+        measurements.keep(folder, [record(p50)])
+        measurements.log(folder, [record(p50)], warned.append)
     run = client.get_run(tracker.run_id)
     points = client.get_metric_history(tracker.run_id, "bench/torch_fp32/b8_real/p50_ms")
     assert sorted((point.step, point.value) for point in points) == [(0, 4.0), (1, 3.0)]
@@ -39,8 +39,8 @@ def test_a_finished_run_gets_its_figures_and_stays_finished(tmp_path):
 
 
 def test_a_run_without_tracking_is_left_as_it_is(tmp_path):
-    store.keep(tmp_path, [record(4.0)])
-    store.log(tmp_path, [record(4.0)], pytest.fail)
+    measurements.keep(tmp_path, [record(4.0)])
+    measurements.log(tmp_path, [record(4.0)], pytest.fail)
     assert [path.name for path in tmp_path.iterdir()] == ["bench.json"]
 
 
@@ -51,14 +51,14 @@ def test_a_run_in_training_is_left_alone_and_said(tmp_path):
     home = tmp_path / "tracking"
     home.mkdir()
     (home / "run.json").write_text(json.dumps({"uri": "sqlite:///x", "experiment": "e", "name": "n"}))
-    store.keep(tmp_path, [record(4.0)])
+    measurements.keep(tmp_path, [record(4.0)])
     context = multiprocessing.get_context("fork")
     held, done = context.Event(), context.Event()
     other = context.Process(target=_hold, args=(home, held, done))
     other.start()
     assert held.wait(20)
     warned = []
-    store.log(tmp_path, [record(4.0)], warned.append)
+    measurements.log(tmp_path, [record(4.0)], warned.append)
     done.set()
     other.join(20)
     assert len(warned) == 1 and "is being trained" in warned[0] and not (home / "events.jsonl").exists()

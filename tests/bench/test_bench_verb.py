@@ -10,10 +10,12 @@ import yaml
 from bench_tools import tiny
 from PIL import Image
 
-from plmc.bench import contenders, cost, inputs, memory, plot, store, table
+from plmc.bench import contenders, cost, inputs, memory, plot
 from plmc.bench.contenders import find
 from plmc.console import Console
 from plmc.errors import ConfigError, DataError
+from plmc.report import speed
+from plmc.results import measurements
 from plmc.tasks.glue import Glue
 from plmc.verbs.bench import Options, measured
 
@@ -107,11 +109,11 @@ def test_every_case_and_contender_has_a_record(result):
 
 
 def test_tables_and_picture_show_every_contender(result, tmp_path):
-    titles = [title for title, _ in table.cases(result)]
+    titles = [title for title, _ in speed.cases(result)]
     assert titles[1].startswith("batch 2, 6 tokens, 0% padding, 2 rounds of 16 rows")
-    cells = [row[0] for row in table.speed_rows(result["records"])] + [row[0] for row in table.cost_rows(result)]
+    cells = [row[0] for row in speed.speed_rows(result["records"])] + [row[0] for row in speed.cost_rows(result)]
     assert cells.count("kd torch bf16") == 3
-    assert any("1 thread" in line for line in table.headline(result))
+    assert any("1 thread" in line for line in speed.headline(result))
     plot.plot(result, tmp_path / "b.png")
     assert np.asarray(Image.open(tmp_path / "b.png").convert("L")).std() > 5
 
@@ -147,18 +149,18 @@ def test_real_rows_are_sorted_thinned_and_the_same_for_all(folders, tiny_tokeniz
 
 
 def test_figures_are_kept_beside_their_run_and_newer_ones_replace_older(result, folders):
-    (run,) = store.by_run(result)
+    (run,) = measurements.by_run(result)
     assert run == folders / "outputs" / "kd-sst2-1-abc"
-    records = store.by_run(result)[run]
+    records = measurements.by_run(result)[run]
     assert {r["key"] for r in records} == {"torch_fp32", "torch_bf16"} and records[0]["reference"] == "big torch fp32"
-    store.keep(run, records)
-    store.keep(run, [{**records[0], "p50_ms": 123.0}])
-    kept = store.read(run)
+    measurements.keep(run, records)
+    measurements.keep(run, [{**records[0], "p50_ms": 123.0}])
+    kept = measurements.read(run)
     assert len(kept) == len(records) and [r["p50_ms"] for r in kept].count(123.0) == 1
-    (run / store.FILE).write_text("{")
+    (run / measurements.FILE).write_text("{")
     with pytest.raises(DataError, match="damaged"):
-        store.read(run)
-    (run / store.FILE).unlink()
+        measurements.read(run)
+    (run / measurements.FILE).unlink()
 
 
 @pytest.mark.slow

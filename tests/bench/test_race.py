@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from bench_tools import feeds, sleeper
 
-from plmc.bench import host
-from plmc.bench.energy import Meter, per_row
 from plmc.bench.inputs import Case
 from plmc.bench.statistics import per_second, percentiles, ratio
 from plmc.bench.timing import race
 from plmc.errors import ConfigError
+from plmc.measure import host
+from plmc.measure.energy import Meter, per_row
 
 
 def case(contenders, batches=4):
@@ -137,7 +137,7 @@ def test_the_load_counts_others_and_not_ourselves():
 def test_a_narrow_terminal_keeps_models_and_medians(width):
     from rich.console import Console
 
-    from plmc.bench.table import SPEED_HEADS, _drawn
+    from plmc.report.speed import SPEED_HEADS, _drawn
 
     rows = [[f"kd-sst2-1 torch {kind}", "12.34", "23.45", "34.56", "123", "1.00 [1.00, 1.00]", "1.01 [0.98, 1.02]", "11.20",
              "0.271", ""] for kind in ("fp32", "bf16")]

@@ -8,11 +8,11 @@ import onnxruntime as ort
 import pytest
 from deployed import feed_of, inputs_of, model_of
 
-from plmc.bench.host import instruction_sets
 from plmc.config.schemes import NONE, SCHEMES, Plan, asked
 from plmc.errors import ConfigError
 from plmc.export.onnx import to_onnx
 from plmc.export.quantize import dynamic, kept_float, quantize, static, weight_only
+from plmc.measure.host import instruction_sets
 
 INT8 = onnx.TensorProto.INT8
 

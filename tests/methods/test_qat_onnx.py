@@ -5,7 +5,7 @@ import pytest
 import torch
 from loop import batch, setting, start, tiny
 
-from plmc.bench.host import instruction_sets
+from plmc.measure.host import instruction_sets
 from plmc.methods.quant import fake
 from plmc.methods.quant.modules import FakeQuantLinear
 from plmc.methods.quant.qat import QAT

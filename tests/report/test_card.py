@@ -8,8 +8,8 @@ from rich.console import Console
 from run_folders import make_run
 
 from plmc.report.card import model_card
-from plmc.report.results import find, load
 from plmc.report.summary import summary_rows, summary_table
+from plmc.results.find import find, load
 
 MACHINE = {"cpu": "Some CPU", "gpus": ["Some GPU"]}
 

@@ -12,7 +12,7 @@ from plmc.errors import PlmcError
 from plmc.report.compare import Row, compare
 from plmc.report.pareto import front, plot_pareto
 from plmc.report.render import columns, csv_text, markdown, rich_table, title
-from plmc.report.results import find
+from plmc.results.find import find
 
 
 @pytest.fixture

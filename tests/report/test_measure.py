@@ -17,7 +17,7 @@ from transformers import (
 
 from plmc.data.types import Ragged, Split
 from plmc.errors import PlmcError
-from plmc.report import measure
+from plmc.measure import figures
 
 SHAPE = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, vocab_size=50)
 
@@ -40,27 +40,27 @@ def blocks(model):
 @pytest.mark.parametrize("make", [bert, distilbert])
 def test_sparsity_counts_the_linear_layers_of_the_blocks_only(make):
     model = make()
-    assert measure.sparsity(model) == 0.0
+    assert figures.sparsity(model) == 0.0
     with torch.no_grad():
         for parameter in model.base_model.embeddings.parameters():
             parameter.zero_()
         for parameter in model.classifier.parameters():
             parameter.zero_()
-    assert measure.sparsity(model) == 0.0
+    assert figures.sparsity(model) == 0.0
     linears = [layer for layer in blocks(model).modules() if isinstance(layer, nn.Linear)]
     with torch.no_grad():
         linears[0].weight.zero_()
     # A layer of 16 x 16 of four such and two of 16 x 32, two blocks.
-    assert measure.sparsity(model) == pytest.approx(16 * 16 / (2 * (4 * 16 * 16 + 2 * 16 * 32)))
+    assert figures.sparsity(model) == pytest.approx(16 * 16 / (2 * (4 * 16 * 16 + 2 * 16 * 32)))
     with torch.no_grad():
         for layer in linears:
             layer.weight.zero_()
-    assert measure.sparsity(model) == 1.0
+    assert figures.sparsity(model) == 1.0
 
 
 def test_sparsity_without_blocks_is_an_error():
     with pytest.raises(PlmcError, match="no encoder blocks"):
-        measure.sparsity(nn.Linear(2, 2))
+        figures.sparsity(nn.Linear(2, 2))
 
 
 def test_nonzero_and_total_differ_by_the_zeros():
@@ -69,19 +69,19 @@ def test_nonzero_and_total_differ_by_the_zeros():
         for parameter in model.parameters():
             parameter.fill_(1.0)
         model.classifier.weight[0] = 0
-    assert measure.parameters(model) - measure.nonzero_parameters(model) == 16
+    assert figures.parameters(model) - figures.nonzero_parameters(model) == 16
 
 
 def test_tied_weights_count_once():
     model = bert(BertForMaskedLM)
     assert model.cls.predictions.decoder.weight is model.bert.embeddings.word_embeddings.weight
     unique = {p.data_ptr(): p.numel() for p in model.parameters()}
-    assert measure.parameters(model) == sum(unique.values())
+    assert figures.parameters(model) == sum(unique.values())
     with torch.no_grad():
-        before = measure.nonzero_parameters(model)
+        before = figures.nonzero_parameters(model)
         lost = int(torch.count_nonzero(model.bert.embeddings.word_embeddings.weight))
         model.bert.embeddings.word_embeddings.weight.zero_()
-    assert before - measure.nonzero_parameters(model) == lost
+    assert before - figures.nonzero_parameters(model) == lost
 
 
 def test_size_is_that_of_the_weight_files(tmp_path):
@@ -89,18 +89,18 @@ def test_size_is_that_of_the_weight_files(tmp_path):
     model.save_pretrained(tmp_path)
     (tmp_path / "tokenizer.json").write_text("x" * 999)
     (tmp_path / "training_args.bin").write_text("x" * 999)
-    bytes_of_weights = 4 * measure.parameters(model)
-    assert bytes_of_weights < measure.size_bytes(tmp_path) < bytes_of_weights + 20_000
-    assert measure.size_bytes(tmp_path) == (tmp_path / "model.safetensors").stat().st_size
+    bytes_of_weights = 4 * figures.parameters(model)
+    assert bytes_of_weights < figures.size_bytes(tmp_path) < bytes_of_weights + 20_000
+    assert figures.size_bytes(tmp_path) == (tmp_path / "model.safetensors").stat().st_size
 
 
 def test_size_adds_shards_and_prefers_safetensors(tmp_path):
     sizes = {"model-00001-of-00002.safetensors": 5, "model-00002-of-00002.safetensors": 6, "pytorch_model.bin": 9}
     for name, size in sizes.items():
         (tmp_path / name).write_bytes(b"x" * size)
-    assert measure.size_bytes(tmp_path) == 11
+    assert figures.size_bytes(tmp_path) == 11
     with pytest.raises(PlmcError, match="no weights"):
-        measure.size_bytes(tmp_path / "nowhere")
+        figures.size_bytes(tmp_path / "nowhere")
 
 
 def split_of(lengths):
@@ -113,7 +113,7 @@ def split_of(lengths):
 
 def test_rows_for_latency_keep_their_own_length():
     lengths = [3, 9, 5, 7]
-    batches = measure.single_rows(split_of(lengths), count=4, seed=1)
+    batches = figures.single_rows(split_of(lengths), count=4, seed=1)
     assert sorted(batch["input_ids"].shape[1] for batch in batches) == sorted(lengths)
     for batch in batches:
         assert batch["input_ids"].shape == batch["attention_mask"].shape == batch["token_type_ids"].shape
@@ -121,10 +121,10 @@ def test_rows_for_latency_keep_their_own_length():
 
 
 def test_latency_takes_turns_and_leaves_no_trace():
-    model, rows, order = bert().train(), measure.single_rows(split_of([4, 6, 8])), []
+    model, rows, order = bert().train(), figures.single_rows(split_of([4, 6, 8])), []
     before = torch.get_num_threads()
     contenders = {"bert": model, "a": lambda batch: order.append("a"), "b": lambda batch: order.append("b")}
-    timings = measure.latency(contenders, rows, rounds=2, warmup=1, threads=1)
+    timings = figures.latency(contenders, rows, rounds=2, warmup=1, threads=1)
     assert model.training and torch.get_num_threads() == before
     assert order.count("a") == order.count("b") == 2 * 3 + 1
     timed = order[2:]
@@ -136,35 +136,35 @@ def test_latency_takes_turns_and_leaves_no_trace():
 
 def test_latency_measures_milliseconds():
     rows = [{"x": torch.zeros(1)}] * 3
-    timing = measure.latency({"sleep": lambda batch: time.sleep(0.01)}, rows, rounds=1, warmup=0)["sleep"]
+    timing = figures.latency({"sleep": lambda batch: time.sleep(0.01)}, rows, rounds=1, warmup=0)["sleep"]
     assert 10 <= timing.median_ms < 30
     assert "1 thread" in str(timing)
 
 
 def test_the_budget_stops_after_the_first_pass():
-    timing = measure.latency({"f": lambda batch: None}, [{"x": torch.zeros(1)}] * 5, rounds=1000, budget=0.0)["f"]
+    timing = figures.latency({"f": lambda batch: None}, [{"x": torch.zeros(1)}] * 5, rounds=1000, budget=0.0)["f"]
     assert timing.calls == 5
 
 
 def test_inputs_a_model_does_not_know_are_left_out():
-    rows = measure.single_rows(split_of([4, 6]))
+    rows = figures.single_rows(split_of([4, 6]))
     assert "token_type_ids" in rows[0]
-    assert measure.latency({"student": distilbert()}, rows, rounds=1)["student"].calls == 2
+    assert figures.latency({"student": distilbert()}, rows, rounds=1)["student"].calls == 2
 
 
 def test_latency_without_rows_is_an_error():
     with pytest.raises(PlmcError, match="at least one"):
-        measure.latency({"f": print}, [])
+        figures.latency({"f": print}, [])
 
 
 def test_peak_memory_never_falls():
-    before = measure.peak_memory_bytes()
+    before = figures.peak_memory_bytes()
     kept = np.ones(math.ceil(30e6 / 8))
-    assert measure.peak_memory_bytes() >= before > 10e6
+    assert figures.peak_memory_bytes() >= before > 10e6
     assert kept.sum() > 0
 
 
 def test_the_machine_is_described():
-    found = measure.machine()
+    found = figures.machine()
     assert found["cores"] >= 1 and found["memory_bytes"] > 1e8 and found["cpu"]
     assert found["versions"]["torch"] == torch.__version__

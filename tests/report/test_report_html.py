@@ -13,7 +13,7 @@ from plmc.errors import ConfigError
 from plmc.report import html
 from plmc.report.compare import compare
 from plmc.report.document import report
-from plmc.report.results import find
+from plmc.results.find import find
 from plmc.verbs.report import report as verb
 
 FLAGS = (

@@ -8,7 +8,7 @@ from run_folders import make_run
 
 from plmc.errors import DataError, PlmcError
 from plmc.report.labels import arm_labels, model_label
-from plmc.report.results import Arm, arms, find, load
+from plmc.results.find import Arm, arms, find, load
 
 
 def test_words_select_runs(tmp_path):

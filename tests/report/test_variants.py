@@ -16,7 +16,7 @@ from plmc.report.compare import Row, compare
 from plmc.report.pareto import figure_of, plot_pareto
 from plmc.report.placing import overlap
 from plmc.report.render import csv_text, markdown
-from plmc.report.results import find
+from plmc.results.find import find
 
 
 @pytest.fixture

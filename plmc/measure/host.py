@@ -59,10 +59,10 @@ def _busy() -> float:
 
 
 def describe(threads: int) -> dict[str, Any]:
-    """`plmc.report.measure.machine` with the threads of this benchmark, the packages of all runtimes and instruction sets."""
+    """`plmc.measure.figures.machine` with the threads of this benchmark, the packages of all runtimes and instruction sets."""
     from importlib.metadata import PackageNotFoundError, version
 
-    from plmc.report.measure import machine
+    from plmc.measure.figures import machine
 
     found = machine() | {"threads": threads, "isa": instruction_sets()}
     for package in PACKAGES:
