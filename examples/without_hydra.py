@@ -15,8 +15,8 @@ from accelerate import Accelerator
 from transformers import BertConfig, BertForSequenceClassification
 
 from plmc.core.chain import Chain
+from plmc.core.rows import Ragged, Split
 from plmc.core.stage import Stage
-from plmc.data.types import Ragged, Split
 from plmc.methods.distill.logit_kd import LogitKD
 from plmc.methods.prune.gmp import GMP
 from plmc.teachers import live as teacher

@@ -113,7 +113,7 @@ def train(words: Words = None) -> None:
 
     [bold]-c[/], [bold]--cfg job[/]         print the config; with [bold]--resolve[/] its references are filled in
     """
-    from plmc.jobs import launch
+    from plmc.run.jobs import launch
 
     raise typer.Exit(launch(words or [], _command()))
 
@@ -396,7 +396,7 @@ def main() -> None:
         print(f"\n{what_stopped(stop)}", file=sys.stderr)
         sys.exit(exit_code(stop))
     except Exception as error:  # the last stop of every error: one message, and an exit code that says it failed
-        from plmc.jobs import report
+        from plmc.run.jobs import report
 
         sys.exit(report(error))
 

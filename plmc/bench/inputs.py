@@ -92,7 +92,7 @@ def real_cases(contenders: Sequence[Contender], task: Any, rows: Any, batches: S
 
 def _encoded(contenders: Sequence[Contender], task: Any, rows: Any) -> list[tuple[Any, int]]:
     """Each contender's rows and padding id; tokenised once per tokenizer. Without a tokenizer one gets the first's."""
-    from plmc.tasks.encode import tokenizer_hash
+    from plmc.data.encode import tokenizer_hash
 
     made: dict[str, tuple[Any, int]] = {}
     found: list[tuple[Any, int] | None] = []

@@ -1,7 +1,7 @@
 """What a run is, apart from where its files and plmc's modules are: settings as plain values, hashed into its folder's name.
 
 Part of it are the names of classes and all their fields, the content of files and the seed. Not part of it are import paths,
-the places of files, and fields that were added later as long as they mean what was done before (`plmc.fields.Added`). So
+the places of files, and fields that were added later as long as they mean what was done before (`plmc.core.fields.Added`). So
 neither a module that moves nor a data set that moves makes another run out of a command.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from plmc.config.paths import digest, folder_digest
-from plmc.fields import added
+from plmc.core.fields import added
 
 
 def hashed(value: Any) -> str:

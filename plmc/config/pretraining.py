@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from plmc.core.fields import Checked, Count, Epochs, Rate, verify
 from plmc.errors import ConfigError
-from plmc.fields import Checked, Count, Epochs, Rate, verify
 
 if TYPE_CHECKING:
     from plmc.config.resolve import Run

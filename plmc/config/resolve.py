@@ -15,10 +15,10 @@ from plmc.config.pretraining import MLMTeacher, options, stages_for, taught_stag
 from plmc.config.schema import Budget, check_root
 from plmc.config.schemes import asked
 from plmc.config.typed import settle
+from plmc.core.fields import Amount, Count, Epochs, Positive, Rate, Seed, verify
 from plmc.core.method import Method
 from plmc.core.stage import Recipe, Stage
 from plmc.errors import ConfigError, PlmcError
-from plmc.fields import Amount, Count, Epochs, Positive, Rate, Seed, verify
 from plmc.models.spec import ModelSpec
 from plmc.names import as_keys, did_you_mean
 from plmc.tasks.base import Source, Task

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
+from plmc.core.fields import Amount, Checked, Count, Epochs, NotNegative, Range, Seed, verify
 from plmc.errors import ConfigError
-from plmc.fields import Amount, Checked, Count, Epochs, NotNegative, Range, Seed, verify
 from plmc.names import did_you_mean
 from plmc.track.store import resolve_uri
 

@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Annotated
 
+from plmc.core.fields import Moment
 from plmc.errors import ConfigError
-from plmc.fields import Moment
 
 _FARTHEST = 1e9
 _POINT = re.compile(r"^\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>%|ep|epochs?|steps?)?\s*$")

@@ -11,15 +11,15 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from plmc.fields import Checked
+from plmc.core.fields import Checked
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from plmc.core.clock import Clock
+    from plmc.core.rows import TaskData
     from plmc.core.setting import Dims, Setting
     from plmc.core.view import View
-    from plmc.data.types import TaskData
 
 
 @dataclass

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from plmc.core.clock import Clock
     from plmc.core.method import Method
-    from plmc.data.types import Split, TaskData
+    from plmc.core.rows import Split, TaskData
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from plmc.core.clock import Clock, Point, parse_point
+from plmc.core.fields import Checked, Count, Decay, Epochs, FileName, NotNegative, Positive, Rate
 from plmc.core.method import Method
 from plmc.errors import ConfigError
-from plmc.fields import Checked, Count, Decay, Epochs, FileName, NotNegative, Positive, Rate
 
 # Schedules of `transformers.get_scheduler` that are a plain factor of the rate and need no arguments beyond the warm-up.
 Schedule = Literal[

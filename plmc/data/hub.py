@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
+from plmc.core.fields import Added
 from plmc.data.reach import hub_reachable, stay_local
 from plmc.data.snapshots import explained
 from plmc.data.squad_json import questions
 from plmc.errors import ConfigError, DataError, HubUnreachable, short_of_memory
-from plmc.fields import Added
 from plmc.tasks.base import Source, Task
 from plmc.tasks.glue import GLUE
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from plmc.data.types import Ragged, Split
+from plmc.core.rows import Ragged, Split
 
 IGNORED = -100
 """Label of a token that is not to be guessed."""

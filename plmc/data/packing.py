@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from plmc.data.types import Ragged
+from plmc.core.rows import Ragged
 
 if TYPE_CHECKING:
     import datasets
@@ -76,7 +76,7 @@ def pack(rows: datasets.Dataset, tokenizer: Any, *, cache: Path | None, **option
     """
     from plmc import digests
     from plmc.console import note
-    from plmc.tasks.encode import tokenizer_hash
+    from plmc.data.encode import tokenizer_hash
     from plmc.train.checkpoint import replacing
 
     facts = [_FORMAT, text_hash(rows), tokenizer_hash(tokenizer), options]

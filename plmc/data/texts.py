@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from plmc.core.fields import Count
 from plmc.errors import ConfigError, DataError
-from plmc.fields import Count
 from plmc.tasks.base import Source, Task
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 from plmc.config.resolve import Run
 from plmc.config.schemes import asked
 from plmc.console import Console
-from plmc.data.types import TaskData
+from plmc.core.rows import TaskData
 from plmc.errors import ExportError
 from plmc.export.make import make
 from plmc.export.source import Source

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from plmc.data.types import Split
+from plmc.core.rows import Split
 from plmc.errors import ConfigError
 from plmc.export.extras import need
 from plmc.models.load import load_config, load_whole

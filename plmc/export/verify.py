@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from plmc.data.types import Split
+from plmc.core.rows import Split
 from plmc.errors import DataError
 from plmc.export.runtime import Runtime
 from plmc.measure import figures

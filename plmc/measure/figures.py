@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from plmc.errors import PlmcError
 
 if TYPE_CHECKING:
-    from plmc.data.types import Split
+    from plmc.core.rows import Split
 
 WEIGHT_FILES = ("model*.safetensors", "pytorch_model*.bin", "*.onnx", "*.onnx.data")
 

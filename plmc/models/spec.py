@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from plmc.core.fields import Added, Amount, Checked, Count, Range, rules, verify
 from plmc.errors import ConfigError
-from plmc.fields import Added, Amount, Checked, Count, Range, rules, verify
 
 Size = Annotated[int, Range(1, 1_000_000)]
 ALTERNATE, TOP, BOTTOM = "alternate", "top", "bottom"

@@ -10,14 +10,14 @@ from plmc.config.resolve import Run
 from plmc.config.schemes import asked
 from plmc.core.chain import Chain
 from plmc.core.clock import parse_point
+from plmc.core.fields import moments
 from plmc.core.setting import Dims, Setting
+from plmc.data.encode import check_length
 from plmc.errors import ConfigError, PlmcError
 from plmc.export import extras
-from plmc.fields import moments
 from plmc.measure.software import check_device
 from plmc.models import load
 from plmc.models.encoder import dims
-from plmc.tasks.encode import check_length
 
 # Rows of a data set nobody has looked at yet; moments given in % or epochs do not depend on it.
 NOMINAL_ROWS = 32_000

@@ -16,9 +16,10 @@ from plmc.console import Console
 from plmc.errors import ConfigError, DamagedFile, PlmcError
 from plmc.measure import software
 from plmc.models import load
-from plmc.run import check, hand_over, pages, rows
+from plmc.run import check, hand_over, pages
 from plmc.run.finalize import finalize
 from plmc.run.stages import Stages
+from plmc.tasks import rows
 from plmc.teachers import make, mlm_stage
 from plmc.train import memory
 from plmc.train.checkpoint import remove_drafts, replacing, write_json, write_record, write_text
@@ -123,7 +124,7 @@ def _execute(run: Run, console: Console, parent: Path | None, threads: int | Non
 
 def _fetch(run: Run, console: Console) -> None:
     """Weights and texts of the Hub that some stage will read, before the first update of any."""
-    from plmc.run.corpus import ready
+    from plmc.tasks.corpus import ready
 
     if not run.student.shape:
         load.with_weights(run.student.name)

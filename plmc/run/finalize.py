@@ -10,17 +10,17 @@ from typing import Any
 
 import torch
 
-from plmc import digests, sweep
+from plmc import digests
 from plmc.config.resolve import Run
 from plmc.console import Console
 from plmc.core.method import Method
+from plmc.core.rows import TaskData
 from plmc.data import snapshots
-from plmc.data.types import TaskData
 from plmc.errors import DamagedFile, TrainingError
 from plmc.measure import figures, software
 from plmc.measure.host import Load
 from plmc.models import load as models
-from plmc.run import hand_over, pages
+from plmc.run import hand_over, pages, sweep
 from plmc.run.stages import Stages
 from plmc.tasks import alike
 from plmc.teachers.make import FinetunedTeacher, reorder

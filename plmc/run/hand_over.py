@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from plmc.config.resolve import Run
-from plmc.data.types import TaskData
+from plmc.core.rows import TaskData
 from plmc.report.card import model_card
 from plmc.report.plots import history, plot_predictions, plot_training
 from plmc.run import pages

@@ -15,9 +15,9 @@ from plmc.config.pretraining import stage_task
 from plmc.config.resolve import Run
 from plmc.console import Console, StageBar
 from plmc.core.chain import Chain
+from plmc.core.rows import TaskData
 from plmc.core.setting import Setting
 from plmc.core.stage import Stage
-from plmc.data.types import TaskData
 from plmc.errors import DamagedCheckpoint, DamagedFile, DataError
 from plmc.models import encoder, load
 from plmc.teachers import mlm_stage
@@ -77,7 +77,7 @@ class Stages:
         if stage.mlm is not None:
             data = own = mlm_stage.stage_data(run, stage, self.task, data, self.tokenizer)
         elif stage.data == "corpus":
-            from plmc.run.corpus import corpus
+            from plmc.tasks.corpus import corpus
 
             data = data.with_train(corpus(run, stage, self.tokenizer))
         elif data.train is None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from plmc.fields import Checked, FileName, Length
+from plmc.core.fields import Checked, FileName, Length
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import datasets
     import numpy as np
 
-    from plmc.data.types import Split
+    from plmc.core.rows import Split
 
 
 @dataclass(frozen=True, kw_only=True)

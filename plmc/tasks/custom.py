@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from plmc.core.fields import FileName
 from plmc.data.files import Files
 from plmc.data.rows import label_names
 from plmc.data.tables import read_table
 from plmc.errors import ConfigError
-from plmc.fields import FileName
 from plmc.tasks.base import Source
 from plmc.tasks.text import TextTask
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from plmc.data.types import Ragged, Split
+from plmc.core.fields import Count, FileName, Share
+from plmc.core.rows import Ragged, Split
 from plmc.errors import ConfigError, DataError
-from plmc.fields import Count, FileName, Share
 from plmc.tasks.base import Source, Task
 
 if TYPE_CHECKING:
@@ -82,9 +82,9 @@ class MaskedLM(Task):
         return Texts(name=kind_of(corpus), corpus=corpus, held_out=self.held_out, rows=self.rows)
 
     def encode(self, rows: datasets.Dataset, tokenizer: Any, *, training: bool, cache: Path | None = None) -> Split:
+        from plmc.data.encode import check_length
         from plmc.data.masking import hide_rows, masking_of
         from plmc.data.packing import pack
-        from plmc.tasks.encode import check_length
 
         check_length(self.max_length, tokenizer, pair=False)
         if tokenizer.mask_token_id is None:

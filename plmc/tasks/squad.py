@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from plmc.data.types import Split
+from plmc.core.fields import Amount, Count, Length
+from plmc.core.rows import Split
+from plmc.data.encode import TOKENS, cached, check_length, fingerprint, ragged, tokenise
 from plmc.errors import ConfigError, DataError, TrainingError
-from plmc.fields import Amount, Count, Length
 from plmc.tasks.base import Task
-from plmc.tasks.encode import TOKENS, cached, check_length, fingerprint, ragged, tokenise
 from plmc.tasks.squad_features import make_features
 from plmc.tasks.squad_metric import best_threshold, evaluate, raw_scores
 from plmc.tasks.squad_predict import best_spans, dense

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from plmc.data.types import Ragged
+from plmc.core.rows import Ragged
 
 
 @dataclass(frozen=True)

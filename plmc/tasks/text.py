@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from plmc.data.types import Split
+from plmc.core.rows import Split
+from plmc.data.encode import TOKENS, cached, check_length, fingerprint, ragged, tokenise
 from plmc.errors import DataError, TrainingError
 from plmc.tasks.base import Task
-from plmc.tasks.encode import TOKENS, cached, check_length, fingerprint, ragged, tokenise
 from plmc.tasks.metrics import CLASSIFICATION, REGRESSION
 
 if TYPE_CHECKING:

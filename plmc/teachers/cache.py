@@ -19,8 +19,8 @@ from torch import nn
 
 from plmc import digests
 from plmc.console import note
+from plmc.core.rows import Split
 from plmc.core.view import Outputs
-from plmc.data.types import Split
 from plmc.train.batches import Batch, evaluation_batches
 from plmc.train.checkpoint import replacing
 from plmc.train.evaluate import TOKENS

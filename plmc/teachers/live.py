@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from plmc.core.rows import Split
 from plmc.core.view import Outputs
-from plmc.data.types import Split
 from plmc.models.masked_lm import read_at
 from plmc.train.batches import Batch, collate
 from plmc.train.objective import positions, read

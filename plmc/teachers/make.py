@@ -16,7 +16,7 @@ from plmc import digests
 from plmc.config.paths import folder_digest
 from plmc.config.resolve import Run
 from plmc.console import Console
-from plmc.data.types import Split, TaskData
+from plmc.core.rows import Split, TaskData
 from plmc.errors import ConfigError, DamagedFile
 from plmc.measure import figures as measure
 from plmc.models import load

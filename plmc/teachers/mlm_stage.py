@@ -13,11 +13,11 @@ import torch
 from plmc.config import pretraining
 from plmc.config.resolve import Run
 from plmc.console import Console
+from plmc.core.rows import TaskData
 from plmc.core.stage import Stage
-from plmc.data.types import TaskData
 from plmc.measure import figures as measure
 from plmc.models import load, masked_lm
-from plmc.run import rows
+from plmc.tasks import rows
 from plmc.tasks.base import Task
 from plmc.teachers import runs
 from plmc.teachers.make import FIGURES, FinetunedTeacher, train_once

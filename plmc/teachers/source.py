@@ -9,9 +9,9 @@ import torch
 
 from plmc.config.resolve import Run
 from plmc.console import Console
+from plmc.core.rows import Split
 from plmc.core.setting import Setting
 from plmc.core.stage import Stage
-from plmc.data.types import Split
 from plmc.errors import ConfigError
 from plmc.models import encoder, load
 from plmc.teachers.cache import Wanted, look_up, stored
@@ -106,7 +106,7 @@ class TeacherSource:
         if not same:
             self.console.warn("teacher and student have different vocabularies; each reads with its own tokenizer.")
         if stage.data == "corpus":
-            from plmc.run.corpus import corpus
+            from plmc.tasks.corpus import corpus
 
             rows = corpus(self.run, stage, own)
         else:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from plmc.core.rows import Ragged, Split
 from plmc.data.masking import IGNORED, hide_rows
-from plmc.data.types import Ragged, Split
 
 # Rows are sorted by length inside windows of this many batches, so batches are even and their order stays random.
 WINDOW = 50

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from plmc.core.chain import Chain
-from plmc.data.types import Split
+from plmc.core.rows import Split
 from plmc.models.masked_lm import read_at
 from plmc.train.batches import evaluation_batches
 from plmc.train.objective import read

@@ -25,8 +25,8 @@ from torch import nn
 
 from plmc.core.chain import Chain
 from plmc.core.clock import Clock, parse_point
+from plmc.core.rows import Split
 from plmc.core.stage import Stage
-from plmc.data.types import Split
 from plmc.errors import DamagedCheckpoint, TrainingError
 from plmc.train import checkpoint, memory
 from plmc.train.alarms import Update, idle_terms, read_scalars

@@ -36,7 +36,7 @@ def export(
     from plmc.export.track import log_to_run
     from plmc.measure import software
     from plmc.models import load
-    from plmc.run.rows import subset
+    from plmc.tasks.rows import subset
 
     console = Console()
     software.own_bars_only()

@@ -17,7 +17,7 @@ def validate(words: Sequence[str]) -> None:
     from plmc.config.resolve import resolve
     from plmc.models import load
     from plmc.run.check import capped, check, vocabularies
-    from plmc.run.rows import evaluation_splits
+    from plmc.tasks.rows import evaluation_splits
 
     words = [word for word in words if word not in ("-m", "--multirun")]
     for single in single_runs(words):

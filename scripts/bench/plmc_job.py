@@ -21,7 +21,8 @@ def run(job: common.Job, options: str) -> tuple[torch.nn.Module, dict[str, Any]]
     from plmc.console import Console
     from plmc.measure import software
     from plmc.models import load
-    from plmc.run import rows, stages
+    from plmc.run import stages
+    from plmc.tasks import rows
     from plmc.teachers import make
     from plmc.train import memory
 

@@ -112,7 +112,7 @@ def test_a_full_disk_loses_nothing(broken, words, updates, tmp_path, monkeypatch
 
 
 def test_a_disk_that_is_full_for_others_is_told_as_plainly(words, monkeypatch):
-    from plmc.run import rows
+    from plmc.tasks import rows
 
     def full(*given, **more):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

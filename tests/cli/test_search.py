@@ -8,7 +8,7 @@ from test_bad_words import refused
 
 from plmc.config.compose import explain
 from plmc.errors import ConfigError
-from plmc.search import excess, objective
+from plmc.run.search import excess, objective
 
 RESULT = {"student": {"parameters": 1000, "size_bytes": 4_000_000}, "latency": {"batch_1_ms": 2.0}}
 

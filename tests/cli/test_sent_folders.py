@@ -21,7 +21,7 @@ BAD = {
     "pandas": {"_target_": "pandas.read_pickle", "filepath_or_buffer": "payload"},
     "torch": {"_target_": "torch.load", "f": "payload", "weights_only": False},
     "a function of plmc": {"_target_": "plmc.models.load.load_config"},
-    "what a module of plmc imports": {"_target_": "plmc.jobs.os.system"},
+    "what a module of plmc imports": {"_target_": "plmc.run.jobs.os.system"},
     "a class that plmc imports": {"_target_": "plmc.models.load.Path"},
     "a class that is no config": {"_target_": "plmc.console.Console"},
     "partial": {"_target_": "plmc.tasks.glue.Glue", "_partial_": True},

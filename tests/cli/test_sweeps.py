@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import pytest
 from commands import SMALL, plmc
 
-from plmc import sweep
 from plmc.config import resolve as configs
 from plmc.errors import ConfigError
-from plmc.jobs import threads
+from plmc.run import sweep
+from plmc.run.jobs import threads
 from plmc.train.trainer import Trainer
 
 

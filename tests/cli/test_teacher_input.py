@@ -16,8 +16,8 @@ from plmc.methods.distill.layers_kd import LayersKD
 from plmc.methods.distill.logit_kd import LogitKD
 from plmc.models import load
 from plmc.models.encoder import dims
-from plmc.run import rows
-from plmc.run.corpus import corpus
+from plmc.tasks import rows
+from plmc.tasks.corpus import corpus
 from plmc.teachers.make import FinetunedTeacher
 from plmc.teachers.source import TeacherSource
 from plmc.train.batches import training_batches

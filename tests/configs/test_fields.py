@@ -11,9 +11,9 @@ import pytest
 import plmc
 from plmc.config.compose import compose, plain
 from plmc.config.resolve import TeacherSpec, resolve
+from plmc.core.fields import Checked, moments, rules, verify
 from plmc.core.stage import Stage
 from plmc.errors import ConfigError
-from plmc.fields import Checked, moments, rules, verify
 from plmc.methods.distill.logit_kd import LogitKD
 from plmc.methods.prune.gmp import GMP
 from plmc.methods.prune.gmp_lrr import GMPRewind

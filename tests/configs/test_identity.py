@@ -13,7 +13,7 @@ import pytest
 from plmc.config import compose
 from plmc.config.identity import hashed, plain
 from plmc.config.resolve import resolve
-from plmc.fields import Added, Checked, Share
+from plmc.core.fields import Added, Checked, Share
 from plmc.methods.average.swa import SWA
 from plmc.methods.prune.gmp import GMP
 

@@ -1,7 +1,7 @@
 """A process that has imported everything and forks a working process per line it reads: a start costs no imports.
 
 Speaks JSON lines. In: `{"start": [words…], "log": FILE}` or `{"wait": PID}`; out: `{"pid": …}` or `{"code": …}`. Each
-child calls `plmc.jobs.launch`, as `plmc train` does, and is killed by whoever asked for it.
+child calls `plmc.run.jobs.launch`, as `plmc train` does, and is killed by whoever asked for it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import traceback
 from pathlib import Path
 
 HEAVY = (
-    "plmc.jobs", "plmc.sweep", "plmc.run.execute", "plmc.run.corpus", "plmc.data.embedded", "plmc.track.model",
+    "plmc.run.jobs", "plmc.run.sweep", "plmc.run.execute", "plmc.tasks.corpus", "plmc.data.embedded", "plmc.track.model",
     "plmc.tasks.glue", "plmc.methods.augment.word_replace", "plmc.methods.average.swa",
     "plmc.methods.distill.layers_kd", "plmc.methods.distill.logit_kd", "plmc.methods.distill.prediction_kd",
     "plmc.methods.distill.task_loss", "plmc.methods.layers.layer_drop", "plmc.methods.perturb.hype",
@@ -54,7 +54,7 @@ def threads() -> int:
 
 
 def _work(words: list[str], log: str) -> None:
-    from plmc.jobs import launch
+    from plmc.run.jobs import launch
 
     code = 70
     try:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from plmc.core.rows import Ragged, Split
 from plmc.data.masking import IGNORED, Masking, hide_rows, masking_of
-from plmc.data.types import Ragged, Split
 
 V, MASK = 50, 4
 

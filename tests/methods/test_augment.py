@@ -13,8 +13,8 @@ from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordPiece
 from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, BertModel, PreTrainedTokenizerFast
 
+from plmc.core.rows import Ragged, Split, TaskData
 from plmc.core.setting import Dims, Setting
-from plmc.data.types import Ragged, Split, TaskData
 from plmc.errors import ConfigError, DataError
 from plmc.methods.augment.candidates import ByWord, EmbeddingNeighbours, GloveNeighbours, nearest_rows
 from plmc.methods.augment.masked_lm import MaskedWords, _batches, _Masked, load_masked_lm

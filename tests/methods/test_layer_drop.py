@@ -19,8 +19,8 @@ from transformers import (
     RobertaForQuestionAnswering,
 )
 
+from plmc.core.rows import Ragged, Split, TaskData
 from plmc.core.setting import Dims
-from plmc.data.types import Ragged, Split, TaskData
 from plmc.errors import ConfigError, TrainingError
 from plmc.methods.layers.layer_drop import LayerDrop
 from plmc.methods.layers.strategies import dropped, least_contributing

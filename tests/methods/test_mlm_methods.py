@@ -22,9 +22,9 @@ from transformers import (
 )
 
 from plmc.core.clock import Clock
+from plmc.core.rows import Ragged, Split
 from plmc.core.view import Outputs, View
 from plmc.data.masking import Masking
-from plmc.data.types import Ragged, Split
 from plmc.errors import ConfigError
 from plmc.losses.cosine import hidden_cosine
 from plmc.losses.kl import kd_kl

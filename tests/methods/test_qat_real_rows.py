@@ -26,7 +26,7 @@ def trained(shared_data, tmp_path_factory):
     from plmc.config.compose import compose, plain
     from plmc.config.resolve import resolve
     from plmc.models import load
-    from plmc.run import rows
+    from plmc.tasks import rows
 
     words = ("recipe=finetune", "task=sst2", "data=local", f"data.root={shared_data / 'glue'}", "preset=offline")
     small = ("student=half", "budget.train_rows=512", f"output_dir={tmp_path_factory.mktemp('outputs')}")

@@ -14,8 +14,8 @@ from torch import nn
 from train.factory import rig
 from transformers import BertConfig, BertForSequenceClassification
 
+from plmc.core.rows import Ragged, Split
 from plmc.data.masking import Masking
-from plmc.data.types import Ragged, Split
 from plmc.methods.average.swa import SWA
 from plmc.methods.distill.layers_kd import LayersKD
 from plmc.methods.distill.logit_kd import LogitKD

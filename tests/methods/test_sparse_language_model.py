@@ -12,8 +12,8 @@ from test_mlm_methods import V, lm, updates
 from torch import nn
 from train.factory import rig
 
+from plmc.core.rows import Ragged, Split
 from plmc.data.masking import Masking
-from plmc.data.types import Ragged, Split
 from plmc.methods.distill.task_loss import TaskLoss
 from plmc.methods.mlm.token_kd import TokenKD
 from plmc.methods.prune.gmp import GMP

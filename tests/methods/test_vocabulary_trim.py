@@ -17,7 +17,7 @@ from transformers import (
     RobertaTokenizerFast,
 )
 
-from plmc.data.types import Ragged, Split, TaskData
+from plmc.core.rows import Ragged, Split, TaskData
 from plmc.errors import ConfigError
 from plmc.methods.prune.tokens import closed, trimmed
 from plmc.methods.prune.vocabulary import VocabularyTrim, keep_rows

@@ -15,7 +15,7 @@ from transformers import (
     DistilBertForSequenceClassification,
 )
 
-from plmc.data.types import Ragged, Split
+from plmc.core.rows import Ragged, Split
 from plmc.errors import PlmcError
 from plmc.measure import figures
 

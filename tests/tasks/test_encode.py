@@ -6,9 +6,9 @@ import datasets
 import numpy as np
 import pytest
 
+from plmc.data import encode as module
+from plmc.data.encode import cached, ragged, rows_hash, tokenizer_hash
 from plmc.errors import ConfigError
-from plmc.tasks import encode as module
-from plmc.tasks.encode import cached, ragged, rows_hash, tokenizer_hash
 from plmc.tasks.glue import Glue
 
 TASK = Glue(name="sst2", max_length=16)

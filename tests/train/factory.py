@@ -19,9 +19,9 @@ from transformers import BertConfig, BertForQuestionAnswering, BertForSequenceCl
 
 from plmc.core.chain import Chain
 from plmc.core.method import Method
+from plmc.core.rows import Ragged, Split, TaskData
 from plmc.core.setting import Setting
 from plmc.core.stage import Stage
-from plmc.data.types import Ragged, Split, TaskData
 from plmc.models.attention import use_scores
 from plmc.models.encoder import dims
 from plmc.teachers import live as teachers

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from plmc.core.fields import Count, Seed
 from plmc.data.embedded.draw import draw
 from plmc.data.embedded.makers import KINDS, MISMATCHED, PLAIN_SORTS, plain
 from plmc.errors import ConfigError
-from plmc.fields import Count, Seed
 from plmc.tasks.base import Source, Task
 
 CORPUS = 5_000, 500

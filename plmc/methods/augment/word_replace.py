@@ -13,11 +13,11 @@ import numpy as np
 
 from plmc import digests
 from plmc.console import note
+from plmc.core.fields import Count, Share
 from plmc.core.method import Method
+from plmc.core.rows import Split, TaskData
 from plmc.core.setting import Setting
-from plmc.data.types import Split, TaskData
 from plmc.errors import ConfigError, DataError
-from plmc.fields import Count, Share
 from plmc.methods.augment.candidates import ByWord, Candidates, EmbeddingNeighbours, GloveNeighbours, no_neighbours
 from plmc.methods.augment.masked_lm import MaskedWords, load_masked_lm
 from plmc.methods.augment.variants import distinct, pair_up, replace_words

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from plmc.core.clock import Clock, Point
+from plmc.core.fields import Count, NotNegative
 from plmc.core.method import Method
 from plmc.core.setting import Setting
 from plmc.errors import ConfigError
-from plmc.fields import Count, NotNegative
 
 
 @dataclass

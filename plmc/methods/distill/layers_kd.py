@@ -9,11 +9,11 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from plmc.core.clock import Clock
+from plmc.core.fields import Amount, NotNegative
 from plmc.core.method import Method
 from plmc.core.setting import Setting
 from plmc.core.view import View
 from plmc.errors import ConfigError
-from plmc.fields import Amount, NotNegative
 from plmc.losses.attention import attention_score_mse, unpadded_columns
 from plmc.losses.hidden import hidden_mse
 from plmc.methods.distill.layer_map import layer_map

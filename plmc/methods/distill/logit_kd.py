@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from plmc.core.clock import Clock
+from plmc.core.fields import Positive, Share
 from plmc.core.method import Method
 from plmc.core.view import View
-from plmc.fields import Positive, Share
 from plmc.losses.kl import kd_kl
 from plmc.losses.task import task_loss
 from plmc.losses.token_kl import token_kl

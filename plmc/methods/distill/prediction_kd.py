@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from plmc.core.clock import Clock
+from plmc.core.fields import Positive
 from plmc.core.method import Method
 from plmc.core.setting import Setting
 from plmc.core.view import View
 from plmc.errors import ConfigError
-from plmc.fields import Positive
 from plmc.losses.kl import soft_cross_entropy
 from plmc.losses.task import task_loss
 

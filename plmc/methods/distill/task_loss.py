@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from plmc.core.clock import Clock
+from plmc.core.fields import Positive
 from plmc.core.method import Method
 from plmc.core.view import View
-from plmc.fields import Positive
 from plmc.losses.task import task_loss
 
 

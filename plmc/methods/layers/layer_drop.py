@@ -8,10 +8,10 @@ from typing import Any, ClassVar, Literal
 
 from torch import nn
 
+from plmc.core.fields import Amount, Count
 from plmc.core.method import Method
 from plmc.core.setting import Dims, Setting
 from plmc.errors import ConfigError, TrainingError
-from plmc.fields import Amount, Count
 from plmc.methods.layers.strategies import RULES, Rule, dropped, least_contributing
 from plmc.methods.layers.surgery import contribution_scores, sample_rows
 from plmc.models.encoder import dims, set_layers

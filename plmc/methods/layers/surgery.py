@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import cosine_similarity
 from torch.nn.utils.rnn import pad_sequence
 
-from plmc.data.types import Split
+from plmc.core.rows import Split
 from plmc.models.encoder import base, dims
 
 _BATCH = 32

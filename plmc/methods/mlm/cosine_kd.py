@@ -8,11 +8,11 @@ from typing import ClassVar
 from torch import Tensor
 
 from plmc.core.clock import Clock
+from plmc.core.fields import NotNegative
 from plmc.core.method import Method
 from plmc.core.setting import Setting
 from plmc.core.view import View
 from plmc.errors import ConfigError
-from plmc.fields import NotNegative
 from plmc.losses.cosine import hidden_cosine
 
 

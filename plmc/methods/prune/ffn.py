@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from plmc.fields import Count
+from plmc.core.fields import Count
 from plmc.methods.prune.structured import StructuredPruning
 from plmc.models import surgery
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from plmc.core.clock import Clock, Point, parse_point
+from plmc.core.fields import Count
 from plmc.core.method import Method
 from plmc.core.setting import Setting
 from plmc.errors import ConfigError
-from plmc.fields import Count
 from plmc.methods.prune.hold import held, hold, hold_gradients
 from plmc.methods.prune.importance import Gates, mean_importance
 from plmc.methods.prune.magnitude import cubic, keep_largest, share

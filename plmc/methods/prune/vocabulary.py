@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from plmc.core.fields import Amount
 from plmc.core.method import Method
 from plmc.core.setting import Setting
 from plmc.errors import ConfigError
-from plmc.fields import Amount
 from plmc.methods.prune.tokens import closed, trimmed
 from plmc.models import encoder
 

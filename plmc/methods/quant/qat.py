@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 from torch import nn
 
 from plmc.core.clock import Clock, Point
+from plmc.core.fields import Decay
 from plmc.core.method import Method
 from plmc.core.setting import Setting
 from plmc.errors import ConfigError
-from plmc.fields import Decay
 from plmc.methods.quant.modules import Switch, advance, convert, insert
 from plmc.methods.quant.schemes import scheme
 from plmc.models import encoder

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
+from plmc.core.fields import NotNegative
 from plmc.core.method import Method
-from plmc.fields import NotNegative
 
 
 @dataclass

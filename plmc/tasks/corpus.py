@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from plmc.config.resolve import Run
+from plmc.core.rows import Split
 from plmc.core.stage import Stage
 from plmc.data.texts import kind_of
-from plmc.data.types import Split
 from plmc.errors import ConfigError, DataError
 from plmc.tasks.text import TextTask
 

@@ -30,7 +30,7 @@ def launch(words: Sequence[str], command: str) -> int:
     """Hands the words to Hydra (runs, sweeps, launchers, `--cfg job`); returns the exit code."""
     import hydra
 
-    from plmc import sweep
+    from plmc.run import sweep
 
     overrides, flags = split_flags(words)
     names = {flag.split("=", 1)[0] for flag in flags if flag.startswith("-")}
@@ -86,12 +86,12 @@ def split_flags(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def job(config: Any) -> float:
     """Trains one composed config; returns the score a sweeper maximises. In a sweep a failure is noted, not raised."""
-    from plmc import sweep
     from plmc.config.resolve import resolve
     from plmc.console import Console
+    from plmc.run import sweep
     from plmc.run.check import capped
     from plmc.run.execute import execute, finished
-    from plmc.search import excess, objective
+    from plmc.run.search import excess, objective
     from plmc.train.interrupt import exit_code, what_stopped
 
     console = Console()

@@ -14,7 +14,7 @@ import numpy as np
 
 from plmc import digests
 from plmc.console import note
-from plmc.data.types import Ragged
+from plmc.core.rows import Ragged
 from plmc.errors import ConfigError
 
 if TYPE_CHECKING:

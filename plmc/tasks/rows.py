@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from plmc.config.resolve import Run
-from plmc.data.types import TaskData
+from plmc.core.rows import TaskData
 from plmc.errors import DataError
 
 # Subsets are the same for every seed of a run, so that arms and seeds see the same rows.
