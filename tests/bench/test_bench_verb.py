@@ -12,12 +12,12 @@ from PIL import Image
 
 from plmc.bench import contenders, cost, inputs, memory, plot
 from plmc.bench.contenders import find
+from plmc.cli.bench import Options, measured
 from plmc.console import Console
 from plmc.errors import ConfigError, DataError
 from plmc.report import speed
 from plmc.results import measurements
 from plmc.tasks.glue import Glue
-from plmc.verbs.bench import Options, measured
 
 
 @pytest.fixture(scope="module")

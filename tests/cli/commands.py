@@ -31,13 +31,13 @@ class Ended:
 
 def plmc(*words: object) -> Ended:
     """One `plmc` command in this process, from the words to the exit code."""
-    import plmc.cli
+    import plmc.cli.app
 
     code, before, text = 0, sys.argv, io.StringIO()
     sys.argv = ["plmc", *map(str, words)]
     try:
         with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
-            plmc.cli.main()
+            plmc.cli.app.main()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     finally:

@@ -116,7 +116,7 @@ def test_a_model_without_a_trained_head_answers_nothing(zoo):
 
 
 def test_the_installed_command_does_the_same(small, tmp_path):
-    words = [sys.executable, "-m", "plmc.cli", "train", *small, "recipe=finetune", "task=rte", "latency_rows=0"]
+    words = [sys.executable, "-m", "plmc.cli.app", "train", *small, "recipe=finetune", "task=rte", "latency_rows=0"]
     ended = subprocess.run(words, capture_output=True, text=True, timeout=240)
     assert ended.returncode == 0, ended.stderr
     folder = ended.stdout.strip().splitlines()[-1]

@@ -9,8 +9,8 @@ import pytest
 import yaml
 from commands import plmc
 
+from plmc.cli.complete import complete
 from plmc.config.compose import options
-from plmc.verbs.complete import complete
 
 VERBS = ("train", "validate", "show", "ls", "evaluate", "predict", "compare", "ui", "doctor")
 
@@ -21,15 +21,15 @@ def python(code: str) -> str:
 
 def test_the_command_line_loads_nothing_heavy():
     heavy = {"torch", "transformers", "mlflow", "datasets", "hydra", "omegaconf", "numpy"}
-    assert set(python("import sys, plmc.cli; print(*sys.modules)").split()) & heavy == set()
+    assert set(python("import sys, plmc.cli.app; print(*sys.modules)").split()) & heavy == set()
 
 
 def test_a_check_loads_no_library_that_only_training_needs():
     # torch and transformers are needed: the precision depends on the device, the shapes on the model's config class.
     code = (
         "import sys; sys.argv = ['plmc', 'validate', 'recipe=tinybert', 'method=[gmp,swa]', 'preset=offline', 'task=sst2']\n"
-        "import plmc.cli\n"
-        "try: plmc.cli.main()\n"
+        "import plmc.cli.app\n"
+        "try: plmc.cli.app.main()\n"
         "except SystemExit: pass\n"
         "print(*sys.modules)"
     )
@@ -42,8 +42,8 @@ def _spins(**variables: str) -> str:
     """What GNU OpenMP itself says of its waiting threads when the command line has loaded torch."""
     code = (
         "import sys; sys.argv = ['plmc', '--version']\n"
-        "import plmc.cli\n"
-        "try: plmc.cli.main()\n"
+        "import plmc.cli.app\n"
+        "try: plmc.cli.app.main()\n"
         "except SystemExit: pass\n"
         "import torch"
     )
@@ -64,8 +64,8 @@ def test_threads_sleep_at_barriers_unless_the_user_says_otherwise():
 def test_help_loads_no_library_of_weight():
     code = (
         "import sys; sys.argv = ['plmc', '--help']\n"
-        "import plmc.cli\n"
-        "try: plmc.cli.main()\n"
+        "import plmc.cli.app\n"
+        "try: plmc.cli.app.main()\n"
         "except SystemExit: pass\n"
         "print('loaded', *sorted({name.split('.')[0] for name in sys.modules} & set(HEAVY)))"
     )
@@ -218,7 +218,7 @@ def test_a_fault_shows_its_traceback_only_on_request(small, monkeypatch):
 
 
 def test_errors_go_to_standard_error(capsys):
-    from plmc.cli import main
+    from plmc.cli.app import main
 
     sys.argv, before = ["plmc", "train", "recipe=kdd"], sys.argv
     try:

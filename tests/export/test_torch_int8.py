@@ -106,7 +106,7 @@ def test_an_export_from_elsewhere_without_torchao_here_says_so(tokenizers, tmp_p
 
 @needs_torchao
 def test_a_command_tells_nothing_of_kernels_that_torchao_cannot_load():
-    script = "import sys\nfrom plmc.cli import main\nsys.argv = ['plmc', '--help']\ntry:\n    main()\nexcept SystemExit:\n"
+    script = "import sys\nfrom plmc.cli.app import main\nsys.argv = ['plmc', '--help']\ntry:\n    main()\nexcept SystemExit:\n"
     script += "    import torchao.quantization, transformers.modeling_utils"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
     assert done.stderr == ""

@@ -7,8 +7,8 @@ import time
 import pytest
 from rich.console import Console
 
+import plmc.cli.checks as doctor
 import plmc.data.reach
-import plmc.doctor as doctor
 
 
 @pytest.fixture(autouse=True)

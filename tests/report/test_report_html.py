@@ -9,12 +9,12 @@ import pytest
 from bench_folders import add_bench, add_export, bench_record
 from run_folders import make_run
 
+from plmc.cli.report import report as verb
 from plmc.errors import ConfigError
 from plmc.report import html
 from plmc.report.compare import compare
 from plmc.report.document import report
 from plmc.results.find import find
-from plmc.verbs.report import report as verb
 
 FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run "

@@ -8,13 +8,13 @@ from pathlib import Path
 
 def report(words: Sequence[str], task: str | None, baseline: str | None, out: Path, outputs: Path, command: str) -> None:
     """Writes the file and says where it is."""
+    from plmc.cli.targets import check_file
     from plmc.console import Console
     from plmc.errors import ConfigError
     from plmc.report.compare import compare
     from plmc.report.document import report as document
     from plmc.results import find
     from plmc.train.checkpoint import write_text
-    from plmc.verbs.targets import check_file
 
     check_file(out, "--out", (".html", ".htm"))
     console = Console()

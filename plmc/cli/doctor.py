@@ -9,7 +9,7 @@ def doctor(outputs: Path) -> int:
     """Prints the checks; returns 1 if one of them stops plmc from working."""
     from rich.console import Console
 
-    from plmc import doctor as checks
+    from plmc.cli import checks
 
     found = checks.diagnose(outputs)
     Console(highlight=False).print(checks.render(found))

@@ -23,9 +23,9 @@ def predict(
         return _submission(name.split(","), submission, outputs, allow)
     if bool(texts) == (file is not None):
         raise ConfigError('give either a text (plmc predict RUN "a moving film") or --file FILE.')
+    from plmc.cli.targets import check_file
     from plmc.config.resolve import build
     from plmc.results.pick import pick
-    from plmc.verbs.targets import check_file
 
     check_file(out, "--out")
     picked = pick(name, outputs, allow)

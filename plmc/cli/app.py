@@ -26,14 +26,14 @@ app = typer.Typer(
 
 
 def _complete(ctx: typer.Context, args: list[str], incomplete: str) -> list[str]:
-    from plmc.verbs.complete import complete
+    from plmc.cli.complete import complete
 
     # Typer leaves `args` empty; what was typed before is in the context.
     return complete([*args, *(ctx.params.get("words") or [])], incomplete)
 
 
 def _complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
-    from plmc.verbs.complete import runs
+    from plmc.cli.complete import runs
 
     return runs(Path(ctx.params.get("outputs") or "outputs"), incomplete)
 
@@ -126,7 +126,7 @@ def validate(words: Words = None) -> None:
 
     [bold]plmc validate recipe=kd,tinybert seed=1,2[/]                  every job of a sweep
     """
-    from plmc.verbs.show import validate as run
+    from plmc.cli.show import validate as run
 
     run(words or [])
 
@@ -139,7 +139,7 @@ def show(words: Words = None) -> None:
 
     [bold]plmc train --cfg job recipe=tinybert[/]                       the whole config as YAML
     """
-    from plmc.verbs.show import show as run
+    from plmc.cli.show import show as run
 
     run(words or [])
 
@@ -153,7 +153,7 @@ def convert(
 
     [bold]plmc convert huawei-noah/TinyBERT_General_4L_312D tinybert-4l[/]    then student.name=tinybert-4l
     """
-    from plmc.verbs.convert import convert as run
+    from plmc.cli.convert import convert as run
 
     run(name, folder)
 
@@ -170,7 +170,7 @@ def ls(
 
     [bold]plmc ls runs[/]                                         what was trained here, and how well
     """
-    from plmc.verbs.ls import ls as run
+    from plmc.cli.ls import ls as run
 
     run(what, config_dir, outputs)
 
@@ -189,7 +189,7 @@ def evaluate(
 
     [bold]plmc evaluate my_model/ task=rte data=local data.root=DIR --split validation[/]
     """
-    from plmc.verbs.evaluate import evaluate as score
+    from plmc.cli.evaluate import evaluate as score
 
     score(run, words or [], split, outputs, allow or ())
 
@@ -214,7 +214,7 @@ def predict(
 
     [bold]plmc predict RUN1,RUN2 --glue-submission submission/[/]       the test sets of the runs' tasks
     """
-    from plmc.verbs.predict import predict as answer
+    from plmc.cli.predict import predict as answer
 
     answer(run, texts or [], file, out, glue_submission, outputs, allow or ())
 
@@ -239,7 +239,7 @@ def compare(
 
     [bold]plmc compare kd-rte tinybert-rte --baseline kd[/]
     """
-    from plmc.verbs.compare import compare as run
+    from plmc.cli.compare import compare as run
 
     run(runs or [], baseline, plot, markdown, csv, outputs)
 
@@ -274,8 +274,8 @@ def bench(
 
     [bold]plmc bench my_model/ model.onnx task=sst2 data=local data.root=DIR[/]
     """
-    from plmc.verbs.bench import Options
-    from plmc.verbs.bench import bench as run
+    from plmc.cli.bench import Options
+    from plmc.cli.bench import bench as run
 
     options = Options(
         batch=batch, length=length, threads=threads, device=device, rounds=rounds, seconds=seconds, bf16=bf16, exports=exports,
@@ -301,7 +301,7 @@ def report(
 
     [bold]plmc report --task sst2,rte --out sst2.html[/]
     """
-    from plmc.verbs.report import report as run
+    from plmc.cli.report import report as run
 
     run(runs or [], task, baseline, out, outputs, _command())
 
@@ -333,7 +333,7 @@ def export(
 
     [bold]plmc export my_model/ task=rte data=local data.root=DIR --out deployed/[/]
     """
-    from plmc.verbs.export import export as write
+    from plmc.cli.export import export as write
 
     write(run, words or [], to, quantize, max_drop, force, out, rows, outputs, allow or ())
 
@@ -345,7 +345,7 @@ def ui(
     uri: Annotated[str | None, typer.Option(help="Another tracking store.")] = None,
 ) -> None:
     """Open MLflow's own pages on this project's runs, at 127.0.0.1."""
-    from plmc.verbs.ui import ui as run
+    from plmc.cli.ui import ui as run
 
     run(port, outputs, uri)
 
@@ -365,7 +365,7 @@ def sync(
 
     [bold]plmc sync kd-sst2 --outputs elsewhere[/]                some runs of another folder
     """
-    from plmc.verbs.sync import sync as run
+    from plmc.cli.sync import sync as run
 
     raise typer.Exit(run(runs or [], outputs, patience))
 
@@ -373,7 +373,7 @@ def sync(
 @app.command()
 def doctor(outputs: Outputs = Path("outputs")) -> None:
     """Check this machine: versions, devices, Hub, caches, disk, and what to do about each red line."""
-    from plmc.verbs.doctor import doctor as run
+    from plmc.cli.doctor import doctor as run
 
     raise typer.Exit(run(outputs))
 

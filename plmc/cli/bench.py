@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from plmc.cli.targets import check_number
 from plmc.errors import ConfigError
-from plmc.verbs.targets import check_number
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ def bench(names: Sequence[str], options: Options, json_file: Path | None, plot_f
     """Runs the benchmark, prints it, writes what was asked for, and keeps the figures beside each run."""
     from rich.markup import escape
 
+    from plmc.cli.targets import PICTURES, check_file
     from plmc.console import Console
     from plmc.report import speed
     from plmc.results import measurements
     from plmc.train.checkpoint import write_json
-    from plmc.verbs.targets import PICTURES, check_file
 
     check_file(json_file, "--json", (".json",))
     check_file(plot_file, "--plot", PICTURES)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from plmc.cli.targets import check_number
 from plmc.config.paths import check_place
 from plmc.errors import ConfigError, DataError
-from plmc.verbs.targets import check_number
 
 
 def export(

@@ -10,6 +10,7 @@ def compare(
     words: Sequence[str], baseline: str | None, plot: Path | None, markdown: Path | None, csv: Path | None, outputs: Path
 ) -> None:
     """Prints one table per task, and writes what was asked for."""
+    from plmc.cli.targets import PICTURES, check_file
     from plmc.console import Console
     from plmc.errors import ConfigError
     from plmc.report import render
@@ -17,7 +18,6 @@ def compare(
     from plmc.report.pareto import plot_pareto
     from plmc.results import find
     from plmc.track import send_pending
-    from plmc.verbs.targets import PICTURES, check_file
 
     for path, option, endings in ((plot, "--plot", PICTURES), (markdown, "--markdown", ()), (csv, "--csv", ())):
         check_file(path, option, endings)
