@@ -36,9 +36,9 @@ def bench(names: Sequence[str], options: Options, json_file: Path | None, plot_f
 
     from plmc.cli.targets import PICTURES, check_file
     from plmc.console import Console
+    from plmc.files import write_json
     from plmc.report import speed
     from plmc.results import measurements
-    from plmc.train.checkpoint import write_json
 
     check_file(json_file, "--json", (".json",))
     check_file(plot_file, "--plot", PICTURES)

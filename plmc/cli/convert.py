@@ -13,7 +13,7 @@ def convert(name: str, folder: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from plmc.train.checkpoint import replacing
+    from plmc.files import replacing
 
     if folder.exists():
         raise ConfigError(f"{folder} is there already. Name a new folder.")

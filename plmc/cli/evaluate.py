@@ -15,12 +15,12 @@ def evaluate(name: str, words: Sequence[str], split: str, outputs: Path, allow: 
 
     from plmc.config.resolve import build
     from plmc.console import Console
+    from plmc.files import write_text
     from plmc.measure import software
     from plmc.models import load
     from plmc.results.pick import pick, settings
     from plmc.tasks.alike import remarks
     from plmc.teachers.make import label_order, reorder
-    from plmc.train.checkpoint import write_text
     from plmc.train.evaluate import evaluate as score
 
     console = Console()
@@ -65,7 +65,7 @@ def evaluate(name: str, words: Sequence[str], split: str, outputs: Path, allow: 
 def record_of(run: Path, path: Path) -> None:
     """Keeps the digest of a file that was written now in the result of a finished run."""
     from plmc import digests
-    from plmc.train.checkpoint import write_record
+    from plmc.files import write_record
 
     result = run / "result.json"
     if result.is_file() and digests.FILES in (known := digests.read(result)):

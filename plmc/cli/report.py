@@ -11,10 +11,10 @@ def report(words: Sequence[str], task: str | None, baseline: str | None, out: Pa
     from plmc.cli.targets import check_file
     from plmc.console import Console
     from plmc.errors import ConfigError
+    from plmc.files import write_text
     from plmc.report.compare import compare
     from plmc.report.document import report as document
     from plmc.results import find
-    from plmc.train.checkpoint import write_text
 
     check_file(out, "--out", (".html", ".htm"))
     console = Console()

@@ -18,10 +18,11 @@ from plmc.config.typed import settle
 from plmc.core.fields import Amount, Count, Epochs, Positive, Rate, Seed, verify
 from plmc.core.method import Method
 from plmc.core.stage import Recipe, Stage
+from plmc.data.source import Source
 from plmc.errors import ConfigError, PlmcError
 from plmc.models.spec import ModelSpec
 from plmc.names import as_keys, did_you_mean
-from plmc.tasks.base import Source, Task
+from plmc.tasks.base import Task
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plmc.data.rows import class_map, normalise
+from plmc.data.source import Source
 from plmc.data.tables import read_table
-from plmc.tasks.base import Source, Task
 
 if TYPE_CHECKING:
     import datasets
+
+    from plmc.tasks.base import Task
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from plmc.data.find import check_splits, named_file, nothing_found, split_file, task_folder
 from plmc.data.rows import class_map, normalise
 from plmc.data.tables import Table, read_text, read_tsv
-from plmc.tasks.base import Task
 
 if TYPE_CHECKING:
     import datasets
+
+    from plmc.tasks.base import Task
 
 _STEMS = {"train": "train", "validation": "dev", "test": "test"}
 _MNLI = {

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 
 from plmc.core.fields import Added
+from plmc.data.glue import GLUE
 from plmc.data.reach import hub_reachable, stay_local
 from plmc.data.snapshots import explained
+from plmc.data.source import Source
 from plmc.data.squad_json import questions
 from plmc.errors import ConfigError, DataError, HubUnreachable, short_of_memory
-from plmc.tasks.base import Source, Task
-from plmc.tasks.glue import GLUE
 
 if TYPE_CHECKING:
     import datasets
+
+    from plmc.tasks.base import Task
 
 CORPUS = "Salesforce/wikitext:wikitext-103-raw-v1"
 """The text of task=mlm unless task.corpus names another."""

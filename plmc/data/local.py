@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 
 from plmc.data.find import data_root
 from plmc.data.glue_files import LAYOUTS, glue_files, load_glue
+from plmc.data.source import Source
 from plmc.data.squad_json import load_squad, squad_files
 from plmc.errors import ConfigError
-from plmc.tasks.base import Source, Task
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import datasets
+
+    from plmc.tasks.base import Task
 
 
 @dataclass(frozen=True, kw_only=True)

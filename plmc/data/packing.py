@@ -77,7 +77,7 @@ def pack(rows: datasets.Dataset, tokenizer: Any, *, cache: Path | None, **option
     from plmc import digests
     from plmc.console import note
     from plmc.data.encode import tokenizer_hash
-    from plmc.train.checkpoint import replacing
+    from plmc.files import replacing
 
     facts = [_FORMAT, text_hash(rows), tokenizer_hash(tokenizer), options]
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]

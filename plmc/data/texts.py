@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plmc.core.fields import Count
+from plmc.data.source import Source
 from plmc.errors import ConfigError, DataError
-from plmc.tasks.base import Source, Task
 
 if TYPE_CHECKING:
     import datasets
+
+    from plmc.tasks.base import Task
 
 
 
@@ -33,7 +35,7 @@ class Texts(Source):
     rows: Count | None = None
 
     def load(self, task: Task) -> dict[str, datasets.Dataset]:
-        from plmc.methods.prune.magnitude import share
+        from plmc.core.shares import share
 
         splits = _read(self.corpus, self.rows)
         train = splits["train"]

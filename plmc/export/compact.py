@@ -13,7 +13,7 @@ import torch
 
 from plmc.errors import DamagedFile, DataError
 from plmc.export.extras import need
-from plmc.train.checkpoint import replacing
+from plmc.files import replacing
 
 MAGIC = b"PLMC\x01"
 SUFFIX = ".plmc"

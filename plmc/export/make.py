@@ -19,12 +19,12 @@ from plmc.export.example import write_example
 from plmc.export.extras import check, need
 from plmc.export.runtime import DESCRIPTION, INPUTS, open_model
 from plmc.export.source import Source, check_family, load_model
+from plmc.files import replacing, write_json, write_record
 from plmc.measure import figures
 from plmc.measure.software import versions
 from plmc.models import encoder
 from plmc.models.load import load_tokenizer
 from plmc.tasks.squad import Squad
-from plmc.train.checkpoint import replacing, write_json, write_record
 from plmc.train.evaluate import logits_of
 
 CALIBRATION_ROWS = 128

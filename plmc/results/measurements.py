@@ -33,7 +33,7 @@ def identity(record: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def keep(run: Path, records: Sequence[Mapping[str, Any]]) -> None:
     """Puts the records into the run's bench.json, atomically; a record replaces an older one of its identity."""
-    from plmc.train.checkpoint import write_record
+    from plmc.files import write_record
 
     kept = {identity(record): record for record in [*read(run), *records]}
     write_record(Path(run) / FILE, {"records": list(kept.values())})

@@ -14,6 +14,7 @@ from plmc.config import pretraining
 from plmc.config.resolve import Run
 from plmc.console import Console
 from plmc.errors import ConfigError, DamagedFile, PlmcError
+from plmc.files import remove_drafts, replacing, write_json, write_record, write_text
 from plmc.measure import software
 from plmc.models import load
 from plmc.run import check, hand_over, pages
@@ -22,7 +23,6 @@ from plmc.run.stages import Stages
 from plmc.tasks import rows
 from plmc.teachers import make, mlm_stage
 from plmc.train import memory
-from plmc.train.checkpoint import remove_drafts, replacing, write_json, write_record, write_text
 
 
 def finished(run: Run) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from plmc.core.method import Method
 from plmc.core.rows import TaskData
 from plmc.data import snapshots
 from plmc.errors import DamagedFile, TrainingError
+from plmc.files import replacing, write_record
 from plmc.measure import figures, software
 from plmc.measure.host import Load
 from plmc.models import load as models
@@ -24,7 +25,6 @@ from plmc.run import hand_over, pages, sweep
 from plmc.run.stages import Stages
 from plmc.tasks import alike
 from plmc.teachers.make import FinetunedTeacher, reorder
-from plmc.train.checkpoint import replacing, write_record
 from plmc.train.evaluate import evaluate
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from plmc.config.resolve import Run
 from plmc.core.rows import TaskData
+from plmc.files import replacing, write_text
 from plmc.report.card import model_card
 from plmc.report.plots import history, plot_predictions, plot_training
 from plmc.run import pages
-from plmc.train.checkpoint import replacing, write_text
 
 
 def describe(run: Run, result: dict[str, Any], data: TaskData) -> None:

@@ -45,7 +45,7 @@ class Context:
 
     def note(self, signature: str, status: str, value: Any) -> None:
         """Leaves one small file per job, so that jobs in other processes need no lock."""
-        from plmc.train.checkpoint import write_json
+        from plmc.files import write_json
 
         write_json(self.folder / "jobs" / f"{signature}.json", {"signature": signature, "status": status, "value": value})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from plmc.core.fields import Checked, FileName, Length
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from plmc.core.rows import Split
+    from plmc.data.source import Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,26 +71,4 @@ class Task(Checked):
 
     def score(self, records: Sequence[Mapping[str, Any]], split: Split) -> dict[str, float]:
         """The official metrics of records that `predict` made, as fractions (0 to 1; correlations -1 to 1)."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source(Checked):
-    """Where rows come from (`conf/data/NAME.yaml`). Subclasses: Hub, Local, Embedded.
-
-    `load(task)` returns `{split: datasets.Dataset}` with splits `train`, `validation` (MNLI also
-    `validation_mismatched`) and, where there is one, `test`, and normalised columns: `id` int64, `text_a`, `text_b` (pair
-    tasks), `label` (int64 class id, float32 score; absent where hidden); SQuAD: `id` int64, `key` (the official question
-    id), `title`, `text_a` question, `text_b` context, `answers` {text: [...], answer_start: [...]}.
-    """
-
-    config_label: ClassVar[str] = "data"
-
-    name: str = field(default="")
-
-    def paths(self, task: Task) -> dict[str, Path]:
-        """Files on this computer that the rows of a task come from, by split; their content is part of a run's identity."""
-        return {}
-
-    def load(self, task: Task) -> dict[str, datasets.Dataset]:
         raise NotImplementedError

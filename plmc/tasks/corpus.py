@@ -5,16 +5,18 @@ from __future__ import annotations
 import gzip
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from plmc.config.resolve import Run
 from plmc.core.rows import Split
 from plmc.core.stage import Stage
 from plmc.data.texts import kind_of
 from plmc.errors import ConfigError, DataError
 from plmc.tasks.text import TextTask
+
+if TYPE_CHECKING:
+    from plmc.config.resolve import Run
 
 DEFAULT_EMBEDDED_ROWS = 5_000
 MAX_LENGTH = 128

@@ -9,9 +9,9 @@ from pathlib import Path
 from plmc.core.fields import FileName
 from plmc.data.files import Files
 from plmc.data.rows import label_names
+from plmc.data.source import Source
 from plmc.data.tables import read_table
 from plmc.errors import ConfigError
-from plmc.tasks.base import Source
 from plmc.tasks.text import TextTask
 
 

@@ -12,8 +12,9 @@ import numpy as np
 
 from plmc.core.fields import Count, FileName, Share
 from plmc.core.rows import Ragged, Split
+from plmc.data.source import Source
 from plmc.errors import ConfigError, DataError
-from plmc.tasks.base import Source, Task
+from plmc.tasks.base import Task
 
 if TYPE_CHECKING:
     import datasets

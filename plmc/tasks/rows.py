@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from plmc.config.resolve import Run
 from plmc.core.rows import TaskData
 from plmc.errors import DataError
+
+if TYPE_CHECKING:
+    from plmc.config.resolve import Run
 
 # Subsets are the same for every seed of a run, so that arms and seeds see the same rows.
 SUBSET_SEED = 0

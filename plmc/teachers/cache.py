@@ -21,8 +21,8 @@ from plmc import digests
 from plmc.console import note
 from plmc.core.rows import Split
 from plmc.core.view import Outputs
+from plmc.files import replacing
 from plmc.train.batches import Batch, evaluation_batches
-from plmc.train.checkpoint import replacing
 from plmc.train.evaluate import TOKENS
 from plmc.train.objective import read
 

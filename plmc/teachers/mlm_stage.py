@@ -15,13 +15,13 @@ from plmc.config.resolve import Run
 from plmc.console import Console
 from plmc.core.rows import TaskData
 from plmc.core.stage import Stage
+from plmc.files import replacing
 from plmc.measure import figures as measure
 from plmc.models import load, masked_lm
 from plmc.tasks import rows
 from plmc.tasks.base import Task
 from plmc.teachers import runs
 from plmc.teachers.make import FIGURES, FinetunedTeacher, train_once
-from plmc.train.checkpoint import replacing
 from plmc.train.evaluate import evaluate
 
 

@@ -9,12 +9,13 @@ from loop import batch, equal, setting, start, tiny
 from plmc.core.chain import Chain
 from plmc.core.clock import Clock
 from plmc.core.method import Method
+from plmc.core.shares import share
 from plmc.errors import ConfigError
 from plmc.methods.average.swa import SWA
 from plmc.methods.layers.layer_drop import LayerDrop
 from plmc.methods.prune.gmp import GMP, saw_tooth
 from plmc.methods.prune.lock import PatternLock
-from plmc.methods.prune.magnitude import cubic, keep_largest, share
+from plmc.methods.prune.magnitude import cubic, keep_largest
 from plmc.models.encoder import pruned_linears
 
 

@@ -5,8 +5,9 @@ import pytest
 from scipy import stats
 from sklearn import metrics as sk
 
+from plmc.data.glue import GLUE
 from plmc.tasks import metrics
-from plmc.tasks.glue import GLUE, Glue, GlueRegression
+from plmc.tasks.glue import Glue, GlueRegression
 from plmc.tasks.metrics import CLASSIFICATION, REGRESSION
 
 ORACLES = {

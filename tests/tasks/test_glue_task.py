@@ -9,8 +9,9 @@ import pytest
 import yaml
 from hydra.utils import instantiate
 
+from plmc.data.glue import GLUE
 from plmc.errors import ConfigError, DataError, TrainingError
-from plmc.tasks.glue import GLUE, Glue, GlueRegression
+from plmc.tasks.glue import Glue, GlueRegression
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "task"
 

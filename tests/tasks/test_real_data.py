@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from plmc.data.glue import GLUE
 from plmc.data.glue_files import LAYOUTS
 from plmc.data.local import Local
-from plmc.tasks.glue import GLUE, Glue, GlueRegression
+from plmc.tasks.glue import Glue, GlueRegression
 from plmc.tasks.squad import Squad
 
 # Rows of the official splits; training files may be subsets.

@@ -359,8 +359,8 @@ def test_a_model_that_was_made_but_not_noted_is_taken_up(folder, uri, tmp_path, 
 
 
 def test_a_draft_of_a_dead_process_goes_and_one_of_a_living_stays(tmp_path):
+    from plmc.files import remove_drafts
     from plmc.track.spool import write_json
-    from plmc.train.checkpoint import remove_drafts
 
     (tmp_path / f".run.json.1.{2**22 + 1}.tmp").touch()
     (tmp_path / ".sent.json.1.1.tmp").touch()  # the first process of all lives

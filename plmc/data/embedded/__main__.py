@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from types import SimpleNamespace
 
 from plmc.data.embedded.makers import KINDS
 from plmc.data.embedded.probe import bag_of_words
 from plmc.data.embedded.source import Embedded
 from plmc.errors import PlmcError
-from plmc.tasks.base import Task
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
         if words.task == "corpus":
             print("\n".join(source.corpus(words.rows)))
             return
-        splits = source.load(Task(name=words.task))
+        splits = source.load(SimpleNamespace(name=words.task))
     except PlmcError as error:
         parser.error(str(error))
     if words.split not in splits:

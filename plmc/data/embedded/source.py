@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 from plmc.core.fields import Count, Seed
 from plmc.data.embedded.draw import draw
 from plmc.data.embedded.makers import KINDS, MISMATCHED, PLAIN_SORTS, plain
+from plmc.data.source import Source
 from plmc.errors import ConfigError
-from plmc.tasks.base import Source, Task
 
 CORPUS = 5_000, 500
 """Lines of running text to train and to judge on, unless told otherwise."""
 
 if TYPE_CHECKING:
     import datasets
+
+    from plmc.tasks.base import Task
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,8 +15,8 @@ from torch import Tensor
 from plmc import digests
 from plmc.console import note
 from plmc.errors import DataError
+from plmc.files import replacing
 from plmc.methods.augment.words import WORD, Sentence, whole_words, word_pieces
-from plmc.train.checkpoint import replacing
 
 GLOVE_ROWS = 100_000
 

@@ -18,11 +18,11 @@ from plmc.core.method import Method
 from plmc.core.rows import Split, TaskData
 from plmc.core.setting import Setting
 from plmc.errors import ConfigError, DataError
+from plmc.files import replacing
 from plmc.methods.augment.candidates import ByWord, Candidates, EmbeddingNeighbours, GloveNeighbours, no_neighbours
 from plmc.methods.augment.masked_lm import MaskedWords, load_masked_lm
 from plmc.methods.augment.variants import distinct, pair_up, replace_words
 from plmc.methods.augment.words import Sentence, split_words
-from plmc.train.checkpoint import replacing
 
 if TYPE_CHECKING:
     import datasets

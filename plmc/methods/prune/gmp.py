@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from plmc.core.clock import Clock, Point, parse_point
 from plmc.core.fields import Share
 from plmc.core.setting import Setting
+from plmc.core.shares import share
 from plmc.errors import ConfigError
 from plmc.methods.prune.hold import hold
-from plmc.methods.prune.magnitude import cubic, keep_largest, share
+from plmc.methods.prune.magnitude import cubic, keep_largest
 from plmc.methods.prune.masked import Masked
 
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from plmc.core.clock import Clock, Point, parse_point
 from plmc.core.setting import Setting
+from plmc.core.shares import share
 from plmc.errors import ConfigError
-from plmc.methods.prune.magnitude import share
 from plmc.methods.prune.masked import Masked
 from plmc.models.encoder import pooler_linear
 

@@ -7,21 +7,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from plmc.core.clock import parse_point
-from plmc.errors import ConfigError
-
-
-def share(value: float | str, key: str) -> float:
-    """A sparsity written as `0.9` or `"90%"`, as a fraction in [0, 1). Raises ConfigError on anything else."""
-    text = str(value).strip()
-    try:
-        fraction = parse_point(text)[0] / 100 if text.endswith("%") else float(text)
-    except ValueError:
-        raise ConfigError(f"{key}={value} is not a sparsity. Write 0.9 or 90%.") from None
-    if not 0 <= fraction < 1:
-        raise ConfigError(f"{key}={value}: a sparsity is at least 0 and below 1. Write 0.9 or 90%.")
-    return fraction
-
 
 def cubic(progress: float, initial: float, final: float) -> float:
     """Sparsity at `progress` (0 to 1) of the pruning window.

@@ -14,10 +14,11 @@ from plmc.core.clock import Clock, Point, parse_point
 from plmc.core.fields import Count
 from plmc.core.method import Method
 from plmc.core.setting import Setting
+from plmc.core.shares import share
 from plmc.errors import ConfigError
 from plmc.methods.prune.hold import held, hold, hold_gradients
 from plmc.methods.prune.importance import Gates, mean_importance
-from plmc.methods.prune.magnitude import cubic, keep_largest, share
+from plmc.methods.prune.magnitude import cubic, keep_largest
 from plmc.models import surgery
 
 
