@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from plmc import digests
+from plmc.config.moved import current
 from plmc.errors import ConfigError, DamagedFile, PlmcError
 
 EXPORTS = "export"
@@ -107,7 +108,7 @@ def _read(path: Path, allow: Sequence[str]) -> Contender:
     facts: dict[str, Any] = {}
     try:
         if run:
-            config = digests.read_config(run)
+            config = current(digests.read_config(run))
             result = _json(run / "result.json")
         facts = _json(model / "plmc_export.json")
         if text := digests.differs(model, facts.get(digests.FILES) or {}):

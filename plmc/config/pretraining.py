@@ -1,46 +1,17 @@
-"""Masked-language-model stages in a run: their task, and how their teacher is made."""
+"""Masked-language-model stages in a run: which there are, their task, and who teaches them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from plmc.core.fields import Checked, Count, Epochs, Rate, verify
 from plmc.errors import ConfigError
 
 if TYPE_CHECKING:
     from plmc.config.resolve import Run
     from plmc.core.stage import Stage
     from plmc.tasks.base import Task
-
-
-@dataclass(frozen=True, kw_only=True)
-class MLMTeacher(Checked):
-    """How the pre-trained teacher becomes a masked language model of a stage's corpus.
-
-    `train`: `auto` takes a model that comes with its language model head as it is; `all` trains it on on the corpus
-    (teacher preparation of Prune OFA: `epochs` or `steps` updates at the peak rate `lr`). A model without a head gets one
-    first, on the frozen encoder (`head_epochs`, `head_lr`). It is made once for each model, corpus and seed.
-    """
-
-    config_label: ClassVar[str] = "teacher.mlm"
-
-    train: Literal["auto", "all"] = "auto"
-    epochs: Epochs = 1
-    steps: Count | None = None
-    lr: Rate = 5e-5
-    head_epochs: Epochs = 1
-    head_lr: Rate = 1e-3
-    batch_size: Count = 32
-
-
-def options(given: Any) -> MLMTeacher:
-    """`MLMTeacher` from what a config holds. Raises ConfigError for a field that it does not have."""
-    if isinstance(given, MLMTeacher):
-        return given
-    verify(MLMTeacher, given, "teacher.mlm")
-    return MLMTeacher(**given)
 
 
 def stages_for(described: Mapping[str, Any], kind: str) -> dict[str, Any]:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from plmc.config.identity import hashed
+from plmc.config.moved import current
 from plmc.config.paths import digest, place
-from plmc.config.pretraining import MLMTeacher, options, stages_for, taught_stage
+from plmc.config.pretraining import stages_for, taught_stage
 from plmc.config.schema import Budget, check_root
 from plmc.config.schemes import asked
 from plmc.config.typed import settle
-from plmc.core.fields import Amount, Count, Epochs, Positive, Rate, Seed, verify
+from plmc.core.fields import verify
 from plmc.core.method import Method
 from plmc.core.stage import Recipe, Stage
 from plmc.data.source import Source
@@ -24,35 +25,8 @@ from plmc.models.spec import ModelSpec
 from plmc.names import as_keys, did_you_mean
 from plmc.tasks.base import Task
 
-
-@dataclass(frozen=True, kw_only=True)
-class TeacherSpec(ModelSpec):
-    """The teacher: a model, and how it is fine-tuned unless `checkpoint` names one that already is.
-
-    `label_order`: for each of the task's labels, the column of the checkpoint's logits. `mlm`: how it teaches MLM stages.
-    `cache`: how its outputs are stored, `fp32`, `fp16`, or None for a teacher that runs along; `cache_gb`: the most that
-    one set of rows may take.
-    """
-
-    name: str | None
-    checkpoint: str | None = None
-    label_order: Sequence[Amount] | None = None
-    seed: Seed = 1
-    epochs: Epochs = 3
-    batch_size: Count = 32
-    lr: Rate = 5e-5
-    cache: Literal["fp32", "fp16"] | None = "fp32"
-    cache_gb: Positive = 4.0
-    mlm: Any = field(default_factory=MLMTeacher)
-
-    def __post_init__(self):
-        super().__post_init__()
-        object.__setattr__(self, "mlm", options(self.mlm))
-
-    @property
-    def known(self) -> bool:
-        """Whether there is a teacher at all."""
-        return self.name is not None or self.checkpoint is not None
+if TYPE_CHECKING:
+    from plmc.teachers.spec import TeacherSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +165,7 @@ def _signature(run: Run) -> str:
 
 def resolve(config: Mapping[str, Any], *, role: str = "student", command: str = "") -> Run:
     """A `Run` from the composed config as plain containers. Raises ConfigError for whatever cannot work."""
-    config = json.loads(json.dumps(config))  # plain, ours, and proof that it can be stored
+    config = current(json.loads(json.dumps(config)))  # plain, ours, and proof that it can be stored
     check_root(config)
     _check_recipe(config["recipe"])
     asked(config.get("quantize"))

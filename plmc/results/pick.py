@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from plmc import digests
+from plmc.config.moved import current
 from plmc.config.trust import check_config
 from plmc.console import note
 from plmc.errors import ConfigError
@@ -43,7 +44,7 @@ def pick(name: str, outputs: Path, allow: Sequence[str] = ()) -> Picked:
     if not (model / "config.json").is_file():
         raise ConfigError(f"{path} holds no model. Is the run finished? The command that began it goes on with it.")
     folder = next((f for f in (path, path.parent) if (f / "config.yaml").is_file()), None)
-    config = digests.read_config(folder) if folder else None
+    config = current(digests.read_config(folder)) if folder else None
     if folder:
         check_config(config, str(folder / "config.yaml"), allow)
     return Picked(model, folder, config)

@@ -14,7 +14,7 @@ GOOD = {
     "data": {"_target_": "plmc.data.embedded.Embedded", "name": "embedded"},
     "recipe": {"stages": {"s": {"methods": {"kd": {"_target_": "plmc.methods.distill.logit_kd.LogitKD"}}}}},
     "student": {"_target_": "plmc.models.spec.ModelSpec", "shape": {"_target_": "plmc.models.spec.Shape"}},
-    "teacher": {"_target_": "plmc.config.resolve.TeacherSpec", "name": None},
+    "teacher": {"_target_": "plmc.teachers.spec.TeacherSpec", "name": None},
 }
 BAD = {
     "joblib": {"_target_": "joblib.load", "filename": "payload"},

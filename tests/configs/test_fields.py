@@ -10,7 +10,7 @@ import pytest
 
 import plmc
 from plmc.config.compose import compose, plain
-from plmc.config.resolve import TeacherSpec, resolve
+from plmc.config.resolve import resolve
 from plmc.core.fields import Checked, moments, rules, verify
 from plmc.core.stage import Stage
 from plmc.errors import ConfigError
@@ -20,6 +20,7 @@ from plmc.methods.prune.gmp_lrr import GMPRewind
 from plmc.models.spec import ModelSpec, Shape
 from plmc.run.check import check
 from plmc.tasks.glue import Glue
+from plmc.teachers.spec import TeacherSpec
 
 
 def configured() -> list[type]:
