@@ -76,9 +76,9 @@ def origins(words: Sequence[str], config: dict[str, Any]) -> list[tuple[str, Any
 
     What a chosen file brings is one line for the file; its values stand in the tables above.
     """
-    from plmc.run.pages import flat
+    from plmc.names import dotted
 
-    default, now = flat(plain(compose([]))), flat(config)
+    default, now = dotted(plain(compose([]))), dotted(config)
     changed = {key: value for key, value in now.items() if default.get(key, object()) != value and not key.endswith("_target_")}
     overrides, extra = split_words(words)
     chosen = dict(word.lstrip("+~").split("=", 1) for word in overrides if "=" in word)
@@ -111,14 +111,14 @@ def _preset(name: str | None, extra: Path | None) -> tuple[str, set[str], set[st
     """The preset's file, the keys it sets, and the groups it chooses an option of."""
     import yaml
 
-    from plmc.run.pages import flat
+    from plmc.names import dotted
 
     path = options("preset", extra).get(name or "")
     if path is None:
         return "", set(), set()
     content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     chosen = {key.split("/")[-1] for entry in content.pop("defaults", []) if isinstance(entry, dict) for key in entry}
-    return f"conf/preset/{name}.yaml", set(flat(content)), chosen
+    return f"conf/preset/{name}.yaml", set(dotted(content)), chosen
 
 
 def _model(spec: Any) -> str:

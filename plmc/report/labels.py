@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
+from plmc.names import dotted
 from plmc.results.find import Arm
 
 LONGEST = 24
@@ -23,7 +24,7 @@ def arm_labels(arms: Sequence[Arm]) -> list[str]:
 
 
 def _differences(arms: Sequence[Arm]) -> list[str]:
-    flat = [flatten(arm.first.identity) for arm in arms]
+    flat = [dotted(arm.first.identity) for arm in arms]
     keys = {key for config in flat for key in config}
     differing = [key for key in keys if len({str(config.get(key)) for config in flat}) > 1]
     chosen: list[str] = []
@@ -43,17 +44,6 @@ def _kinds(configs: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> int:
 def _short(value: Any) -> str:
     text = "null" if value is None else str(value)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested config by dotted key."""
-    found: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            found |= flatten(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value
-    return found
 
 
 def model_label(name: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from plmc.config.resolve import Run
 from plmc.core.stage import Stage
 from plmc.measure import software
+from plmc.names import dotted
 from plmc.report.card import overview
 
 _SETTINGS = ("lr", "batch_size", "schedule", "warmup", "weight_decay", "clip", "epochs")
@@ -42,22 +43,12 @@ def params(run: Run) -> dict[str, Any]:
     for stage in run.recipe.stages:
         stages |= {f"stage.{stage.name}.{key}": value for key, value in settings(stage).items()}
         stages[f"stage.{stage.name}.methods"] = ", ".join(stage.methods)
-    return {key: value for key, value in flat(run.config).items() if _says(key, value)} | stages
+    return {key: value for key, value in dotted(run.config).items() if _says(key, value)} | stages
 
 
 def note(run: Run, result: Mapping[str, Any]) -> str:
     """The description of a finished run, in Markdown: its command, its scores beside the teacher's, its cost."""
     return f"```\n{run.command}\n```\n\n{overview(result)}"
-
-
-def flat(node: Any, prefix: str = "") -> dict[str, Any]:
-    """A nested config as `{"train.lr": 5e-5, …}`."""
-    if not isinstance(node, dict):
-        return {prefix: node}
-    found: dict[str, Any] = {}
-    for key, value in node.items():
-        found |= flat(value, f"{prefix}.{key}" if prefix else str(key))
-    return found
 
 
 def _says(key: str, value: Any) -> bool:

@@ -9,22 +9,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from plmc.names import dotted
+
 MAX_PARAM, MAX_TAG, MAX_DIGEST = 6000, 8000, 36
 """Characters of a param, a tag and a dataset digest."""
 
 
-def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def flatten(params: Mapping[str, Any]) -> dict[str, str]:
     """Nested mappings as `outer.inner` names, values as text no longer than MLflow takes."""
-    flat: dict[str, str] = {}
-    for name, value in params.items():
-        name = f"{prefix}{name}"
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{name}.")
-        else:
-            listed = isinstance(value, Sequence) and not isinstance(value, str)
-            text = ", ".join(map(str, value)) if listed else str(value)
-            flat[metric_name(name)] = text if len(text) <= MAX_PARAM else text[: MAX_PARAM - 1] + "…"
-    return flat
+    return {metric_name(name): _text(value) for name, value in dotted(params).items()}
+
+
+def _text(value: Any) -> str:
+    listed = isinstance(value, Sequence) and not isinstance(value, str)
+    text = ", ".join(map(str, value)) if listed else str(value)
+    return text if len(text) <= MAX_PARAM else text[: MAX_PARAM - 1] + "…"
 
 
 def metric_name(name: str) -> str:
