@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from plmc.cli.targets import check_number
 from plmc.config.paths import check_place
+from plmc.core.fields import check_number
 from plmc.errors import ConfigError, DataError
 
 

@@ -26,6 +26,7 @@ def predict(
     from plmc.cli.targets import check_file
     from plmc.config.resolve import build
     from plmc.results.pick import pick
+    from plmc.run.answers import answerer
 
     check_file(out, "--out")
     picked = pick(name, outputs, allow)
@@ -46,63 +47,6 @@ def predict(
             target.close()
             print(out)
     return None
-
-
-def answerer(folder: Path, task: Any = None):
-    """A function from rows (one or two texts each) to dicts, for the model in `folder`, trained on `task` where known."""
-    import numpy as np
-    import torch
-    from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
-
-    from plmc.models.load import load_config, load_tokenizer, load_whole
-    from plmc.train.batches import by_length
-    from plmc.train.evaluate import TOKENS
-
-    config = load_config(str(folder))
-    tokenizer = load_tokenizer(str(folder))
-    if any("QuestionAnswering" in kind for kind in config.architectures or ()):
-        from plmc.track.reader import Reader
-
-        model = load_whole(AutoModelForQuestionAnswering, str(folder))
-        reader = Reader(model, tokenizer)
-
-        def read(rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
-            if any(len(row) != 2 for row in rows):
-                raise ConfigError("this model reads: give a question and a text that answers it.")
-            return [{"texts": list(row), **reader.answer(*row)} for row in rows]
-
-        return read
-    model = load_whole(AutoModelForSequenceClassification, str(folder))
-    # As it was trained and judged; else as long as it can read.
-    longest = task.max_length if task else min(tokenizer.model_max_length, config.max_position_embeddings, 512)
-
-    def classify(rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
-        pairs = {len(row) for row in rows}
-        if pairs - {1, 2} or len(pairs) != 1:
-            raise ConfigError("every row must have one text, or every row two.")
-        if task and pairs != {len(task.text)}:
-            wanted = "one text" if len(task.text) == 1 else "two texts"
-            raise ConfigError(f"this model was trained on {task.name}: give {wanted} a row, not {pairs.pop()}.")
-        columns = [list(texts) for texts in zip(*rows, strict=True)]
-        encoded = tokenizer(*columns, truncation=True, max_length=longest)
-        lengths = np.array([len(ids) for ids in encoded["input_ids"]])
-        logits = torch.empty(len(rows), config.num_labels)
-        for batch in by_length(lengths, TOKENS):
-            inputs = tokenizer.pad({name: [column[i] for i in batch] for name, column in encoded.items()}, return_tensors="pt")
-            with torch.inference_mode():
-                logits[batch] = model(**inputs).logits.float()
-        if config.num_labels == 1:
-            return [{"texts": list(row), "score": float(z[0])} for row, z in zip(rows, logits, strict=True)]
-        chances = logits.softmax(-1)
-        return [
-            {
-                "texts": list(row), "label": config.id2label[int(p.argmax())], "score": float(p.max()),
-                "scores": {config.id2label[i]: float(v) for i, v in enumerate(p)},
-            }
-            for row, p in zip(rows, chances, strict=True)
-        ]
-
-    return classify
 
 
 def _read(path: Path) -> Iterator[tuple[str, ...]]:

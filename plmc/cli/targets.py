@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,10 +21,3 @@ def check_file(path: Path | None, option: str, endings: Sequence[str] = ()) -> N
     if endings and path.suffix.lower() not in endings:
         raise ConfigError(f"{option} {path}: the ending must be one of {', '.join(endings)}.")
     check_place(path, option)
-
-
-def check_number(value: float | None, option: str, low: float, high: float) -> None:
-    """Raises ConfigError unless `value` is None or a number from `low` to `high`."""
-    if value is not None and not (math.isfinite(value) and low <= value <= high):
-        allowed = f"{low:g} or more" if high > 1e8 else f"a number from {low:g} to {high:g}"
-        raise ConfigError(f"{option} {value:g}: give {allowed}.")

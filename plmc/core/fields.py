@@ -271,3 +271,10 @@ def name_fault(value: Any) -> str | None:
     if not all(sign.isalnum() or sign in "-_.+" for sign in value) or not (value[0].isalnum() or value[0] == "_"):
         return "is part of a folder's name: use letters, digits, - _ . and +, a letter or digit first"
     return None
+
+
+def check_number(value: float | None, option: str, low: float, high: float) -> None:
+    """Raises ConfigError unless `value` is None or a number from `low` to `high`."""
+    if value is not None and not (math.isfinite(value) and low <= value <= high):
+        allowed = f"{low:g} or more" if high > 1e8 else f"a number from {low:g} to {high:g}"
+        raise ConfigError(f"{option} {value:g}: give {allowed}.")
