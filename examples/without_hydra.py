@@ -20,8 +20,8 @@ from plmc.core.stage import Stage
 from plmc.methods.distill.logit_kd import LogitKD
 from plmc.methods.prune.gmp import GMP
 from plmc.teachers import live as teacher
-from plmc.train.objective import Objective
-from plmc.train.trainer import Trainer
+from plmc.training.objective import Objective
+from plmc.training.trainer import Trainer
 
 
 def tiny(layers: int) -> BertForSequenceClassification:

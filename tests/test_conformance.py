@@ -15,7 +15,7 @@ from plmc.errors import ConfigError
 from plmc.methods.distill.task_loss import TaskLoss
 from plmc.models.encoder import pruned_linears
 from plmc.models.load import load_whole
-from plmc.train.evaluate import logits_of
+from plmc.training.evaluate import logits_of
 
 BY_NAME = {row.name: row for row in ROWS}
 every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)

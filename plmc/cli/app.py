@@ -12,7 +12,7 @@ import typer
 
 from plmc.export.extras import hush_torchao
 from plmc.measure.software import sleep_at_barriers
-from plmc.train.interrupt import exit_code, hear_sigterm, what_stopped
+from plmc.training.interrupt import exit_code, hear_sigterm, what_stopped
 
 HYDRA = {"allow_extra_args": True, "ignore_unknown_options": True}
 EPILOG = "Words after a verb are Hydra overrides: key=value, group=option, lists as \\[a,b]."

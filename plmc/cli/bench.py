@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from plmc.bench.race import Options, measured
+from plmc.benchmark.race import Options, measured
 
 
 def bench(names: Sequence[str], options: Options, json_file: Path | None, plot_file: Path | None, outputs: Path) -> None:
@@ -33,7 +33,7 @@ def bench(names: Sequence[str], options: Options, json_file: Path | None, plot_f
         write_json(json_file, result)
         console.say(str(json_file))
     if plot_file:
-        from plmc.bench.plot import plot
+        from plmc.benchmark.plot import plot
 
         plot(result, plot_file)
         console.say(str(plot_file))

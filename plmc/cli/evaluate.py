@@ -21,7 +21,7 @@ def evaluate(name: str, words: Sequence[str], split: str, outputs: Path, allow: 
     from plmc.results.pick import pick, settings
     from plmc.tasks.alike import remarks
     from plmc.teachers.make import label_order, reorder
-    from plmc.train.evaluate import evaluate as score
+    from plmc.training.evaluate import evaluate as score
 
     console = Console()
     picked = pick(name, outputs, allow)

@@ -86,7 +86,7 @@ def _submission(names: Sequence[str], folder: Path, outputs: Path, allow: Sequen
     from plmc.models import load
     from plmc.results.pick import pick
     from plmc.tasks.submission import write_submission
-    from plmc.train.evaluate import logits_of
+    from plmc.training.evaluate import logits_of
 
     console, predictions = Console(), {}
     for name in names:

@@ -25,7 +25,7 @@ from plmc.measure.software import versions
 from plmc.models import encoder
 from plmc.models.load import load_tokenizer
 from plmc.tasks.squad import Squad
-from plmc.train.evaluate import logits_of
+from plmc.training.evaluate import logits_of
 
 CALIBRATION_ROWS = 128
 WEIGHTS = {"onnx": ("model.onnx",), "openvino": ("model.xml", "model.bin"), "torch": ("model.safetensors",)}

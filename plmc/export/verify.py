@@ -14,12 +14,12 @@ from plmc.export.runtime import Runtime
 from plmc.measure import figures
 from plmc.report.significance import paired_bootstrap
 from plmc.tasks.base import Task
-from plmc.train.batches import evaluation_batches
-from plmc.train.evaluate import TOKENS
+from plmc.training.batches import evaluation_batches
+from plmc.training.evaluate import TOKENS
 
 
 def outputs(runtime: Runtime, split: Split, *, kind: str, pad_id: int, progress=None) -> tuple[np.ndarray, ...]:
-    """Logits of every row in the order of the split, as `plmc.train.evaluate.logits_of` gives those of a torch model."""
+    """Logits of every row in the order of the split, as `plmc.training.evaluate.logits_of` gives those of a torch model."""
     batches = evaluation_batches(split, tokens=TOKENS, pad_id=pad_id)
     if progress:
         batches = progress(batches, "rows", len(split), size=lambda batch: len(batch.rows))

@@ -31,8 +31,8 @@ def answerer(folder: Path, task: Any = None):
     import torch
 
     from plmc.models.load import load_tokenizer
-    from plmc.train.batches import by_length
-    from plmc.train.evaluate import TOKENS
+    from plmc.training.batches import by_length
+    from plmc.training.evaluate import TOKENS
 
     model, tokenizer = whole_model(folder), load_tokenizer(str(folder))
     config = model.config

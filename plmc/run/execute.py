@@ -22,7 +22,7 @@ from plmc.run.finalize import finalize
 from plmc.run.stages import Stages
 from plmc.tasks import rows
 from plmc.teachers import make, mlm_stage
-from plmc.train import memory
+from plmc.training import memory
 
 
 def finished(run: Run) -> dict[str, Any] | None:

@@ -25,7 +25,7 @@ from plmc.run import hand_over, pages, sweep
 from plmc.run.stages import Stages
 from plmc.tasks import alike
 from plmc.teachers.make import FinetunedTeacher, reorder
-from plmc.train.evaluate import evaluate
+from plmc.training.evaluate import evaluate
 
 
 def finalize(

@@ -92,7 +92,7 @@ def job(config: Any) -> float:
     from plmc.run.check import capped
     from plmc.run.execute import execute, finished
     from plmc.run.search import excess, objective
-    from plmc.train.interrupt import exit_code, what_stopped
+    from plmc.training.interrupt import exit_code, what_stopped
 
     console = Console()
     context = sweep.current()

@@ -113,7 +113,7 @@ def bench(*names: str | Path, outputs: str | Path = OUTPUTS, quiet: bool = False
         names: runs, folders of models or exports; words such as `task=sst2` choose rows.
         outputs: where runs are looked for.
         quiet: shows no notes.
-        options: fields of `plmc.bench.race.Options`, such as `batch="1,32"`, `rounds=10`, `threads=2`.
+        options: fields of `plmc.benchmark.race.Options`, such as `batch="1,32"`, `rounds=10`, `threads=2`.
 
     Returns:
         The result that `plmc bench --json` writes: `contenders`, `records`, `machine`, `load`, `notes`.
@@ -121,7 +121,7 @@ def bench(*names: str | Path, outputs: str | Path = OUTPUTS, quiet: bool = False
     Raises:
         ConfigError: an option or a name is wrong.
     """
-    from plmc.bench.race import Options, measured
+    from plmc.benchmark.race import Options, measured
     from plmc.console import Console
     from plmc.names import did_you_mean
 

@@ -23,11 +23,11 @@ from plmc.models import encoder, load
 from plmc.teachers import mlm_stage
 from plmc.teachers.make import FinetunedTeacher
 from plmc.teachers.source import AUTOCAST, TeacherSource
-from plmc.train import checkpoint
-from plmc.train.evaluate import evaluate
-from plmc.train.objective import Objective
-from plmc.train.progress import Outcome, Progress
-from plmc.train.trainer import Trainer
+from plmc.training import checkpoint
+from plmc.training.evaluate import evaluate
+from plmc.training.objective import Objective
+from plmc.training.progress import Outcome, Progress
+from plmc.training.trainer import Trainer
 
 
 @dataclass

@@ -22,9 +22,9 @@ from plmc.console import note
 from plmc.core.rows import Split
 from plmc.core.view import Outputs
 from plmc.files import replacing
-from plmc.train.batches import Batch, evaluation_batches
-from plmc.train.evaluate import TOKENS
-from plmc.train.objective import read
+from plmc.training.batches import Batch, evaluation_batches
+from plmc.training.evaluate import TOKENS
+from plmc.training.objective import read
 
 DTYPES = {"fp32": np.float32, "fp16": np.float16}
 

@@ -10,8 +10,8 @@ from torch import nn
 from plmc.core.rows import Split
 from plmc.core.view import Outputs
 from plmc.models.masked_lm import read_at
-from plmc.train.batches import Batch, collate
-from plmc.train.objective import positions, read
+from plmc.training.batches import Batch, collate
+from plmc.training.objective import positions, read
 
 Teacher = Callable[[Batch], Outputs]
 

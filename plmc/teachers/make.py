@@ -23,7 +23,7 @@ from plmc.models import load
 from plmc.tasks.alike import learnt_nothing
 from plmc.tasks.base import Task
 from plmc.teachers.runs import teacher_run
-from plmc.train.evaluate import evaluate, logits_of
+from plmc.training.evaluate import evaluate, logits_of
 
 FIGURES = ("parameters", "nonzero_parameters", "size_bytes", "sparsity")
 

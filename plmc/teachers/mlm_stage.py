@@ -22,7 +22,7 @@ from plmc.tasks import rows
 from plmc.tasks.base import Task
 from plmc.teachers import runs
 from plmc.teachers.make import FIGURES, FinetunedTeacher, train_once
-from plmc.train.evaluate import evaluate
+from plmc.training.evaluate import evaluate
 
 
 def stage_data(run: Run, stage: Stage, task: Task, data: TaskData, tokenizer: Any) -> TaskData:

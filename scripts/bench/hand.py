@@ -17,7 +17,7 @@ def run(job: common.Job, options: str) -> tuple[torch.nn.Module, dict[str, Any]]
 
     precision, _, malloc = options.partition(" ")
     if malloc:
-        from plmc.train import memory
+        from plmc.training import memory
 
         memory.keep()
 

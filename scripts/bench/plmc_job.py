@@ -24,7 +24,7 @@ def run(job: common.Job, options: str) -> tuple[torch.nn.Module, dict[str, Any]]
     from plmc.run import stages
     from plmc.tasks import rows
     from plmc.teachers import make
-    from plmc.train import memory
+    from plmc.training import memory
 
     folder = Path(job.folder)
     words = [

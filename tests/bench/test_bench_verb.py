@@ -10,8 +10,8 @@ import yaml
 from bench_tools import tiny
 from PIL import Image
 
-from plmc.bench import contenders, cost, inputs, memory, plot
-from plmc.bench.contenders import find
+from plmc.benchmark import contenders, cost, inputs, memory, plot
+from plmc.benchmark.contenders import find
 from plmc.cli.bench import Options, measured
 from plmc.console import Console
 from plmc.errors import ConfigError, DataError

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from bench_tools import feeds, sleeper
 
-from plmc.bench.inputs import Case
-from plmc.bench.statistics import per_second, percentiles, ratio
-from plmc.bench.timing import race
+from plmc.benchmark.inputs import Case
+from plmc.benchmark.statistics import per_second, percentiles, ratio
+from plmc.benchmark.timing import race
 from plmc.errors import ConfigError
 from plmc.measure import host
 from plmc.measure.energy import Meter, per_row

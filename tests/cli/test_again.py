@@ -10,7 +10,7 @@ from commands import plmc
 from filelock import FileLock
 from test_bad_words import refused
 
-from plmc.train.trainer import Trainer
+from plmc.training.trainer import Trainer
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_a_disk_that_is_full_for_others_is_told_as_plainly(words, monkeypatch):
 def test_a_loss_that_is_not_finite_names_update_term_and_rows(words, monkeypatch):
     # No rate that is accepted breaks a model of this size so soon.
     huge = lambda optimizer, factor: [group.update(lr=1e30) for group in optimizer.param_groups]  # noqa: E731
-    monkeypatch.setattr("plmc.train.trainer.set_rate", huge)
+    monkeypatch.setattr("plmc.training.trainer.set_rate", huge)
     ended = plmc("train", *words, "train.clip=0", "train.warmup=0%")
     assert ended.code == 5 and "Traceback" not in ended.text
     assert "stage finetune, update 2: task/ce is nan. Ids of the rows in that batch: " in ended.message

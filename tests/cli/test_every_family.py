@@ -9,7 +9,7 @@ import torch
 from commands import SMALL, plmc
 from zoo import FAMILIES
 
-from plmc.train import evaluate
+from plmc.training import evaluate
 
 ALL_METHODS = "method=[gmp,swa,hype,sam]"
 

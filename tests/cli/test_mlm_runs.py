@@ -11,7 +11,7 @@ from commands import plmc
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoTokenizer
 
-from plmc.train.trainer import Trainer
+from plmc.training.trainer import Trainer
 
 WORDS = (
     "data=embedded", "tracking=off", "threads=1", "data.train_rows=64", "data.validation_rows=24", "data.test_rows=8",

@@ -11,7 +11,7 @@ from plmc.config import resolve as configs
 from plmc.errors import ConfigError
 from plmc.run import sweep
 from plmc.run.jobs import threads
-from plmc.train.trainer import Trainer
+from plmc.training.trainer import Trainer
 
 
 @pytest.fixture

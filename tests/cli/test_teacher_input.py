@@ -20,8 +20,8 @@ from plmc.tasks import rows
 from plmc.tasks.corpus import corpus
 from plmc.teachers.make import FinetunedTeacher
 from plmc.teachers.source import TeacherSource
-from plmc.train.batches import training_batches
-from plmc.train.evaluate import logits_of
+from plmc.training.batches import training_batches
+from plmc.training.evaluate import logits_of
 
 METHODS = {
     "logits": LogitKD,

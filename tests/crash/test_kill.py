@@ -14,7 +14,7 @@ from crash_checks import broken
 from crash_kill import FROM_NOTHING, MOMENTS, Proof, plan
 from fork_server import ForkServer
 
-from plmc.train import checkpoint
+from plmc.training import checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -35,8 +35,8 @@ from plmc.methods.mlm.head_only import HeadOnly
 from plmc.methods.mlm.token_kd import TokenKD
 from plmc.methods.prune.gmp_lrr import GMPRewind
 from plmc.models import encoder, masked_lm
-from plmc.train.batches import collate, training_batches
-from plmc.train.objective import Objective, positions
+from plmc.training.batches import collate, training_batches
+from plmc.training.objective import Objective, positions
 
 V = 60
 SHAPE = dict(vocab_size=V, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48)

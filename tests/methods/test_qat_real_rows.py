@@ -12,8 +12,8 @@ from plmc.core.clock import Clock
 from plmc.export import verify
 from plmc.export.runtime import open_model
 from plmc.methods.quant.qat import QAT
-from plmc.train.batches import training_batches
-from plmc.train.evaluate import logits_of
+from plmc.training.batches import training_batches
+from plmc.training.evaluate import logits_of
 
 UPDATES = 16
 

@@ -71,7 +71,7 @@ def made(tmp_path_factory):
     # MLflow keeps the file open in this process; only a process of its own sees a damaged one.
     words += [f"tracking.uri=sqlite:///{root}/mlflow.db"]
 
-    from plmc.train import checkpoint
+    from plmc.training import checkpoint
 
     keep = checkpoint.save
 

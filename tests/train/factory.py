@@ -25,10 +25,10 @@ from plmc.core.stage import Stage
 from plmc.models.attention import use_scores
 from plmc.models.encoder import dims
 from plmc.teachers import live as teachers
-from plmc.train.evaluate import logits_of
-from plmc.train.objective import Objective
-from plmc.train.progress import Outcome, Progress
-from plmc.train.trainer import Trainer
+from plmc.training.evaluate import logits_of
+from plmc.training.objective import Objective
+from plmc.training.progress import Outcome, Progress
+from plmc.training.trainer import Trainer
 
 VOCABULARY, CLASSES, PAD = 60, 3, 0
 STAGE = {"steps": 8, "batch_size": 4, "lr": 1e-3, "warmup": "25%", "eval_every": 3, "select": "best"}

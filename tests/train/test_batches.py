@@ -7,7 +7,7 @@ import pytest
 import torch
 from train.factory import rows
 
-from plmc.train.batches import WINDOW, collate, epoch_order, evaluation_batches, training_batches
+from plmc.training.batches import WINDOW, collate, epoch_order, evaluation_batches, training_batches
 
 SPLIT = rows(23)
 

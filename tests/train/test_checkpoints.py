@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from plmc.errors import TrainingError
 from plmc.files import replacing, write_json
-from plmc.train.checkpoint import load, random_state, restore_random, save
+from plmc.training.checkpoint import load, random_state, restore_random, save
 
 STATE = {"weights": torch.arange(5.0), "step": 3, "nested": {"mask": torch.tensor([True, False])}}
 

@@ -18,7 +18,7 @@ from plmc.methods.distill.logit_kd import LogitKD
 from plmc.methods.distill.task_loss import TaskLoss
 from plmc.methods.prune.gmp import GMP
 from plmc.methods.sharpness.sam import SAM
-from plmc.train.interrupt import deferred
+from plmc.training.interrupt import deferred
 
 OPTIONS = {"steps": 14, "micro_batch": 3}
 

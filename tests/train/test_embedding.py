@@ -7,8 +7,8 @@ from train.factory import bert, rig
 
 from plmc.methods.distill.task_loss import TaskLoss
 from plmc.methods.sharpness.sam import SAM
-from plmc.train import trainer as loop
-from plmc.train.embedding import RowGradient, row_gradients, word_embedding
+from plmc.training import trainer as loop
+from plmc.training.embedding import RowGradient, row_gradients, word_embedding
 
 
 def test_sums_over_repeated_rows_and_batches_without_the_padding():

@@ -15,7 +15,7 @@ from plmc.methods.average.swa import SWA
 from plmc.methods.distill.logit_kd import LogitKD
 from plmc.methods.distill.task_loss import TaskLoss
 from plmc.methods.prune.gmp import GMP
-from plmc.train.evaluate import judged, logits_of
+from plmc.training.evaluate import judged, logits_of
 
 
 class Halved(Method):

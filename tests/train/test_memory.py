@@ -7,7 +7,7 @@ import pytest
 from train.factory import STAGE, equal, rig
 
 from plmc.methods.distill.task_loss import TaskLoss
-from plmc.train import memory
+from plmc.training import memory
 
 glibc = pytest.mark.skipif(memory._glibc() is None, reason="only glibc on Linux keeps and trims memory")
 

@@ -12,7 +12,7 @@ from plmc.methods.distill.layers_kd import LayersKD
 from plmc.methods.distill.logit_kd import LogitKD
 from plmc.methods.distill.task_loss import TaskLoss
 from plmc.methods.sharpness.sam import SAM
-from plmc.train.scale import GROW_AFTER, START, LossScale
+from plmc.training.scale import GROW_AFTER, START, LossScale
 
 METHODS = {
     "task": lambda: {"task": TaskLoss()},

@@ -14,7 +14,7 @@ from plmc.methods.distill.logit_kd import LogitKD
 from plmc.methods.distill.prediction_kd import PredictionKD
 from plmc.teachers.cache import Wanted, look_up, stored
 from plmc.teachers.live import live
-from plmc.train.batches import training_batches
+from plmc.training.batches import training_batches
 
 LAYERS = 2
 KINDS = pytest.mark.parametrize("kind", ["classification", "span"])

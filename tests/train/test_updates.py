@@ -17,9 +17,9 @@ from plmc.methods.distill.logit_kd import LogitKD
 from plmc.methods.distill.prediction_kd import PredictionKD
 from plmc.methods.distill.task_loss import TaskLoss
 from plmc.methods.sharpness.sam import SAM
-from plmc.train.batches import collate
-from plmc.train.objective import Objective
-from plmc.train.optimizer import build_optimizer, clip, rate_factor
+from plmc.training.batches import collate
+from plmc.training.objective import Objective
+from plmc.training.optimizer import build_optimizer, clip, rate_factor
 
 METHODS = {
     "task": lambda: {"task": TaskLoss()},

@@ -32,9 +32,9 @@ class Options:
 
 def measured(names: Sequence[str], words: Sequence[str], options: Options, outputs: Path, console: Any) -> dict[str, Any]:
     """The result as plain values: machine, contenders and one record for each case and contender."""
-    from plmc.bench import contenders as found
-    from plmc.bench import result
-    from plmc.bench.cost import weigh
+    from plmc.benchmark import contenders as found
+    from plmc.benchmark import result
+    from plmc.benchmark.cost import weigh
     from plmc.measure import host, software
     from plmc.measure.energy import Meter
 
@@ -85,7 +85,7 @@ def measured(names: Sequence[str], words: Sequence[str], options: Options, outpu
 
 
 def _cases(racers: Sequence[Any], words: Sequence[str], batches: list[int], lengths: list[str]) -> tuple[str | None, list[Any]]:
-    from plmc.bench.inputs import REAL, fixed_cases, real_cases, rows_of
+    from plmc.benchmark.inputs import REAL, fixed_cases, real_cases, rows_of
 
     cases, name = [], next((racer.task for racer in racers if racer.task), None)
     for length in lengths:

@@ -10,7 +10,7 @@ from plmc.core.chain import Chain
 from plmc.core.clock import Clock
 from plmc.core.stage import Stage
 from plmc.errors import ConfigError
-from plmc.train.objective import Objective
+from plmc.training.objective import Objective
 
 
 def build_optimizer(objective: Objective, chain: Chain, stage: Stage) -> torch.optim.AdamW:

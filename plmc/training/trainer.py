@@ -28,16 +28,16 @@ from plmc.core.clock import Clock, parse_point
 from plmc.core.rows import Split
 from plmc.core.stage import Stage
 from plmc.errors import DamagedCheckpoint, TrainingError
-from plmc.train import checkpoint, memory
-from plmc.train.alarms import Update, idle_terms, read_scalars
-from plmc.train.batches import training_batches
-from plmc.train.embedding import RowGradient, row_gradients
-from plmc.train.evaluate import judged
-from plmc.train.interrupt import deferred
-from plmc.train.objective import Objective
-from plmc.train.optimizer import build_optimizer, clip, rate_factor, set_rate
-from plmc.train.progress import Outcome, Position, Progress
-from plmc.train.scale import LossScale
+from plmc.training import checkpoint, memory
+from plmc.training.alarms import Update, idle_terms, read_scalars
+from plmc.training.batches import training_batches
+from plmc.training.embedding import RowGradient, row_gradients
+from plmc.training.evaluate import judged
+from plmc.training.interrupt import deferred
+from plmc.training.objective import Objective
+from plmc.training.optimizer import build_optimizer, clip, rate_factor, set_rate
+from plmc.training.progress import Outcome, Position, Progress
+from plmc.training.scale import LossScale
 
 
 class Trainer:

@@ -13,8 +13,8 @@ from torch import nn
 from plmc.core.chain import Chain
 from plmc.core.rows import Split
 from plmc.models.masked_lm import read_at
-from plmc.train.batches import evaluation_batches
-from plmc.train.objective import read
+from plmc.training.batches import evaluation_batches
+from plmc.training.objective import read
 
 # Padded tokens of an evaluation batch: large enough to keep the cores busy, small enough for any machine.
 TOKENS = 4096

@@ -13,7 +13,7 @@ from plmc.core.clock import Clock
 from plmc.core.view import Outputs, View
 from plmc.errors import TrainingError
 from plmc.models.masked_lm import read_at
-from plmc.train.batches import Batch
+from plmc.training.batches import Batch
 
 
 def read(output, *, kind: str, scores: bool) -> Outputs:

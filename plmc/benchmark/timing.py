@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from plmc.bench.inputs import Case
+from plmc.benchmark.inputs import Case
 from plmc.errors import ConfigError
 
 LEAST_ROUNDS = 3

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from plmc.bench.contenders import Contender
+from plmc.benchmark.contenders import Contender
 from plmc.errors import ConfigError
 
 REAL = "real"
@@ -112,7 +112,7 @@ def _encoded(contenders: Sequence[Contender], task: Any, rows: Any) -> list[tupl
 
 
 def _feed(split: Any, group: np.ndarray, pad: int) -> Feed:
-    from plmc.train.batches import collate
+    from plmc.training.batches import collate
 
     return {name: tensor.numpy() for name, tensor in collate(split, group, pad).inputs.items()}
 

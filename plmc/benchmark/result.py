@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from plmc.bench import memory
-from plmc.bench.contenders import Contender
-from plmc.bench.cost import Macs
-from plmc.bench.inputs import Case
-from plmc.bench.statistics import per_second, percentiles, ratio
-from plmc.bench.timing import Times, race
+from plmc.benchmark import memory
+from plmc.benchmark.contenders import Contender
+from plmc.benchmark.cost import Macs
+from plmc.benchmark.inputs import Case
+from plmc.benchmark.statistics import per_second, percentiles, ratio
+from plmc.benchmark.timing import Times, race
 from plmc.errors import PlmcError
 from plmc.measure import energy
 

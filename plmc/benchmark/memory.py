@@ -1,4 +1,4 @@
-"""Peak memory of one contender in a process of its own: `python -m plmc.bench.memory SPEC.json`."""
+"""Peak memory of one contender in a process of its own: `python -m plmc.benchmark.memory SPEC.json`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from plmc.bench.contenders import Contender
-from plmc.bench.inputs import Feed, save
+from plmc.benchmark.contenders import Contender
+from plmc.benchmark.inputs import Feed, save
 from plmc.errors import PlmcError
 
 PATIENCE = 600.0
@@ -33,7 +33,7 @@ def peak(contender: Contender, feeds: dict[str, Feed], *, threads: int, device: 
         }
         path = Path(folder) / "spec.json"
         path.write_text(json.dumps(spec), encoding="utf-8")
-        command = [sys.executable, "-m", "plmc.bench.memory", str(path)]
+        command = [sys.executable, "-m", "plmc.benchmark.memory", str(path)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
         except subprocess.TimeoutExpired as error:

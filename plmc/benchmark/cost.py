@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from plmc.bench.contenders import EXPORTS, Contender
+from plmc.benchmark.contenders import EXPORTS, Contender
 
 PROBES = (8, 16, 32)
 
