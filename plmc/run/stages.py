@@ -19,6 +19,7 @@ from plmc.core.rows import TaskData
 from plmc.core.setting import Setting
 from plmc.core.stage import Stage
 from plmc.errors import DamagedCheckpoint, DamagedFile, DataError
+from plmc.files import write_record
 from plmc.models import encoder, load
 from plmc.teachers import mlm_stage
 from plmc.teachers.make import FinetunedTeacher
@@ -205,7 +206,7 @@ class Stages:
         self.model = chain.finish(self.model.to("cpu"), setting)
         state = {"model": self.model.state_dict(), "methods": chain.state_dict()}
         checkpoint.save(folder / "done.pt", state, signature=run.signature)
-        checkpoint.write_record(folder / "done.json", vars(result))
+        write_record(folder / "done.json", vars(result))
         self._close(folder, result)
 
     def _finished(self, folder: Path) -> tuple[StageResult, dict[str, Any]] | None:

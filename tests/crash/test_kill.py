@@ -14,7 +14,7 @@ from crash_checks import broken
 from crash_kill import FROM_NOTHING, MOMENTS, Proof, plan
 from fork_server import ForkServer
 
-from plmc.training import checkpoint
+from plmc import files
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_drafts_of_dead_processes_go_and_those_of_living_ones_stay(tmp_path):
     for draft in drafts.values():
         draft.mkdir()
         (draft / "stale").touch()
-    with checkpoint.replacing(tmp_path / "model") as temporary:
+    with files.replacing(tmp_path / "model") as temporary:
         temporary.mkdir()
     assert not list((tmp_path / "model").iterdir())
     assert [path for path in tmp_path.iterdir() if path.name != "model"] == [drafts[os.getppid()]]
@@ -93,7 +93,7 @@ def test_a_folder_is_never_half_there(tmp_path, monkeypatch):
         rename(*paths)
 
     monkeypatch.setattr(os, "replace", watched)
-    with checkpoint.replacing(target) as temporary:
+    with files.replacing(target) as temporary:
         temporary.mkdir()
         (temporary / "new").touch()
         assert (target / "old").exists()
