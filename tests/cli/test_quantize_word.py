@@ -123,9 +123,9 @@ def test_killed_while_it_exports_the_same_command_ends_as_if_nothing_had_been(fo
     command = ("train", *words(folder, "tracking=mlflow", "quantize=int8"))
     assert plmc(*command, "output_dir=whole").code == 0
     code = (
-        "import os, signal, sys; from plmc.export import make; from plmc import cli\n"
+        "import os, signal, sys; from plmc.cli import app; from plmc.export import make\n"
         "make._sizes = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)\n"
-        f"sys.argv = {['plmc', *map(str, command)]!r}; cli.main()"
+        f"sys.argv = {['plmc', *map(str, command)]!r}; app.main()"
     )
     killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert killed.returncode == -signal.SIGKILL, killed.stderr

@@ -14,7 +14,7 @@ glibc = pytest.mark.skipif(memory._glibc() is None, reason="only glibc on Linux 
 # In a process of its own: what keep() sets cannot be set back.
 SCRIPT = """
 import torch
-from plmc.train import memory
+from plmc.training import memory
 
 def settle():
     block, pin = torch.ones(80_000_000), torch.ones(1000)  # 320 MB below something that stays
