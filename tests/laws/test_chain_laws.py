@@ -211,3 +211,25 @@ def test_hidden_states_that_are_read_are_a_union_and_all_by_default():
     both = Chain({"one": Reads({"teacher.hidden_states"}, {1}), "two": Reads({"teacher.hidden_states"}, {3})})
     assert both.teacher_layers(three) == {1, 3} and Chain({}).teacher_layers(three) == set()
     assert Chain({"all": Reads({"teacher.hidden_states"})}).teacher_layers(three) == {0, 1, 2, 3}
+
+
+def test_every_hook_gets_the_setting():
+    class Looks(Method):
+        def data(self, data, setting):
+            return [*data, setting]
+
+        def prepare(self, model, setting):
+            return [*model, setting]
+
+        def finish(self, model, setting):
+            return [*model, setting]
+
+        def modules(self, setting):
+            seen.append(setting)
+
+    seen, around = [], setting()
+    chain = Chain({"one": Looks(), "two": Looks()})
+    for hook in (chain.data, chain.prepare, chain.finish):
+        assert hook([], around) == [around, around]
+    chain.modules(around)
+    assert seen == [around, around]

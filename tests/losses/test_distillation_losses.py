@@ -110,6 +110,16 @@ def test_span_loss_does_not_depend_on_padding():
     torch.testing.assert_close(task_loss("span", padded, labels, mask), expected)
 
 
+def test_the_loss_of_a_language_model_counts_every_word_and_nothing_else():
+    """Label 0 is a word, -100 is none; without any guess the loss is 0."""
+    z, labels = logits(5, 4), torch.tensor([0, -100, 3, 0, -100])
+    torch.testing.assert_close(task_loss("mlm", (z,), labels), F.cross_entropy(z[[0, 2, 3]], labels[[0, 2, 3]]))
+    torch.testing.assert_close(task_loss("mlm", (z[:1],), labels[:1]), F.cross_entropy(z[:1], labels[:1]))
+    assert task_loss("mlm", (z,), torch.full((5,), -100)) == 0
+    half = task_loss("mlm", (z.bfloat16(),), labels)
+    assert half.dtype == torch.float32
+
+
 def test_without_a_mask_every_position_may_be_chosen():
     start, end, labels = logits(2, 4), logits(2, 4, seed=1), torch.tensor([[1, 3], [0, 2]])
     expected = (F.cross_entropy(start, labels[:, 0]) + F.cross_entropy(end, labels[:, 1])) / 2
