@@ -13,6 +13,8 @@ from plmc.models.load import MINILM
 
 _MODELS = (("teacher", "name"), ("teacher", "checkpoint"), ("student", "name"))
 _TABLES = ("train", "validation", "test")
+# What a model computes, and how it reads text.
+_CONTENT = ("config.json", "*.safetensors", "tokenizer.json", "vocab.txt", "vocab.json", "merges.txt")
 
 
 def place(config: dict[str, Any]) -> None:
@@ -77,9 +79,9 @@ def digest(path: str) -> str | None:
 
 
 def folder_digest(folder: str) -> str:
-    """16 hex digits of the weights and the config in a model folder, or in the `model` folder of a run."""
+    """16 hex digits of the weights, the config and the vocabulary in a model folder, or in the `model` folder of a run."""
     found = hashlib.sha256()
     for part in (Path(folder), Path(folder) / "model"):
-        for path in sorted([*part.glob("config.json"), *part.glob("*.safetensors")]):
+        for path in sorted(path for pattern in _CONTENT for path in part.glob(pattern)):
             found.update(f"{path.name} {digest(str(path))}\n".encode())
     return found.hexdigest()[:16]

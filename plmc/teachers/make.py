@@ -51,7 +51,7 @@ class FinetunedTeacher:
 
     @property
     def digest(self) -> str | None:
-        """Of its weights and config; None for a model on the Hub."""
+        """Of its weights, config and vocabulary; None for a model on the Hub."""
         return folder_digest(self.folder) if Path(self.folder).is_dir() else None
 
 

@@ -107,6 +107,10 @@ def test_models_and_folders_of_data_count_by_their_content(tmp_path):
     (model / "model.safetensors").write_bytes(b"weights")
     shutil.copytree(model, tmp_path / "two")
     assert plain(str(model)) == plain(str(tmp_path / "two")) != plain(str(tmp_path))
+    for name in ("tokenizer.json", "vocab.txt"):  # the same weights that read text otherwise
+        (tmp_path / "two" / name).write_text("{}")
+        assert plain(str(model)) != plain(str(tmp_path / "two"))
+        (tmp_path / "two" / name).unlink()
     (tmp_path / "two" / "model.safetensors").write_bytes(b"others!")
     assert plain(str(model)) != plain(str(tmp_path / "two"))
     file = tmp_path / "text.txt"
