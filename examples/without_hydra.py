@@ -1,6 +1,6 @@
 """The methods without the command line: distil a tiny model in plain Python.
 
-    python examples/without_hydra.py
+python examples/without_hydra.py
 """
 
 from __future__ import annotations
@@ -54,9 +54,19 @@ def main(updates: int = 60) -> float:
     live = teacher.live(big, chain.required(), "classification")
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
-            Objective(student, chain, torch.nn.ModuleDict(), kind="classification", teacher=live), chain, stage, train,
-            clock=stage.clock(len(train)), index=0, seed=0, pad_id=0, accelerator=Accelerator(cpu=True), evaluate=None,
-            metric=None, folder=Path(folder), signature="example",
+            Objective(student, chain, torch.nn.ModuleDict(), kind="classification", teacher=live),
+            chain,
+            stage,
+            train,
+            clock=stage.clock(len(train)),
+            index=0,
+            seed=0,
+            pad_id=0,
+            accelerator=Accelerator(cpu=True),
+            evaluate=None,
+            metric=None,
+            folder=Path(folder),
+            signature="example",
         )
         trainer.fit()
     zeros = chain["gmp"].metrics()["sparsity"]

@@ -15,8 +15,13 @@ __version__ = "0.1.0"
 __all__ = ["Chain", "Method", "Stage", "bench", "load", "predict", "train"]
 
 _PLACES = {
-    "Chain": "plmc.core.chain", "Method": "plmc.core.method", "Stage": "plmc.core.stage", "bench": "plmc.run.program",
-    "load": "plmc.run.program", "predict": "plmc.run.program", "train": "plmc.run.program",
+    "Chain": "plmc.core.chain",
+    "Method": "plmc.core.method",
+    "Stage": "plmc.core.stage",
+    "bench": "plmc.run.program",
+    "load": "plmc.run.program",
+    "predict": "plmc.run.program",
+    "train": "plmc.run.program",
 }
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 
 def note(text: str, kind: str = "warning") -> None:
-    """A line from code that serves no single run, such as a cache; on standard error, as answers go to standard output."""
+    """A line from code that serves no single run, such as a cache; on standard error, as answers go to standard
+    output."""
     from rich.console import Console as RichConsole
     from rich.markup import escape
 
@@ -52,12 +53,26 @@ class _Progress:
     """A transient rich bar on a terminal; elsewhere nothing, so that log files stay readable."""
 
     def __init__(self, console):
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
         self._bar = Progress(
-            TextColumn("  {task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn(),
-            TextColumn("left"), TimeRemainingColumn(), TextColumn("[dim]{task.fields[info]}"), console=console,
-            transient=True, disable=not console.is_terminal,
+            TextColumn("  {task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("[dim]{task.fields[info]}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
         )
 
     def __enter__(self):

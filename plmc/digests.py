@@ -1,7 +1,7 @@
 """Proof that what is read is what was written: SHA-256 of files in records, and of a record in the record itself.
 
-A run keeps the digests of its files in `result.json`, an export in `plmc_export.json`, a cache in `digests.json`. Files and
-records without a digest (older runs, models from elsewhere) are taken as they are.
+A run keeps the digests of its files in `result.json`, an export in `plmc_export.json`, a cache in `digests.json`. Files
+and records without a digest (older runs, models from elsewhere) are taken as they are.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ def of_file(path: str | Path) -> str:
 
 def of_files(folder: Path, patterns: Iterable[str]) -> dict[str, str]:
     """Digests of the files in `folder` that the glob patterns match, by path relative to it. README.md is people's."""
-    paths = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file() and path.name != "README.md"}
+    paths = {
+        path for pattern in patterns for path in folder.glob(pattern) if path.is_file() and path.name != "README.md"
+    }
     return {path.relative_to(folder).as_posix(): of_file(path) for path in sorted(paths)}
 
 
@@ -122,7 +124,8 @@ def fault(folder: Path, *names: str) -> str | None:
     except DamagedFile as error:
         return str(error)
     asked = {
-        name: wanted for name, wanted in files.items()
+        name: wanted
+        for name, wanted in files.items()
         if name.startswith(below) and (not names or name.removeprefix(below) in names)
     }
     return differs(place.parent, asked)

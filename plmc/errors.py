@@ -57,6 +57,13 @@ def short_of_memory(error: BaseException | None) -> bool:
 
 # torch, oneDNN, the loader of shared libraries, the kernel, CUDA, threads.
 _SHORT = (
-    "can't allocate memory", "cannot allocate memory", "failed to map segment", "out of memory", "not enough memory",
-    "can't start new thread", "std::bad_alloc", "could not create a primitive", "could not create a memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "failed to map segment",
+    "out of memory",
+    "not enough memory",
+    "can't start new thread",
+    "std::bad_alloc",
+    "could not create a primitive",
+    "could not create a memory",
 )

@@ -20,8 +20,8 @@ from plmc.errors import TrainingError
 def replacing(path: Path):
     """Yields a temporary path in the same folder; on success it is flushed to disk and renamed to `path`.
 
-    A folder that is there already is first moved aside whole, so `path` is the old one, absent, or the new one. Files are as
-    readable as the process's umask says, whatever wrote them.
+    A folder that is there already is first moved aside whole, so `path` is the old one, absent, or the new one. Files
+    are as readable as the process's umask says, whatever wrote them.
     """
     temporary, old = (path.with_name(f".{path.name}.{os.getpid()}.{end}") for end in ("tmp", "old.tmp"))
     try:
@@ -42,8 +42,8 @@ def replacing(path: Path):
         there = next(folder for folder in path.absolute().parents if folder.is_dir())
         free = shutil.disk_usage(there).free
         raise TrainingError(
-            f"{path} could not be written: {error.strerror or error} ({free / 1e6:.0f} MB free). Nothing that was finished is "
-            f"lost: make room and give the same command again."
+            f"{path} could not be written: {error.strerror or error} ({free / 1e6:.0f} MB free). Nothing that was "
+            f"finished is lost: make room and give the same command again."
         ) from error
     finally:
         for draft in (temporary, old):

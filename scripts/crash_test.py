@@ -1,10 +1,12 @@
-"""Proves that `kill -9` loses nothing: every recipe is killed at random and at chosen moments and must end as if untouched.
+"""Proves that `kill -9` loses nothing: every recipe is killed at random and at chosen moments and must end as if
+untouched.
 
     python scripts/crash_test.py --kills 20 --seed 0
 
-Each recipe (tiny random models, made-up rows, one CPU thread) runs once undisturbed. The same command is then started in
-another folder, killed with SIGKILL, started again, and so on, until it finishes. Weights and predictions must come out byte
-for byte, scores, stages and MLflow curves value for value, in one MLflow run; no file under its final name may be torn.
+Each recipe (tiny random models, made-up rows, one CPU thread) runs once undisturbed. The same command is then started
+in another folder, killed with SIGKILL, started again, and so on, until it finishes. Weights and predictions must come
+out byte for byte, scores, stages and MLflow curves value for value, in one MLflow run; no file under its final name may
+be torn.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20, help="kills over all recipes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES), choices=list(RECIPES), metavar="NAME")
-    parser.add_argument("--from-nothing", type=int, default=1, help="proofs that also kill store creation and the teacher")
+    parser.add_argument(
+        "--from-nothing", type=int, default=1, help="proofs that also kill store creation and the teacher"
+    )
     parser.add_argument("--keep", type=Path, help="work in this folder, and leave it")
     arguments = parser.parse_args()
     root = arguments.keep or Path(tempfile.mkdtemp(prefix="plmc-crash-"))

@@ -1,4 +1,5 @@
-"""The share of mutants that the tests kill, from what mutmut has left in `mutants/`; or a random sample of their names."""
+"""The share of mutants that the tests kill, from what mutmut has left in `mutants/`; or a random sample of their
+names."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ def verdicts() -> dict[str, int | None]:
 
 
 def changed(name: str) -> str:
-    """`words` where the mutant changes only what is between quotes (messages), `typing` only an argument of `NEUTRAL`, else
+    """`words` where the mutant changes only what is between quotes (messages), `typing` only an argument of `NEUTRAL`,
+    else
     `code`."""
     module, _, function = name.rpartition(".")
     source = Path("mutants", *module.split(".")).with_suffix(".py").read_text()
@@ -43,10 +45,15 @@ def _body(source: str, function: str) -> list[str]:
     start = next(i for i, line in enumerate(lines) if re.match(rf"\s*def {re.escape(function)}\(", line))
     indent = len(lines[start]) - len(lines[start].lstrip())
     end = next(
-        (i for i in range(start + 1, len(lines)) if lines[i].strip() and len(lines[i]) - len(lines[i].lstrip()) <= indent
-         and not lines[i].lstrip().startswith(")")),
+        (
+            i
+            for i in range(start + 1, len(lines))
+            if lines[i].strip()
+            and len(lines[i]) - len(lines[i].lstrip()) <= indent
+            and not lines[i].lstrip().startswith(")")
+        ),
         len(lines),
-    )  # fmt: skip
+    )
     return lines[start + 1 : end]
 
 
@@ -65,8 +72,9 @@ def main() -> None:
         judged = killed + left["code"]
         share = f"{100 * killed / judged:.1f} %" if judged else "-"
         print(
-            f"{room or 'all':8} {len(ran):5} run: {killed} killed, {left['code']} survive, {share}; besides, {left['words']} "
-            f"change only words of messages and {left['typing']} only a device, an encoding or a check of lengths"
+            f"{room or 'all':8} {len(ran):5} run: {killed} killed, {left['code']} survive, {share}; besides, "
+            f"{left['words']} change only words of messages and {left['typing']} only a device, an encoding or a check "
+            "of lengths"
         )
 
 

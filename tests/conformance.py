@@ -32,10 +32,10 @@ STEPS = 8
 
 @dataclass(frozen=True)
 class Row:
-    """`make`: the method, set up so that it acts within `STEPS` updates. `off`: the same method switched off, with which
-    training is bit for bit what it is without it (null: it cannot be switched off). `tolerance`: how far the scores of the
-    exported model may be from those that were judged (0: equal bit for bit). Everything else (whether it needs
-    a loss beside it, a teacher, full precision; what it excludes) the suite reads from the method."""
+    """`make`: the method, set up so that it acts within `STEPS` updates. `off`: the same method switched off, with
+    which training is bit for bit what it is without it (null: it cannot be switched off). `tolerance`: how far the
+    scores of the exported model may be from those that were judged (0: equal bit for bit). Everything else (whether it
+    needs a loss beside it, a teacher, full precision; what it excludes) the suite reads from the method."""
 
     name: str
     make: Callable[[], Method]
@@ -50,7 +50,11 @@ ROWS = (
     Row("task_loss", TaskLoss),
     Row("kd", LogitKD),
     Row("layers_kd", lambda: LayersKD(projection="always"), off=lambda: LayersKD(attention=0, hidden=0, embedding=0)),
-    Row("layers_kd_code", lambda: LayersKD(mode="official_code"), off=lambda: LayersKD(attention=0, hidden=0, embedding=0)),
+    Row(
+        "layers_kd_code",
+        lambda: LayersKD(mode="official_code"),
+        off=lambda: LayersKD(attention=0, hidden=0, embedding=0),
+    ),
     Row("prediction_kd", PredictionKD),
     Row("augment", lambda: Augment(p=0.5, n=1, k=3), off=lambda: Augment(kinds=())),
     Row("gmp", lambda: GMP(every=1), off=lambda: GMP(initial=0, final=0)),
@@ -70,10 +74,16 @@ ROWS = (
     Row("layer_drop_by_contribution", lambda: LayerDrop(strategy="contribution", k=1), off=lambda: LayerDrop(drop=[])),
     # Exported models compute activations in full precision, cut ones sum fewer numbers.
     Row("qat", QAT, off=lambda: QAT(start="100%"), tolerance=0.05),
-    Row("qat_ranges", lambda: QAT(scheme="prune_ofa", start=2, freeze=6), off=lambda: QAT(start="100%"), tolerance=0.05),
+    Row(
+        "qat_ranges", lambda: QAT(scheme="prune_ofa", start=2, freeze=6), off=lambda: QAT(start="100%"), tolerance=0.05
+    ),
     Row("head_prune", lambda: HeadPruning(every=1), off=lambda: HeadPruning(keep=1.0), tolerance=1e-5),
-    Row("ffn_prune", lambda: FFNPruning(every=1, multiple=1, ranking="global"), off=lambda: FFNPruning(keep=1.0),
-        tolerance=1e-5),
+    Row(
+        "ffn_prune",
+        lambda: FFNPruning(every=1, multiple=1, ranking="global"),
+        off=lambda: FFNPruning(keep=1.0),
+        tolerance=1e-5,
+    ),
     Row("vocab_trim", lambda: VocabularyTrim(corpus=WORDS), off=lambda: VocabularyTrim(min_count=0)),
 )
 

@@ -21,10 +21,14 @@ BY_NAME = {row.name: row for row in ROWS}
 every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 every_switch = pytest.mark.parametrize("row", [row for row in ROWS if row.off], ids=lambda row: row.name)
 partners = [(row, BY_NAME[name]) for row in ROWS for name in PARTNERS if row.name != name]
-# The second does already what the first would, or leaves it nothing: dropout is off, the encoder is frozen, an average that
-# begins after the last mask has one set of weights in so few updates.
+# The second does already what the first would, or leaves it nothing: dropout is off, the encoder is frozen, an average
+# that begins after the last mask has one set of weights in so few updates.
 NOTHING_TO_DO = {
-    ("hype_control", "hype"), ("lock", "head_only"), ("lock_pooler", "head_only"), ("swa", "gmp_cycle"), ("swa", "gmp_lrr"),
+    ("hype_control", "hype"),
+    ("lock", "head_only"),
+    ("lock_pooler", "head_only"),
+    ("swa", "gmp_cycle"),
+    ("swa", "gmp_lrr"),
 }
 # What a refusal must offer.
 CURE = re.compile(r"\b(Set|Remove|Use|Name|List|Write|Take|Raise|Leave)\b|=")
@@ -37,8 +41,8 @@ def listed(*chosen: Row, off: bool = False) -> dict:
 
 
 def student() -> nn.Module:
-    """4 layers, a fifth of the weights zero, so that a method that keeps a pattern has one to keep; rows of the embedding
-    that no word needs."""
+    """4 layers, a fifth of the weights zero, so that a method that keeps a pattern has one to keep; rows of the
+    embedding that no word needs."""
     model = bert(layers=4, vocabulary=VOCABULARY + 4)
     with torch.no_grad():
         for linear in pruned_linears(model).values():
@@ -142,7 +146,8 @@ def test_composes_or_is_refused_with_a_cure(tmp_path, whole, row, partner):
 
 @pytest.mark.parametrize("one, two", itertools.permutations(ROWS, 2), ids=lambda row: row.name)
 def test_every_pair_trains_or_is_refused_with_a_cure(tmp_path, short, one, two):
-    """In company each method still does something: the student is neither that of the one alone nor that of the other."""
+    """In company each method still does something: the student is neither that of the one alone nor that of the
+    other."""
     result = train_or_refuse(tmp_path, one, two, steps=4, evaluate=None)
     if isinstance(result, ConfigError):
         return
@@ -179,14 +184,26 @@ def test_a_teacher_is_asked_for_only_where_it_is_needed(tmp_path, row):
 
 def traces(model: nn.Module) -> dict[int, tuple]:
     """What a method could leave behind in the modules that were there before."""
-    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks",
-             "_state_dict_pre_hooks", "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks")
+    hooks = (
+        "_forward_hooks",
+        "_forward_pre_hooks",
+        "_backward_hooks",
+        "_backward_pre_hooks",
+        "_state_dict_hooks",
+        "_state_dict_pre_hooks",
+        "_load_state_dict_pre_hooks",
+        "_load_state_dict_post_hooks",
+    )
     return {
         id(module): (
-            *(len(getattr(module, hook)) for hook in hooks), module.training, getattr(module, "p", None), type(module),
+            *(len(getattr(module, hook)) for hook in hooks),
+            module.training,
+            getattr(module, "p", None),
+            type(module),
             *(len(p._backward_hooks or ()) for p in module.parameters(recurse=False)),
             *(len(p._post_accumulate_grad_hooks or ()) for p in module.parameters(recurse=False)),
-            *(p.requires_grad for p in module.parameters(recurse=False)), vars(module).get("forward"),
+            *(p.requires_grad for p in module.parameters(recurse=False)),
+            vars(module).get("forward"),
         )
         for module in model.modules()
     }

@@ -19,10 +19,10 @@ EXPORTS = "export"
 class Contender:
     """One line of the benchmark.
 
-    `path`: what `open_model` takes. `model`: the folder with weights and tokenizer. `run`: the folder of the plmc run that
-    it comes from, None for others. `config`: of that run. `precision`: `fp32` or `bf16` for torch. `label`: what runs it,
-    such as `onnx int8`. `base`: the run's label or the folder's name. `facts`: `plmc_export.json`, empty for what is no
-    export. `name`: unique in a benchmark.
+    `path`: what `open_model` takes. `model`: the folder with weights and tokenizer. `run`: the folder of the plmc run
+    that it comes from, None for others. `config`: of that run. `precision`: `fp32` or `bf16` for torch. `label`: what
+    runs it, such as `onnx int8`. `base`: the run's label or the folder's name. `facts`: `plmc_export.json`, empty for
+    what is no export. `name`: unique in a benchmark.
     """
 
     path: Path
@@ -55,20 +55,27 @@ class Contender:
 
 
 def find(
-    names: Sequence[str], outputs: Path, *, bf16: bool = True, exports: bool = False, device: str = "cpu",
+    names: Sequence[str],
+    outputs: Path,
+    *,
+    bf16: bool = True,
+    exports: bool = False,
+    device: str = "cpu",
     allow: Sequence[str] = (),
 ) -> list[Contender]:
     """The contenders in the order of `names`, the bf16 variant of each torch model right behind it.
 
-    `names`: runs (signature, its beginning, folder), exports, folders of save_pretrained, .onnx files. `exports`: with all
-    exports of the runs named. Raises ConfigError for a name that is no model, and if the tasks differ.
+    `names`: runs (signature, its beginning, folder), exports, folders of save_pretrained, .onnx files. `exports`: with
+    all exports of the runs named. Raises ConfigError for a name that is no model, and if the tasks differ.
     """
     if not names:
         raise ConfigError("plmc bench needs at least one model: a run, an export, a model folder or an .onnx file.")
     paths: list[Path] = []
     for name in names:
         path = _locate(name, outputs, allow)
-        inner = sorted(f.parent for f in path.glob(f"{EXPORTS}/*/plmc_export.json")) if exports and path.is_dir() else []
+        inner = (
+            sorted(f.parent for f in path.glob(f"{EXPORTS}/*/plmc_export.json")) if exports and path.is_dir() else []
+        )
         paths += [p for p in (path, *inner) if p not in paths]
     found = []
     for path in paths:
@@ -99,8 +106,8 @@ def _read(path: Path, allow: Sequence[str]) -> Contender:
     file = path if path.is_file() else _first(path, ("model.onnx", "model.xml", "config.json"))
     if file is None or file.suffix not in (".onnx", ".xml", ".json"):
         raise ConfigError(
-            f"{path} holds no model (model.onnx, model.xml or config.json). Give a finished run, an export, a folder of "
-            "save_pretrained, or an .onnx file."
+            f"{path} holds no model (model.onnx, model.xml or config.json). Give a finished run, an export, a folder "
+            "of save_pretrained, or an .onnx file."
         )
     model = file.parent
     run = next((folder for folder in (model, *list(model.parents)[:2]) if (folder / "config.yaml").is_file()), None)
@@ -146,7 +153,9 @@ def _named(found: Sequence[Contender]) -> list[Contender]:
     names = [spellings[0](c) for c in found]
     for spelling in spellings[1:]:
         names = [spelling(c) if names.count(name) > 1 else name for c, name in zip(found, names, strict=True)]
-    numbered = [f"{name} #{names[: i + 1].count(name)}" if names.count(name) > 1 else name for i, name in enumerate(names)]
+    numbered = [
+        f"{name} #{names[: i + 1].count(name)}" if names.count(name) > 1 else name for i, name in enumerate(names)
+    ]
     return [replace(c, name=name) for c, name in zip(found, numbered, strict=True)]
 
 

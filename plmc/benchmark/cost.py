@@ -31,7 +31,8 @@ class Macs:
 
 
 def macs(model: Any) -> Macs:
-    """Counts the matrix products of a transformers model by running it on rows of three lengths, and fits them exactly."""
+    """Counts the matrix products of a transformers model by running it on rows of three lengths, and fits them
+    exactly."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -54,8 +55,8 @@ def macs(model: Any) -> Macs:
 def weigh(contender: Contender) -> dict[str, Any]:
     """`parameters`, `nonzero_parameters`, `size_bytes`, `compact_bytes` and `macs` (Macs); None where nothing tells.
 
-    Quantization moves neither parameters nor products, so an export is counted by the torch model it was made from, where
-    that is still there.
+    Quantization moves neither parameters nor products, so an export is counted by the torch model it was made from,
+    where that is still there.
     """
     from plmc.export.source import load_model
     from plmc.measure import figures

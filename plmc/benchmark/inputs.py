@@ -24,8 +24,8 @@ Feed = Mapping[str, np.ndarray]
 class Case:
     """One shape to measure: `batch` rows of `length` (`real` or a number of tokens).
 
-    `feeds`: for each contender its batches of int64 `(B, T)` by input name; the same rows for all, each split into tokens
-    by its own tokenizer. `lengths`: tokens of each row for each contender, without padding.
+    `feeds`: for each contender its batches of int64 `(B, T)` by input name; the same rows for all, each split into
+    tokens by its own tokenizer. `lengths`: tokens of each row for each contender, without padding.
     """
 
     batch: int
@@ -69,14 +69,16 @@ def tokenizer_of(contender: Contender) -> Any:
 def real_cases(contenders: Sequence[Contender], task: Any, rows: Any, batches: Sequence[int]) -> list[Case]:
     """Cases over the rows of a split (`datasets.Dataset`), sorted by length, evenly thinned to `most_batches`.
 
-    Raises ConfigError if no contender brings a tokenizer, or if tokenizers cut the rows into different numbers of pieces.
+    Raises ConfigError if no contender brings a tokenizer, or if tokenizers cut the rows into different numbers of
+    pieces.
     """
     splits = _encoded(contenders, task, rows)
     # The first contender's order for all, so that everybody is given the same rows at the same time.
     order = np.argsort(splits[0][0].lengths, kind="stable")
     if any(len(split) != len(order) for split, _ in splits):
         raise ConfigError(
-            "the tokenizers of these models cut the rows into different numbers of pieces. Use --length 128 instead of real."
+            "the tokenizers of these models cut the rows into different numbers of pieces. Use --length 128 instead of "
+            "real."
         )
     cases = []
     for batch in batches:
@@ -107,7 +109,9 @@ def _encoded(contenders: Sequence[Contender], task: Any, rows: Any) -> list[tupl
         found.append(made[key])
     first = next((item for item in found if item), None)
     if first is None:
-        raise ConfigError("--length real: none of these models brings a tokenizer. Use --length 128, or name its folder.")
+        raise ConfigError(
+            "--length real: none of these models brings a tokenizer. Use --length 128, or name its folder."
+        )
     return [item or first for item in found]
 
 
@@ -124,7 +128,8 @@ def fixed_cases(contenders: Sequence[Contender], length: int, batches: Sequence[
             raise ConfigError(f"--length {length}: {contender.name} reads at most {longest} tokens.")
     sizes = [_vocabulary(contender) for contender in contenders]
     known = [size for size in sizes if size]
-    # A bare file says nothing about its vocabulary; what the smallest of the others holds, every model of its kind holds.
+    # A bare file says nothing about its vocabulary; what the smallest of the others holds, every model of its kind
+    # holds.
     least = min(known, default=1000)
     cases = []
     for batch in batches:
@@ -144,7 +149,9 @@ def _positions(contender: Contender) -> int | None:
         return None
     config = json.loads(path.read_text(encoding="utf-8"))
     # RoBERTa counts its positions from the one after the padding's.
-    offset = config.get("pad_token_id", 0) + 1 if config.get("model_type") in ("roberta", "xlm-roberta", "camembert") else 0
+    offset = (
+        config.get("pad_token_id", 0) + 1 if config.get("model_type") in ("roberta", "xlm-roberta", "camembert") else 0
+    )
     most = config.get("max_position_embeddings")
     return most - offset if isinstance(most, int) else None
 
@@ -174,7 +181,9 @@ def rows_of(contenders: Sequence[Contender], words: Sequence[str]) -> tuple[Any,
     if owner.config is None and not named:
         task = next((c.task for c in contenders if c.task), None)
         if task is None:
-            raise ConfigError("no model here says its task, so --length real needs it: task=sst2 (or use --length 128).")
+            raise ConfigError(
+                "no model here says its task, so --length real needs it: task=sst2 (or use --length 128)."
+            )
         words = [f"task={task}", *words]
     config = settings(Picked(owner.model, owner.run, owner.config), words) if owner.config else plain(compose(words))
     task = build(config["task"], "task")

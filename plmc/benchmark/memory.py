@@ -29,7 +29,11 @@ def peak(contender: Contender, feeds: dict[str, Feed], *, threads: int, device: 
             files[name] = str(Path(folder) / f"{i}.npz")
             save(feed, Path(files[name]))
         spec = {
-            "path": str(contender.path), "precision": contender.precision, "threads": threads, "device": device, "feeds": files,
+            "path": str(contender.path),
+            "precision": contender.precision,
+            "threads": threads,
+            "device": device,
+            "feeds": files,
         }
         path = Path(folder) / "spec.json"
         path.write_text(json.dumps(spec), encoding="utf-8")
@@ -68,7 +72,9 @@ def _main(path: Path) -> None:
         started = int(torch.cuda.memory_allocated())
     else:
         started = resident_peak()
-    runtime = open_model(Path(spec["path"]), threads=spec["threads"], device=spec["device"], precision=spec["precision"])
+    runtime = open_model(
+        Path(spec["path"]), threads=spec["threads"], device=spec["device"], precision=spec["precision"]
+    )
     peaks = {}
     for name, file in spec["feeds"].items():
         with np.load(file) as stored:

@@ -13,7 +13,8 @@ REFERENCE, BF16 = "0.45", COLOURS[5]
 
 
 def plot(result: Mapping[str, Any], path: Path) -> None:
-    """Median latency of a batch in milliseconds, a line up to p95, and how many times as fast as the first contender."""
+    """Median latency of a batch in milliseconds, a line up to p95, and how many times as fast as the first
+    contender."""
     panels = list(cases(result))
     names = [contender["name"] for contender in result["contenders"]]
     columns = min(len(panels), 2)
@@ -31,7 +32,11 @@ def plot(result: Mapping[str, Any], path: Path) -> None:
         for i, record in enumerate(records):
             fast = "" if i == 0 else f"   {interval(record['speedup']).replace(' ', 'x ', 1)}"
             axis.annotate(
-                f"{record['p50_ms']:.3g} ms{fast}", (ends[i], i), xytext=(5, 0), textcoords="offset points", va="center",
+                f"{record['p50_ms']:.3g} ms{fast}",
+                (ends[i], i),
+                xytext=(5, 0),
+                textcoords="offset points",
+                va="center",
                 fontsize=8.5,
             )
         axis.set_yticks(range(len(names)), names, fontsize=9)

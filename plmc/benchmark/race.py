@@ -30,7 +30,9 @@ class Options:
     allow: tuple[str, ...] = ()
 
 
-def measured(names: Sequence[str], words: Sequence[str], options: Options, outputs: Path, console: Any) -> dict[str, Any]:
+def measured(
+    names: Sequence[str], words: Sequence[str], options: Options, outputs: Path, console: Any
+) -> dict[str, Any]:
     """The result as plain values: machine, contenders and one record for each case and contender."""
     from plmc.benchmark import contenders as found
     from plmc.benchmark import result
@@ -41,7 +43,12 @@ def measured(names: Sequence[str], words: Sequence[str], options: Options, outpu
     batches, lengths = _numbers(options.batch, "--batch"), _lengths(options.length)
     _check(options)
     racers = found.find(
-        names, outputs, bf16=options.bf16, exports=options.exports, device=options.device, allow=options.allow,
+        names,
+        outputs,
+        bf16=options.bf16,
+        exports=options.exports,
+        device=options.device,
+        allow=options.allow,
     )
     software.own_bars_only()
     software.set_threads(options.threads)
@@ -54,20 +61,28 @@ def measured(names: Sequence[str], words: Sequence[str], options: Options, outpu
         # Taken before the race, when no other contender of ours can be in the way.
         peaks = [
             result.peaks(racer, cases, i, threads=options.threads, device=options.device, note=notes.append)
-            if options.memory else None
+            if options.memory
+            else None
             for i, racer in enumerate(racers)
         ]
         load, meter = host.Load(), Meter()
         records = result.measure(
-            racers, cases, runtimes, weights, rounds=options.rounds, seconds=options.seconds, warmup=options.warmup,
-            meter=meter, note=notes.append,
+            racers,
+            cases,
+            runtimes,
+            weights,
+            rounds=options.rounds,
+            seconds=options.seconds,
+            warmup=options.warmup,
+            meter=meter,
+            note=notes.append,
         )
         busy = load.stop()
     if meter.reason:
         notes.append(f"Energy: not available, {meter.reason}.")
     notes.append(
-        "Times as fast: to the first model, sum over batches of the median over rounds; interval by bootstrap over rounds. "
-        "GMACs count a row's own tokens, no padding, zeros as numbers."
+        "Times as fast: to the first model, sum over batches of the median over rounds; interval by bootstrap over "
+        "rounds. GMACs count a row's own tokens, no padding, zeros as numbers."
     )
     return {
         "version": result.VERSION,
@@ -84,7 +99,9 @@ def measured(names: Sequence[str], words: Sequence[str], options: Options, outpu
     }
 
 
-def _cases(racers: Sequence[Any], words: Sequence[str], batches: list[int], lengths: list[str]) -> tuple[str | None, list[Any]]:
+def _cases(
+    racers: Sequence[Any], words: Sequence[str], batches: list[int], lengths: list[str]
+) -> tuple[str | None, list[Any]]:
     from plmc.benchmark.inputs import REAL, fixed_cases, real_cases, rows_of
 
     cases, name = [], next((racer.task for racer in racers if racer.task), None)

@@ -19,7 +19,8 @@ LEAST_ROUNDS = 3
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of every call of one contender, `(rounds, batches)`: on the wall clock, and of CPU time of the process."""
+    """Seconds of every call of one contender, `(rounds, batches)`: on the wall clock, and of CPU time of the
+    process."""
 
     wall: np.ndarray
     cpu: np.ndarray

@@ -18,10 +18,15 @@ HYDRA = {"allow_extra_args": True, "ignore_unknown_options": True}
 EPILOG = "Words after a verb are Hydra overrides: key=value, group=option, lists as \\[a,b]."
 
 app = typer.Typer(
-    name="plmc", no_args_is_help=True, add_completion=True, rich_markup_mode="rich", pretty_exceptions_enable=False,
+    name="plmc",
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Compress pre-trained language models: published methods as recipes that compose.\n\n"
-    "First steps: [bold]plmc doctor[/], [bold]plmc ls[/], [bold]plmc train recipe=tinybert task=sst2 preset=offline[/].",
+    "First steps: [bold]plmc doctor[/], [bold]plmc ls[/], [bold]plmc train recipe=tinybert task=sst2 "
+    "preset=offline[/].",
 )
 
 
@@ -160,8 +165,12 @@ def convert(
 
 @app.command("ls")
 def ls(
-    what: Annotated[str, typer.Argument(help="recipes, methods, tasks, models, presets, data, runs, or all but runs")] = "all",
-    config_dir: Annotated[Path | None, typer.Option("--config-dir", help="Your own config folder, listed along.")] = None,
+    what: Annotated[
+        str, typer.Argument(help="recipes, methods, tasks, models, presets, data, runs, or all but runs")
+    ] = "all",
+    config_dir: Annotated[
+        Path | None, typer.Option("--config-dir", help="Your own config folder, listed along.")
+    ] = None,
     outputs: Outputs = Path("outputs"),
 ) -> None:
     """List what there is: recipes, methods, tasks, models, presets; or your runs.
@@ -225,7 +234,9 @@ def compare(
         list[str] | None,
         typer.Argument(help="Runs, or filters such as task=rte recipe=kd,tinybert.", autocompletion=_complete_run),
     ] = None,
-    baseline: Annotated[str | None, typer.Option(help="Arm that differences are tested against (default: finetune).")] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="Arm that differences are tested against (default: finetune).")
+    ] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw quality against latency and size.")] = None,
     markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the tables as Markdown.")] = None,
     csv: Annotated[Path | None, typer.Option("--csv", help="Write the tables as CSV.")] = None,
@@ -249,18 +260,25 @@ def bench(
     models: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Runs, exports, model folders, .onnx files; and overrides such as task=sst2.", autocompletion=_complete_run
+            help="Runs, exports, model folders, .onnx files; and overrides such as task=sst2.",
+            autocompletion=_complete_run,
         ),
     ] = None,
     batch: Annotated[str, typer.Option(help="Rows a batch.")] = "1,8,32",
-    length: Annotated[str, typer.Option(help="real (the task's validation rows), or numbers of tokens: real,32,128.")] = "real",
-    threads: Annotated[int, typer.Option(help="CPU threads of each model; the process is pinned to as many cores.")] = 1,
+    length: Annotated[
+        str, typer.Option(help="real (the task's validation rows), or numbers of tokens: real,32,128.")
+    ] = "real",
+    threads: Annotated[
+        int, typer.Option(help="CPU threads of each model; the process is pinned to as many cores.")
+    ] = 1,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     rounds: Annotated[int, typer.Option(help="Turns of every model on every batch.")] = 10,
     seconds: Annotated[float, typer.Option(help="Time limit of a case; three rounds are always run.")] = 60.0,
     bf16: Annotated[bool, typer.Option("--bf16/--no-bf16", help="Torch models in bfloat16 beside float32.")] = True,
     exports: Annotated[bool, typer.Option("--exports", help="All exports of the runs named, too.")] = False,
-    memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Peak memory, each model in its own process.")] = True,
+    memory: Annotated[
+        bool, typer.Option("--memory/--no-memory", help="Peak memory, each model in its own process.")
+    ] = True,
     json: Annotated[Path | None, typer.Option("--json", help="Write all figures as JSON.")] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw the latencies (PNG).")] = None,
     outputs: Outputs = Path("outputs"),
@@ -270,7 +288,8 @@ def bench(
 
     [bold]plmc bench teacher-sst2 kd-sst2 --exports[/]             the teacher, a run, and all exports of it
 
-    [bold]plmc bench RUN RUN/export/onnx-int8 --batch 1,32 --length real,128 --threads 1 --json bench.json --plot bench.png[/]
+    [bold]plmc bench RUN RUN/export/onnx-int8 --batch 1,32 --length real,128 --threads 1 --json bench.json --plot
+    bench.png[/]
 
     [bold]plmc bench my_model/ model.onnx task=sst2 data=local data.root=DIR[/]
     """
@@ -278,8 +297,16 @@ def bench(
     from plmc.cli.bench import bench as run
 
     options = Options(
-        batch=batch, length=length, threads=threads, device=device, rounds=rounds, seconds=seconds, bf16=bf16, exports=exports,
-        memory=memory, allow=tuple(allow or ()),
+        batch=batch,
+        length=length,
+        threads=threads,
+        device=device,
+        rounds=rounds,
+        seconds=seconds,
+        bf16=bf16,
+        exports=exports,
+        memory=memory,
+        allow=tuple(allow or ()),
     )
     run(models or [], options, json, plot, outputs)
 
@@ -291,7 +318,9 @@ def report(
         typer.Argument(help="Runs, or filters such as recipe=kd,tinybert.", autocompletion=_complete_run),
     ] = None,
     task: Annotated[str | None, typer.Option(help="Only these tasks, such as sst2,rte.")] = None,
-    baseline: Annotated[str | None, typer.Option(help="Arm that differences are tested against (default: finetune).")] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="Arm that differences are tested against (default: finetune).")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="The HTML file.")] = Path("report.html"),
     outputs: Outputs = Path("outputs"),
 ) -> None:
@@ -310,11 +339,14 @@ def report(
 def export(
     run: Run,
     words: Words = None,
-    to: Annotated[str, typer.Option("--to", help="onnx, openvino or torch.", autocompletion=_one_of("FORMATS"))] = "onnx",
+    to: Annotated[
+        str, typer.Option("--to", help="onnx, openvino or torch.", autocompletion=_one_of("FORMATS"))
+    ] = "onnx",
     quantize: Annotated[
         str | None,
         typer.Option(
-            "--quantize", help="int8, int8-static, weights8, int4, bf16 or none (the default).",
+            "--quantize",
+            help="int8, int8-static, weights8, int4, bf16 or none (the default).",
             autocompletion=_one_of("SCHEMES"),
         ),
     ] = None,

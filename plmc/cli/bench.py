@@ -8,7 +8,9 @@ from pathlib import Path
 from plmc.benchmark.race import Options, measured
 
 
-def bench(names: Sequence[str], options: Options, json_file: Path | None, plot_file: Path | None, outputs: Path) -> None:
+def bench(
+    names: Sequence[str], options: Options, json_file: Path | None, plot_file: Path | None, outputs: Path
+) -> None:
     """Runs the benchmark, prints it, writes what was asked for, and keeps the figures beside each run."""
     from rich.markup import escape
 
@@ -21,7 +23,9 @@ def bench(names: Sequence[str], options: Options, json_file: Path | None, plot_f
     check_file(json_file, "--json", (".json",))
     check_file(plot_file, "--plot", PICTURES)
     console = Console()
-    result = measured([name for name in names if "=" not in name], [n for n in names if "=" in n], options, outputs, console)
+    result = measured(
+        [name for name in names if "=" not in name], [n for n in names if "=" in n], options, outputs, console
+    )
     for line in speed.headline(result):
         console.say(f"[dim]{escape(line)}[/]")
     console.say("")

@@ -131,7 +131,9 @@ def _waiting() -> str:
     policy, spins = os.environ.get("OMP_WAIT_POLICY"), os.environ.get("GOMP_SPINCOUNT")
     if policy:
         return f"OMP_WAIT_POLICY={policy} (yours) says how they wait for each other"
-    return f"they sleep after GOMP_SPINCOUNT={spins} turns of waiting, so another busy process costs its share and no more"
+    return (
+        f"they sleep after GOMP_SPINCOUNT={spins} turns of waiting, so another busy process costs its share and no more"
+    )
 
 
 def _cpu_units() -> list[str]:

@@ -7,7 +7,12 @@ from pathlib import Path
 
 
 def compare(
-    words: Sequence[str], baseline: str | None, plot: Path | None, markdown: Path | None, csv: Path | None, outputs: Path
+    words: Sequence[str],
+    baseline: str | None,
+    plot: Path | None,
+    markdown: Path | None,
+    csv: Path | None,
+    outputs: Path,
 ) -> None:
     """Prints one table per task, and writes what was asked for."""
     from plmc.cli.targets import PICTURES, check_file

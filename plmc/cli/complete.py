@@ -42,7 +42,11 @@ def complete(before: Sequence[str], incomplete: str) -> list[str]:
 
 def runs(outputs: Path, incomplete: str) -> list[str]:
     """Finished runs and teachers in `outputs` whose names begin so."""
-    found = {result.parent.name for pattern in ("*/result.json", "teachers/*/result.json") for result in outputs.glob(pattern)}
+    found = {
+        result.parent.name
+        for pattern in ("*/result.json", "teachers/*/result.json")
+        for result in outputs.glob(pattern)
+    }
     return sorted(name for name in found if name.startswith(incomplete))
 
 
@@ -58,7 +62,8 @@ def _in_list(incomplete: str) -> list[str] | None:
 
 
 def _of_methods(incomplete: str, words: Sequence[str]) -> list[str] | None:
-    """Methods of the composed config behind `methods.`, and a method's fields behind `methods.NAME.`; None elsewhere."""
+    """Methods of the composed config behind `methods.`, and a method's fields behind `methods.NAME.`; None
+    elsewhere."""
     from hydra.utils import get_class
 
     from plmc.config.compose import compose, plain

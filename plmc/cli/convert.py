@@ -32,7 +32,9 @@ def convert(name: str, folder: Path) -> None:
         for path in source.iterdir():
             if path.suffix in (".json", ".txt", ".model", ".jinja") and ".index." not in path.name:
                 shutil.copyfile(path, target / path.name)
-        save_file({names[key]: value.clone() for key, value in state.items()}, target / "model.safetensors", {"format": "pt"})
+        save_file(
+            {names[key]: value.clone() for key, value in state.items()}, target / "model.safetensors", {"format": "pt"}
+        )
     print(folder)
 
 

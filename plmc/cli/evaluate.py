@@ -41,8 +41,13 @@ def evaluate(name: str, words: Sequence[str], split: str, outputs: Path, allow: 
             "answers them."
         )
     order = label_order(
-        task, model, rows, given=(config.get("teacher") or {}).get("label_order") if not picked.folder else None,
-        pad_id=tokenizer.pad_token_id, who=name, warn=console.warn,
+        task,
+        model,
+        rows,
+        given=(config.get("teacher") or {}).get("label_order") if not picked.folder else None,
+        pad_id=tokenizer.pad_token_id,
+        who=name,
+        warn=console.warn,
     )
     reorder(model, order)
     metrics, records = score(model, rows, task, pad_id=tokenizer.pad_token_id, progress=console.each)

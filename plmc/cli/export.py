@@ -11,8 +11,16 @@ from plmc.errors import ConfigError, DataError
 
 
 def export(
-    name: str, words: Sequence[str], to: str, quantize: str | None, max_drop: float, force: bool, out: Path | None,
-    rows: int | None, outputs: Path, allow: Sequence[str] = (),
+    name: str,
+    words: Sequence[str],
+    to: str,
+    quantize: str | None,
+    max_drop: float,
+    force: bool,
+    out: Path | None,
+    rows: int | None,
+    outputs: Path,
+    allow: Sequence[str] = (),
 ) -> None:
     """Writes the export, verifies it, prints its figures and logs them to the run's MLflow run."""
     from plmc.config.schemes import NONE, Plan
@@ -47,7 +55,9 @@ def export(
     raw = (task.own_source or build(config["data"], "data")).load(task)
     split = next((part for part in raw if part.startswith("validation")), None)
     if split is None:
-        raise DataError(f"{task.name}: the data has no validation rows to verify an export on (splits: {', '.join(raw)}).")
+        raise DataError(
+            f"{task.name}: the data has no validation rows to verify an export on (splits: {', '.join(raw)})."
+        )
     cache = outputs / "cache"
     evaluation = task.encode(subset(raw[split], rows), tokenizer, training=False, cache=cache)
     train = None
@@ -56,9 +66,7 @@ def export(
 
         train = task.encode(subset(raw["train"], CALIBRATION_ROWS), tokenizer, training=True, cache=cache)
     run = picked.folder
-    source = Source(
-        picked.model, task, evaluation, train, tokenizer.pad_token_id, run, run.name if run else None
-    )
+    source = Source(picked.model, task, evaluation, train, tokenizer.pad_token_id, run, run.name if run else None)
     folder = (out or (run or picked.model) / "export" / plan.name).expanduser()
     facts = make(source, plan, folder, console=console, max_drop=max_drop, force=force)
     if run:

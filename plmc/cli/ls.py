@@ -11,8 +11,12 @@ from plmc.errors import ConfigError, DamagedFile
 from plmc.names import did_you_mean
 
 GROUPS = {
-    "recipes": ("recipe",), "methods": ("method",), "tasks": ("task",), "models": ("teacher", "student"),
-    "presets": ("preset",), "data": ("data",),
+    "recipes": ("recipe",),
+    "methods": ("method",),
+    "tasks": ("task",),
+    "models": ("teacher", "student"),
+    "presets": ("preset",),
+    "data": ("data",),
 }
 
 

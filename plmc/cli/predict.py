@@ -15,7 +15,12 @@ WINDOW = 2048
 
 
 def predict(
-    name: str, texts: Sequence[str], file: Path | None, out: Path | None, submission: Path | None, outputs: Path,
+    name: str,
+    texts: Sequence[str],
+    file: Path | None,
+    out: Path | None,
+    submission: Path | None,
+    outputs: Path,
     allow: Sequence[str] = (),
 ) -> None:
     """Writes one JSON object per text: label and score, score, or answer."""
@@ -65,8 +70,12 @@ def _read(path: Path) -> Iterator[tuple[str, ...]]:
 
 
 _PAIRS = (
-    ("text_a", "text_b"), ("sentence1", "sentence2"), ("premise", "hypothesis"), ("question1", "question2"),
-    ("question", "sentence"), ("question", "context"),
+    ("text_a", "text_b"),
+    ("sentence1", "sentence2"),
+    ("premise", "hypothesis"),
+    ("question1", "question2"),
+    ("question", "sentence"),
+    ("question", "context"),
 )
 
 

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-def report(words: Sequence[str], task: str | None, baseline: str | None, out: Path, outputs: Path, command: str) -> None:
+def report(
+    words: Sequence[str], task: str | None, baseline: str | None, out: Path, outputs: Path, command: str
+) -> None:
     """Writes the file and says where it is."""
     from plmc.cli.targets import check_file
     from plmc.console import Console

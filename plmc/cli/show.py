@@ -62,7 +62,9 @@ def show(words: Sequence[str]) -> None:
             fields = {k: v for k, v in vars(method).items() if k != "name" and not k.startswith("_") and _simple(v)}
             table.add_row(name, escape(", ".join(f"{k}={v}" for k, v in fields.items()) or type(method).__name__))
         console.print(table)
-    table = Table(title="what is not a default, and where it came from", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table = Table(
+        title="what is not a default, and where it came from", title_justify="left", box=None, padding=(0, 2, 0, 0)
+    )
     for column in ("key", "value", "from"):
         table.add_column(column, overflow="fold")
     for key, value, origin in origins(words, {key: value for key, value in run.config.items() if key != "files"}):
@@ -79,7 +81,9 @@ def origins(words: Sequence[str], config: dict[str, Any]) -> list[tuple[str, Any
     from plmc.names import dotted
 
     default, now = dotted(plain(compose([]))), dotted(config)
-    changed = {key: value for key, value in now.items() if default.get(key, object()) != value and not key.endswith("_target_")}
+    changed = {
+        key: value for key, value in now.items() if default.get(key, object()) != value and not key.endswith("_target_")
+    }
     overrides, extra = split_words(words)
     chosen = dict(word.lstrip("+~").split("=", 1) for word in overrides if "=" in word)
     preset, values, groups = _preset(chosen.get("preset"), extra)

@@ -7,14 +7,17 @@ from pathlib import Path
 
 
 def sync(names: Sequence[str], outputs: Path, patience: float) -> int:
-    """Sends the waiting events of all runs in `outputs`, or of those whose names begin with `names`; 1 if some still wait."""
+    """Sends the waiting events of all runs in `outputs`, or of those whose names begin with `names`; 1 if some still
+    wait."""
     from plmc.console import Console
     from plmc.errors import ConfigError
     from plmc.track.pending import deliver, waiting
 
     if not outputs.is_dir():
         raise ConfigError(f"--outputs {outputs}: no such folder.")
-    unknown = [name for name in names if not any(outputs.glob(f"{name}*/")) and not any(outputs.glob(f"teachers/{name}*/"))]
+    unknown = [
+        name for name in names if not any(outputs.glob(f"{name}*/")) and not any(outputs.glob(f"teachers/{name}*/"))
+    ]
     if unknown:
         raise ConfigError(f"{unknown[0]}: {outputs} holds no such run. `plmc ls runs` lists what is there.")
     console = Console()

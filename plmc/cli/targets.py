@@ -12,7 +12,8 @@ PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg")
 
 
 def check_file(path: Path | None, option: str, endings: Sequence[str] = ()) -> None:
-    """Raises ConfigError if `path` cannot be written: a folder, an ending other than `endings`, no place to make it in."""
+    """Raises ConfigError if `path` cannot be written: a folder, an ending other than `endings`, no place to make it
+    in."""
     if path is None:
         return
     if not path.name or path.is_dir():

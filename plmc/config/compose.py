@@ -90,7 +90,8 @@ def compose(words: Sequence[str]) -> Any:
         raise ConfigError(_unreadable(error, extra)) from error
     except RecursionError as error:
         raise ConfigError(
-            f"the defaults lists of {extra or conf_dir()} go round in a circle: a file names itself, or one that names it."
+            f"the defaults lists of {extra or conf_dir()} go round in a circle: a file names itself, or one that names "
+            "it."
         ) from error
     except ValueError as error:
         # Hydra's own answer to a group without an option, such as task=null.
@@ -125,7 +126,8 @@ GROUPS = ("task", "data", "teacher", "student", "recipe", "tracking", "preset")
 
 
 def _options_by_name(overrides: Sequence[str]) -> None:
-    """Refuses `recipe=3`, `recipe=[kd,swa]` and `method=[gmp,gmp]`, of which Hydra takes the last, or all, without a word."""
+    """Refuses `recipe=3`, `recipe=[kd,swa]` and `method=[gmp,gmp]`, of which Hydra takes the last, or all, without a
+    word."""
     for word in overrides:
         key, _, value = word.partition("=")
         if not key.strip():
@@ -195,7 +197,8 @@ def single_runs(words: Sequence[str]) -> list[list[str]]:
 
 
 def _values(override: Any, extra: Path | None) -> list[str]:
-    """What a swept word stands for, as far as that is known here: of an interval its two ends, of a glob what it fits."""
+    """What a swept word stands for, as far as that is known here: of an interval its two ends, of a glob what it
+    fits."""
     from hydra.core.override_parser.types import Glob, IntervalSweep
 
     value = override.value()
@@ -213,8 +216,8 @@ def _values(override: Any, extra: Path | None) -> list[str]:
 def for_jobs(words: Sequence[str]) -> list[str]:
     """The words of a sweep with `key=value` as `key=choice(value)`, which Hydra gives to the jobs alone.
 
-    Before its jobs Hydra composes the sweep itself, without the swept groups: `recipe=gmp_star,one_shot` is still the default
-    recipe there, which lacks the keys of the others.
+    Before its jobs Hydra composes the sweep itself, without the swept groups: `recipe=gmp_star,one_shot` is still the
+    default recipe there, which lacks the keys of the others.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -233,11 +236,14 @@ def for_jobs(words: Sequence[str]) -> list[str]:
 
 _PLUGINS = {
     "hydra/launcher": {
-        "joblib": "'plmc[parallel]'", "submitit_local": "hydra-submitit-launcher", "submitit_slurm": "hydra-submitit-launcher",
-        "ray": "hydra-ray-launcher", "rq": "hydra-rq-launcher",
+        "joblib": "'plmc[parallel]'",
+        "submitit_local": "hydra-submitit-launcher",
+        "submitit_slurm": "hydra-submitit-launcher",
+        "ray": "hydra-ray-launcher",
+        "rq": "hydra-rq-launcher",
     },
     "hydra/sweeper": {"optuna": "'plmc[search]'", "ax": "hydra-ax-sweeper", "nevergrad": "hydra-nevergrad-sweeper"},
-}  # fmt: skip
+}
 
 
 def explain(error: Exception, overrides: Sequence[str], extra: Path | None = None) -> str:
@@ -276,10 +282,14 @@ def _unknown_key(key: str, overrides: Sequence[str], extra: Path | None) -> str:
 
     *parents, last = key.split(".")
     # Compose what was asked for without the keys that are wrong, to know what could have been meant.
-    groups = [word for word in overrides if re.match(r"^(task|data|teacher|student|recipe|method|tracking|preset)=", word)]
+    groups = [
+        word for word in overrides if re.match(r"^(task|data|teacher|student|recipe|method|tracking|preset)=", word)
+    ]
     tail = ["--config-dir", str(extra)] if extra else []
     try:
-        node: Any = OmegaConf.to_container(compose([*groups, *tail]) if groups or overrides else compose([]), resolve=False)
+        node: Any = OmegaConf.to_container(
+            compose([*groups, *tail]) if groups or overrides else compose([]), resolve=False
+        )
     except (ConfigError, RecursionError):
         return f"{key}: there is no such key."
     known_path = []

@@ -1,8 +1,9 @@
-"""What a run is, apart from where its files and plmc's modules are: settings as plain values, hashed into its folder's name.
+"""What a run is, apart from where its files and plmc's modules are: settings as plain values, hashed into its folder's
+name.
 
-Part of it are the names of classes and all their fields, the content of files and the seed. Not part of it are import paths,
-the places of files, and fields that were added later as long as they mean what was done before (`plmc.core.fields.Added`). So
-neither a module that moves nor a data set that moves makes another run out of a command.
+Part of it are the names of classes and all their fields, the content of files and the seed. Not part of it are import
+paths, the places of files, and fields that were added later as long as they mean what was done before
+(`plmc.core.fields.Added`). So neither a module that moves nor a data set that moves makes another run out of a command.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ def hashed(value: Any) -> str:
 def plain(value: Any) -> Any:
     """A value of a config, or an object built from it, as what JSON knows.
 
-    An object becomes `{"": "package:Class", field: value, …}` with every field that its constructor takes, defaults too; a
-    mapping of objects (methods by name) a list of pairs, as their order counts. A path of a file or a model becomes a digest of
-    its content. 4.0 is 4. Raises TypeError for what has no such form.
+    An object becomes `{"": "package:Class", field: value, …}` with every field that its constructor takes, defaults
+    too; a mapping of objects (methods by name) a list of pairs, as their order counts. A path of a file or a model
+    becomes a digest of its content. 4.0 is 4. Raises TypeError for what has no such form.
     """
     if is_dataclass(value) and not isinstance(value, type):
         cls = type(value)

@@ -57,7 +57,8 @@ def _place_texts(config: dict[str, Any]) -> dict[str, str | None]:
 
 
 def check_place(path: Path, option: str) -> None:
-    """Raises ConfigError if no file or folder can be made at `path`: a parent is a file, is not ours, or a name is too long."""
+    """Raises ConfigError if no file or folder can be made at `path`: a parent is a file, is not ours, or a name is too
+    long."""
     try:
         parent = next(each for each in path.expanduser().absolute().parents if each.exists())
     except OSError as error:
@@ -79,7 +80,8 @@ def digest(path: str) -> str | None:
 
 
 def folder_digest(folder: str) -> str:
-    """16 hex digits of the weights, the config and the vocabulary in a model folder, or in the `model` folder of a run."""
+    """16 hex digits of the weights, the config and the vocabulary in a model folder, or in the `model` folder of a
+    run."""
     found = hashlib.sha256()
     for part in (Path(folder), Path(folder) / "model"):
         for path in sorted(path for pattern in _CONTENT for path in part.glob(pattern)):

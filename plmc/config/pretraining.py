@@ -38,7 +38,9 @@ def stage_task(run: Run, stage: Stage) -> Task:
     try:
         return MaskedLM(**{"corpus": stage.corpus, "rows": stage.corpus_rows, **stage.mlm})
     except TypeError as error:
-        raise ConfigError(f"stage {stage.name}: mlm={dict(stage.mlm)}: {error}. It takes the fields of task=mlm.") from error
+        raise ConfigError(
+            f"stage {stage.name}: mlm={dict(stage.mlm)}: {error}. It takes the fields of task=mlm."
+        ) from error
 
 
 def taught_stage(run: Run) -> Stage | None:

@@ -117,7 +117,9 @@ def _check_recipe(recipe: Mapping[str, Any]) -> None:
         raise ConfigError("recipe.stages must map names to settings: stages: {distil: {methods: {…}}}")
     for name, stage in stages.items():
         if stage and not isinstance(stage.get("methods") or {}, Mapping):
-            raise ConfigError(f"recipe.stages.{name}.methods must map names to methods: methods: {{kd: {{_target_: …}}}}")
+            raise ConfigError(
+                f"recipe.stages.{name}.methods must map names to methods: methods: {{kd: {{_target_: …}}}}"
+            )
 
 
 def _stages(config: dict[str, Any], kind: str) -> tuple[Stage, ...]:
@@ -154,8 +156,14 @@ def _signature(run: Run) -> str:
     """Readable prefix and a hash of everything that can change the result."""
     looked_at = run.learns_from_teacher or taught_stage(run) is not None
     told = {
-        "task": run.task, "data": run.source, "teacher": run.teacher if looked_at else None, "student": run.student,
-        "stages": run.recipe.stages, "budget": run.budget, "seed": run.seed, "precision": run.config["precision"],
+        "task": run.task,
+        "data": run.source,
+        "teacher": run.teacher if looked_at else None,
+        "student": run.student,
+        "stages": run.recipe.stages,
+        "budget": run.budget,
+        "seed": run.seed,
+        "precision": run.config["precision"],
         "compile": run.config["compile"],
         # Rows that the task names, it names as content; those of a folder are known by these digests only.
         "rows": {key: value for key, value in run.config["files"].items() if key.startswith("data.")},
@@ -190,8 +198,18 @@ def resolve(config: Mapping[str, Any], *, role: str = "student", command: str = 
     recipe = Recipe(stages=stages, **described)
     budget = Budget(**config["budget"])
     run = Run(
-        config=config, signature="", task=task, source=source, teacher=teacher, student=student, recipe=recipe,
-        budget=budget, seed=config["seed"], role=role, command=command, precision=config["precision"],
+        config=config,
+        signature="",
+        task=task,
+        source=source,
+        teacher=teacher,
+        student=student,
+        recipe=recipe,
+        budget=budget,
+        seed=config["seed"],
+        role=role,
+        command=command,
+        precision=config["precision"],
     )
     config["precision"] = _precision(run)
     return replace(run, signature=_signature(run))
@@ -212,7 +230,9 @@ def _precision(run: Run) -> str:
         return "fp32"
     gpu = run.config["device"] != "cpu" and torch.cuda.is_available()
     if asked == "fp16" and not gpu:
-        raise ConfigError("precision=fp16 is for GPUs, and there is none here or device=cpu. Use precision=bf16 or fp32.")
+        raise ConfigError(
+            "precision=fp16 is for GPUs, and there is none here or device=cpu. Use precision=bf16 or fp32."
+        )
     if asked != "auto":
         return asked
     if gpu:

@@ -94,7 +94,9 @@ class Root(Checked):
         if not self.output_dir.strip():
             raise ConfigError("output_dir is empty. Name a folder: output_dir=outputs")
         if len(self.output_dir) > 1000:
-            raise ConfigError(f"output_dir has {len(self.output_dir)} characters. Take a path of 1000 at most: runs add to it.")
+            raise ConfigError(
+                f"output_dir has {len(self.output_dir)} characters. Take a path of 1000 at most: runs add to it."
+            )
 
 
 _PARTS = {"budget": Budget, "limits": Limits, "checkpoint": Checkpoint, "tracking": Tracking}
@@ -130,12 +132,25 @@ def _say(key: str) -> str:
 
 _GROUPS = {"task": "sst2", "data": "hub", "teacher": "bert-base", "student": "half", "recipe": "kd"}
 _NEEDED = (
-    *_GROUPS, "train", "methods", "seed", "precision", "compile", "device", "threads", "log_every", "output_dir", "quantize",
-    "force", "latency_rows",
+    *_GROUPS,
+    "train",
+    "methods",
+    "seed",
+    "precision",
+    "compile",
+    "device",
+    "threads",
+    "log_every",
+    "output_dir",
+    "quantize",
+    "force",
+    "latency_rows",
 )
 _FIELD = {
     "methods": "methods.kd.temperature=4",
-    "train": "train.lr=5e-5", "budget": "budget.steps=100", "checkpoint": "checkpoint.seconds=60",
+    "train": "train.lr=5e-5",
+    "budget": "budget.steps=100",
+    "checkpoint": "checkpoint.seconds=60",
     "limits": "limits.megabytes=60",
     "tracking": "tracking.uri=http://HOST:5000",
 }

@@ -1,4 +1,5 @@
-"""What an export can be: its formats and the quantization schemes that each can hold. Read at config time: nothing heavy."""
+"""What an export can be: its formats and the quantization schemes that each can hold. Read at config time: nothing
+heavy."""
 
 from __future__ import annotations
 
@@ -55,7 +56,12 @@ class Plan:
         graph = () if self.format == "torch" else ("onnx", "onnxscript", "onnxruntime")
         other = ("openvino",) if self.format == "openvino" else ()
         other += ("torchao",) if self.format == "torch" and self.scheme in ("int8", "weights8") else ()
-        return ("zstandard", *graph, *other, *(("nncf",) if self.format == "openvino" and self.scheme == "int8" else ()))
+        return (
+            "zstandard",
+            *graph,
+            *other,
+            *(("nncf",) if self.format == "openvino" and self.scheme == "int8" else ()),
+        )
 
     @property
     def calibrated(self) -> bool:
@@ -70,7 +76,8 @@ def check_scheme(scheme: object, before: str = "quantize=") -> None:
 
 
 def asked(value: None | str | Sequence[str]) -> tuple[Plan, ...]:
-    """The exports that the config's `quantize` asks for: null, a scheme or a list of schemes, each in its usual format."""
+    """The exports that the config's `quantize` asks for: null, a scheme or a list of schemes, each in its usual
+    format."""
     schemes = [] if value is None else [value] if isinstance(value, str) else value
     if not isinstance(schemes, (list, tuple)):
         raise ConfigError(f"quantize={value}: name a scheme ({', '.join(SCHEMES)}), a list of them, or null.")

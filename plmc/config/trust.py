@@ -1,4 +1,5 @@
-"""Configs that come with a folder: they may name classes of plmc, and of packages that the user allows, and nothing else."""
+"""Configs that come with a folder: they may name classes of plmc, and of packages that the user allows, and nothing
+else."""
 
 from __future__ import annotations
 
@@ -25,8 +26,8 @@ def check_config(config: Any, where: str, allowed: Sequence[str] = ()) -> None:
         package = target.split(".", 1)[0]
         if package != "plmc" and package not in allowed:
             raise ConfigError(
-                f"{where}: {key}={target} is not a class of plmc, and loading it runs code of the package {package}. If you "
-                f"trust that package, add --allow {package}"
+                f"{where}: {key}={target} is not a class of plmc, and loading it runs code of the package {package}. "
+                f"If you trust that package, add --allow {package}"
             )
     for key, target in targets:
         _check_class(key, target, where)
@@ -48,7 +49,9 @@ def _targets(node: Any, key: str, where: str) -> Iterator[tuple[str, str]]:
         for number, value in enumerate(node):
             yield from _targets(value, f"{key}[{number}]", where)
     elif isinstance(node, str) and "${" in node:
-        raise ConfigError(f"{where}: {key} holds an interpolation (${{…}}), which plmc does not write. Put the value there.")
+        raise ConfigError(
+            f"{where}: {key} holds an interpolation (${{…}}), which plmc does not write. Put the value there."
+        )
 
 
 def _check_class(key: str, target: str, where: str) -> None:

@@ -1,7 +1,8 @@
-"""Settings reached by short words: a method of a recipe by its name, a stage's field that the recipe leaves out, `epochs`.
+"""Settings reached by short words: a method of a recipe by its name, a stage's field that the recipe leaves out,
+`epochs`.
 
-`methods.kd.temperature=4` is one word wherever the method is: in the recipe, or added by `method=[…]`. Which of the two it is
-can be told only when all is composed, so the words wait in the config under `typed` until then.
+`methods.kd.temperature=4` is one word wherever the method is: in the recipe, or added by `method=[…]`. Which of the two
+it is can be told only when all is composed, so the words wait in the config under `typed` until then.
 """
 
 from __future__ import annotations
@@ -104,7 +105,8 @@ def _only(name: str, holders: Sequence[str], words: Any, config: Mapping[str, An
 
 
 def _place(node: Mapping[str, Any], names: Sequence[str]) -> str | None:
-    """The stage that an added method is put into; None if its class cannot be imported, which is said when it is built."""
+    """The stage that an added method is put into; None if its class cannot be imported, which is said when it is
+    built."""
     from hydra.utils import get_class
 
     try:
@@ -115,7 +117,8 @@ def _place(node: Mapping[str, Any], names: Sequence[str]) -> str | None:
 
 
 def _changed(name: str, node: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields by which a method's node differs from the file it comes from, as a preset or Python code may set them."""
+    """The fields by which a method's node differs from the file it comes from, as a preset or Python code may set
+    them."""
     import yaml
 
     from plmc.config.compose import options

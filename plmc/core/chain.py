@@ -77,8 +77,8 @@ class Chain(Method):
             for role in sorted(method.exclusive):
                 if role in holders:
                     raise ConfigError(
-                        f"stage {setting.stage}: {holders[role]} and {method.name} both want the role '{role}', which only "
-                        f"one method of a stage can hold. Remove one: ~methods.{method.name}"
+                        f"stage {setting.stage}: {holders[role]} and {method.name} both want the role '{role}', which "
+                        f"only one method of a stage can hold. Remove one: ~methods.{method.name}"
                     )
                 holders[role] = method.name
         for method in self:
@@ -126,7 +126,8 @@ class Chain(Method):
             for key, value in method.groups(name, param).items():
                 if key in options:
                     raise ConfigError(
-                        f"{givers[key]} and {method.name} both set the optimizer option '{key}' of {name}. Remove one of them."
+                        f"{givers[key]} and {method.name} both set the optimizer option '{key}' of {name}. Remove one "
+                        "of them."
                     )
                 options[key], givers[key] = value, method.name
         return options
@@ -167,7 +168,8 @@ class Chain(Method):
 
 @contextmanager
 def _by_name(method: Method) -> Iterator[None]:
-    """Inside, a refusal names the method's fields by the keys that are typed: a method knows its fields, not its place."""
+    """Inside, a refusal names the method's fields by the keys that are typed: a method knows its fields, not its
+    place."""
     try:
         yield
     except ConfigError as error:

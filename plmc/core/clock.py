@@ -18,8 +18,8 @@ _POINT = re.compile(r"^\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>%|ep|epochs?|step
 class Clock:
     """Read-only position in a stage.
 
-    `step` optimizer updates are done, of `total`; one epoch has `steps_per_epoch` updates. `repeated`: the forward is of a
-    further pass over rows that this update has seen already, as sharpness-aware methods make at another point.
+    `step` optimizer updates are done, of `total`; one epoch has `steps_per_epoch` updates. `repeated`: the forward is
+    of a further pass over rows that this update has seen already, as sharpness-aware methods make at another point.
     """
 
     step: int
@@ -58,7 +58,9 @@ def parse_point(point: Point) -> tuple[float, str]:
     """`(number, unit)` with unit `%`, `ep` or `step`. Raises ConfigError on anything else."""
     match = _POINT.match(str(point))
     if not match:
-        raise ConfigError(f"{point!r} is not a moment in training. Write 30% (of the stage), 2ep (epochs) or 500 (updates).")
+        raise ConfigError(
+            f"{point!r} is not a moment in training. Write 30% (of the stage), 2ep (epochs) or 500 (updates)."
+        )
     number, unit = float(match["number"]), match["unit"] or "step"
     unit = "ep" if unit.startswith("ep") else "step" if unit.startswith("step") else unit
     if unit == "%" and number > 100:

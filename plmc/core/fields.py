@@ -37,8 +37,16 @@ class Range:
         return above and below
 
     def __str__(self) -> str:
-        low = None if self.low is None else f"greater than {self.low:.10g}" if self.open_low else f"{self.low:.10g} or more"
-        high = None if self.high is None else f"below {self.high:.10g}" if self.open_high else f"at most {self.high:.10g}"
+        low = (
+            None
+            if self.low is None
+            else f"greater than {self.low:.10g}"
+            if self.open_low
+            else f"{self.low:.10g} or more"
+        )
+        high = (
+            None if self.high is None else f"below {self.high:.10g}" if self.open_high else f"at most {self.high:.10g}"
+        )
         return " and ".join(part for part in (low, high) if part)
 
 
@@ -117,7 +125,8 @@ def _verify_object(made: Any) -> None:
 def verify(cls: type, values: Mapping[str, Any], where: str) -> None:
     """Raises ConfigError for a value that is not one of its field, and for a key that is no field of `cls`.
 
-    `where`: what comes before the field's name in the error. A nested node with `_target_` is checked where it is built.
+    `where`: what comes before the field's name in the error. A nested node with `_target_` is checked where it is
+    built.
     """
     known = rules(cls)
     for key, value in values.items():
@@ -149,7 +158,8 @@ def moments(obj: Any) -> dict[str, Any]:
 
 
 def added(cls: type) -> dict[str, Any]:
-    """The fields of a dataclass that are marked as `Added`, and the value of each that means what was done before it."""
+    """The fields of a dataclass that are marked as `Added`, and the value of each that means what was done before
+    it."""
     marks = {key: [mark for mark in get_args(rule) if isinstance(mark, Added)] for key, rule in rules(cls).items()}
     return {key: found[0].before for key, found in marks.items() if found}
 
@@ -159,7 +169,9 @@ def _annotation(cls: type, name: str, written: Any) -> Any:
         return written
     owner = next(base for base in cls.__mro__ if name in base.__dict__.get("__annotations__", {}))
     try:
-        return eval(written, dict(vars(sys.modules[owner.__module__])))  # what `typing.get_type_hints` does, field by field
+        return eval(
+            written, dict(vars(sys.modules[owner.__module__]))
+        )  # what `typing.get_type_hints` does, field by field
     except (NameError, KeyError):
         return Any  # a name that exists for type checkers alone
 

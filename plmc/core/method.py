@@ -30,14 +30,14 @@ class Method(Checked):
 
     `needs`: what the trainer must supply: `teacher.logits`, `teacher.hidden_states`, `teacher.attentions`,
     `teacher.scores`, `hidden_states`, `attentions`, `scores` (the student's), `fp32` (does not work in half precision),
-    `dense_gradient` (writes into the gradient of words that the batch does not have), `all_tokens` (of a masked language
-    model the logits of every real token, not only of the masked ones), `teacher.padding` (reads the teacher's hidden states
-    on padding, which stored outputs do not have), `blocks` (takes the student's stack of blocks apart), `matrices` (and the
-    six matrices of each block).
+    `dense_gradient` (writes into the gradient of words that the batch does not have), `all_tokens` (of a masked
+    language model the logits of every real token, not only of the masked ones), `teacher.padding` (reads the teacher's
+    hidden states on padding, which stored outputs do not have), `blocks` (takes the student's stack of blocks apart),
+    `matrices` (and the six matrices of each block).
     `order`: 0 changes weights, 1 only watches them; judged weights and `finish` fold in reverse `order`.
     `place`: the stage that `method=[…]` on the command line puts it in: `first` or `last`.
-    `family`: `distillation`, `pruning` or `quantization`, for tables and pictures that tell models apart by what was done
-    to them; empty for what only trains them otherwise.
+    `family`: `distillation`, `pruning` or `quantization`, for tables and pictures that tell models apart by what was
+    done to them; empty for what only trains them otherwise.
     `exclusive`: roles only one method of a stage may hold, e.g. `average`, `gradient`.
     """
 
@@ -66,18 +66,18 @@ class Method(Checked):
         return {}
 
     def check(self, setting: Setting) -> None:
-        """Raises ConfigError if the method cannot work here; runs before any download, on shapes alone. The student's is
-        the one after all methods' `prepare`."""
+        """Raises ConfigError if the method cannot work here; runs before any download, on shapes alone. The student's
+        is the one after all methods' `prepare`."""
 
     def dims_after(self, before: Dims) -> Dims | None:
-        """Law: fold. The student's shape after `prepare`; None where only data can tell. Raises ConfigError if a student
-        of that shape cannot be changed so."""
+        """Law: fold. The student's shape after `prepare`; None where only data can tell. Raises ConfigError if a
+        student of that shape cannot be changed so."""
         return before
 
     def settled(self, clock: Clock) -> int:
-        """The number of updates after which an evaluation shows what the method is for: the last mask is set, the mean has
-        its first point, integers are on. Scores from before are not chosen as the best; averages begin no earlier than
-        other methods settle."""
+        """The number of updates after which an evaluation shows what the method is for: the last mask is set, the mean
+        has its first point, integers are on. Scores from before are not chosen as the best; averages begin no earlier
+        than other methods settle."""
         return 0
 
     def data(self, data: TaskData, setting: Setting) -> TaskData:
@@ -129,8 +129,8 @@ class Method(Checked):
         return model
 
     def tokenizer(self, tokenizer: Any) -> Any:
-        """Law: fold, reverse `order`, after `finish`. From the student's tokenizer to the one that the exported student reads
-        with; pure, `tokenizer` itself where nothing changes."""
+        """Law: fold, reverse `order`, after `finish`. From the student's tokenizer to the one that the exported student
+        reads with; pure, `tokenizer` itself where nothing changes."""
         return tokenizer
 
     def metrics(self) -> dict[str, float]:

@@ -12,9 +12,16 @@ from plmc.core.fields import Checked, Count, Decay, Epochs, FileName, NotNegativ
 from plmc.core.method import Method
 from plmc.errors import ConfigError
 
-# Schedules of `transformers.get_scheduler` that are a plain factor of the rate and need no arguments beyond the warm-up.
+# Schedules of `transformers.get_scheduler` that are a plain factor of the rate and need no arguments beyond the
+# warm-up.
 Schedule = Literal[
-    "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt",
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "polynomial",
+    "constant",
+    "constant_with_warmup",
+    "inverse_sqrt",
 ]
 
 
@@ -31,8 +38,8 @@ class Stage(Checked):
     `carry`: methods whose state goes on to the same-named method of the next stage. `data`: `task` rows or `corpus`
     (unlabelled text, see `corpus`). `teacher`: `finetuned`, or `pretrained` for general distillation. `mlm`: options of
     `plmc.tasks.mlm.MaskedLM`; given, be it empty, the stage trains a masked language model on `corpus`, taught by the
-    pre-trained teacher with its language model head. `kinds`: kinds of task that the stage is for (null = all); a run on
-    another kind leaves it out.
+    pre-trained teacher with its language model head. `kinds`: kinds of task that the stage is for (null = all); a run
+    on another kind leaves it out.
     """
 
     name: str
@@ -61,7 +68,9 @@ class Stage(Checked):
 
     def __post_init__(self):
         if self.data == "corpus" and not self.corpus:
-            raise ConfigError(f"stage {self.name}: data=corpus needs text: corpus=FILE.txt, corpus=embedded or a Hub id.")
+            raise ConfigError(
+                f"stage {self.name}: data=corpus needs text: corpus=FILE.txt, corpus=embedded or a Hub id."
+            )
         if parse_point(self.eval_every)[0] <= 0:
             raise ConfigError(f"stage {self.name}: eval_every={self.eval_every!r} must be greater than 0.")
 

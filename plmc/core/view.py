@@ -13,10 +13,10 @@ class Outputs:
     """What one model says about a batch of B rows of T tokens.
 
     `logits`: one tensor per head: `(B, C)` for classification, `(B, 1)` for regression, two of `(B, T)` (start, end)
-    for span extraction, in float32; `(N, V)` at N chosen positions of the batch for a masked language model, in the type
-    that they were computed in. `hidden_states`: layers + 1 tensors `(B, T, D)`, the embedding output first.
-    `attentions`: one `(B, H, T, T)` of probabilities per layer. `scores`: the same before mask and softmax, Q Kᵀ/√d. The
-    last three are None unless some method `needs` them.
+    for span extraction, in float32; `(N, V)` at N chosen positions of the batch for a masked language model, in the
+    type that they were computed in. `hidden_states`: layers + 1 tensors `(B, T, D)`, the embedding output first.
+    `attentions`: one `(B, H, T, T)` of probabilities per layer. `scores`: the same before mask and softmax, Q Kᵀ/√d.
+    The last three are None unless some method `needs` them.
     """
 
     logits: tuple[Tensor, ...]
@@ -30,10 +30,11 @@ class View:
     """All that `Method.losses` may read.
 
     `kind` is the task kind: `classification`, `regression`, `span` or `mlm`. `labels` is `(B,)` int64, `(B,)` float32,
-    `(B, 2)` int64 (start and end token), or `(N,)` int64 for the N positions of the logits, -100 where nothing is guessed.
-    `shares`: for `mlm`, what a mean over this micro-batch's `masked` positions or real `tokens` is to be multiplied with,
-    so that micro-batches add up to the mean over the whole update; 1 if it is one micro-batch. `mask` is `(B, T)`, 1 on
-    real tokens. `again()` runs a second student forward on the same batch, with fresh dropout.
+    `(B, 2)` int64 (start and end token), or `(N,)` int64 for the N positions of the logits, -100 where nothing is
+    guessed.
+    `shares`: for `mlm`, what a mean over this micro-batch's `masked` positions or real `tokens` is to be multiplied
+    with, so that micro-batches add up to the mean over the whole update; 1 if it is one micro-batch. `mask` is `(B,
+    T)`, 1 on real tokens. `again()` runs a second student forward on the same batch, with fresh dropout.
     """
 
     kind: str

@@ -64,7 +64,8 @@ LAYOUTS = {
 
 
 def glue_files(root: Path, task: Task, files: Mapping[str, str]) -> dict[str, Path]:
-    """The file of each split of a GLUE task below `root`; `files` names some of them. Raises DataError if there is none."""
+    """The file of each split of a GLUE task below `root`; `files` names some of them. Raises DataError if there is
+    none."""
     layout = LAYOUTS[task.name]
     check_splits(files, tuple(layout.splits), task.name)
     folder = task_folder(root, layout.folder, "glue")

@@ -33,8 +33,8 @@ _SPLITS = {"validation_matched": "validation", "test_matched": "test"}
 class Hub(Source):
     """Loads nyu-mll/glue, rajpurkar/squad and rajpurkar/squad_v2 with `datasets.load_dataset`.
 
-    `revision`: a branch, tag or commit of the data set. Raises HubUnreachable if the Hub does not answer and the data are not
-    in the local cache.
+    `revision`: a branch, tag or commit of the data set. Raises HubUnreachable if the Hub does not answer and the data
+    are not in the local cache.
     """
 
     name: str = "hub"
@@ -70,7 +70,8 @@ def commit(path: str) -> str | None:
 
 
 def fetch(path: str, config: str | None = None, revision: str | None = None) -> Mapping[str, datasets.Dataset]:
-    """`load_dataset(path, config)`, from the cache alone if the Hub does not answer. Raises HubUnreachable, ConfigError."""
+    """`load_dataset(path, config)`, from the cache alone if the Hub does not answer. Raises HubUnreachable,
+    ConfigError."""
     import datasets
 
     reason = hub_reachable()

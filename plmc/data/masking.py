@@ -21,9 +21,10 @@ class Masking:
     """Hides tokens of a batch; a pure function of the tokens and of the generator it is given.
 
     ceil(`rate` x real tokens) positions are drawn without replacement over all tokens of the batch, each with a
-    probability proportional to `weights[token]`; of these the share `masked` becomes `mask_id`, the share `random` one of
-    `ordinary`, the others stay (Devlin et al. 2019, Section 3.1: 0.15, 0.8, 0.1). `weights` `(V,)`: 0 for special tokens,
-    else 1, or count^-0.7 to favour rare tokens as DistilBERT's code does.
+    probability proportional to `weights[token]`; of these the share `masked` becomes `mask_id`, the share `random` one
+    of
+    `ordinary`, the others stay (Devlin et al. 2019, Section 3.1: 0.15, 0.8, 0.1). `weights` `(V,)`: 0 for special
+    tokens, else 1, or count^-0.7 to favour rare tokens as DistilBERT's code does.
     """
 
     weights: np.ndarray
@@ -39,7 +40,8 @@ class Masking:
         weight = self.weights[tokens]
         count = min(int(np.ceil(self.rate * len(tokens) - 1e-9)), int(np.count_nonzero(weight)))
         with np.errstate(divide="ignore"):
-            # The largest of log w + Gumbel noise are a weighted draw without replacement (Vieira 2014; Kool et al. 2019).
+            # The largest of log w + Gumbel noise are a weighted draw without replacement (Vieira 2014; Kool et al.
+            # 2019).
             keys = np.log(weight) + rng.gumbel(size=len(tokens))
         chosen = np.sort(np.argpartition(-keys, count - 1)[:count]) if count else np.zeros(0, dtype=np.int64)
         labels = np.full(len(tokens), IGNORED, dtype=np.int64)
@@ -61,8 +63,12 @@ def hide_rows(split: Split, rows: np.ndarray, *, key: tuple[int, ...], masking: 
     tokens = np.concatenate([ids[row] for row in rows]) if len(rows) else np.zeros(0, dtype=np.int64)
     seen, labels = (masking or split.masking).hide(tokens, np.random.default_rng([_STREAM, *key]))
     return replace(
-        split, columns={"input_ids": Ragged(seen, offsets)}, labels=Ragged(labels, offsets), ids=split.ids[rows],
-        source=split.source[rows], masking=None,
+        split,
+        columns={"input_ids": Ragged(seen, offsets)},
+        labels=Ragged(labels, offsets),
+        ids=split.ids[rows],
+        source=split.source[rows],
+        masking=None,
     )
 
 

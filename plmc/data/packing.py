@@ -37,7 +37,8 @@ def packed_rows(
     """Rows of token ids, special tokens included, `(T,)` with T <= `max_length`.
 
     `pack`: neighbouring lines share a row as long as they fit whole; an empty line ends a document and so a row. A line
-    longer than a row is cut into pieces. Rows below `shortest` tokens or half unknown are dropped, as in DistilBERT's code.
+    longer than a row is cut into pieces. Rows below `shortest` tokens or half unknown are dropped, as in DistilBERT's
+    code.
     """
     room = max_length - tokenizer.num_special_tokens_to_add(pair=False)
     unknown = tokenizer.unk_token_id
@@ -69,7 +70,9 @@ def _specials(tokenizer: Any) -> tuple[list[int], list[int]]:
     return ids[:first], ids[last:]
 
 
-def pack(rows: datasets.Dataset, tokenizer: Any, *, cache: Path | None, **options: Any) -> tuple[Ragged, np.ndarray, str]:
+def pack(
+    rows: datasets.Dataset, tokenizer: Any, *, cache: Path | None, **options: Any
+) -> tuple[Ragged, np.ndarray, str]:
     """Packed rows, the count of every token `(V,)`, and the fingerprint of both.
 
     With `cache` they lie in `cache/packed/FINGERPRINT` and are memory-mapped; `options`: see `packed_rows`.

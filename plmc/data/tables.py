@@ -68,7 +68,9 @@ def read_text(path: Path) -> str:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
             raise DataError(f"{path} is not a whole gzip file ({error}). Fetch it again.") from error
-    kind, name = ("utf-16", "UTF-16") if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else ("utf-8-sig", "UTF-8")
+    kind, name = (
+        ("utf-16", "UTF-16") if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else ("utf-8-sig", "UTF-8")
+    )
     try:
         text = data.decode(kind)
     except UnicodeDecodeError as error:

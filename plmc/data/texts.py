@@ -17,14 +17,13 @@ if TYPE_CHECKING:
     from plmc.tasks.base import Task
 
 
-
 @dataclass(frozen=True, kw_only=True)
 class Texts(Source):
     """Lines of text with columns `id` and `text_a`, in the order of the corpus; memory-mapped unless embedded.
 
     `corpus`: a text file or several (plain or .gz), `embedded`, or a Hub data set as `id`, `id:config` or
-    `id:config:column`. `held_out`: other text to judge on, or a share such as `1%`: then the corpus' own validation split,
-    and without one the end of the corpus. `rows`: take only so many lines of the corpus.
+    `id:config:column`. `held_out`: other text to judge on, or a share such as `1%`: then the corpus' own validation
+    split, and without one the end of the corpus. `rows`: take only so many lines of the corpus.
 
     Raises ConfigError for a missing file, HubUnreachable where the Hub is silent, DataError for an empty corpus.
     """
@@ -47,7 +46,10 @@ class Texts(Source):
                 count = max(1, round(share(self.held_out, "held_out") * len(train)))
                 if count >= len(train):
                     raise DataError(f"corpus {self.corpus}: {len(train)} lines are too few to hold some out.")
-                train, validation = train.select(range(len(train) - count)), train.select(range(len(train) - count, len(train)))
+                train, validation = (
+                    train.select(range(len(train) - count)),
+                    train.select(range(len(train) - count, len(train))),
+                )
         else:
             validation = _read(self.held_out, None)["train"]
         return {"train": _numbered(train), "validation": _numbered(validation)}
@@ -100,7 +102,9 @@ def _read(corpus: str | Sequence[str], rows: Count | None) -> dict[str, datasets
         path, config, column = (*corpus.split(":"), None, None)[:3]
         found, column = dict(fetch(path, config)), column or "text"
         if column not in found["train"].column_names:
-            raise ConfigError(f"corpus {corpus}: its columns are {', '.join(found['train'].column_names)}, not {column}.")
+            raise ConfigError(
+                f"corpus {corpus}: its columns are {', '.join(found['train'].column_names)}, not {column}."
+            )
     if rows is not None and rows < len(found["train"]):
         found["train"] = found["train"].select(range(rows))
     kept = {split: rows.select_columns([column]) for split, rows in found.items() if split in ("train", "validation")}

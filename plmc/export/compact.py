@@ -27,8 +27,9 @@ Tensors = Mapping[str, torch.Tensor]
 def write_compact(tensors: Tensors, path: Path) -> int:
     """Writes the tensors to `path`, atomically; returns its size in bytes.
 
-    Each tensor takes the smallest of three forms, all compressed with zstd: dense; a bitmap of its non-zero places and their
-    values; the gaps between them and their values (compressed sparse row, flattened). Zero means that every bit is zero:
+    Each tensor takes the smallest of three forms, all compressed with zstd: dense; a bitmap of its non-zero places and
+    their values; the gaps between them and their values (compressed sparse row, flattened). Zero means that every bit
+    is zero:
     -0.0 is a value. Bytes of equal weight in their number stand together, exponents by exponents. Any dtype of torch.
     """
     data = _packed(tensors)
@@ -70,8 +71,9 @@ def encoder_ratio(dense: Mapping[str, torch.Tensor], tensors: Tensors) -> float:
     """Bytes of the encoder's matrices as dense float32, over their bytes in compact form in `tensors`.
 
     `dense`: the six linear matrices of every block by name, `bert.encoder.layer.0.output.dense.weight` for one (see
-    `plmc.models.encoder.pruned_linears`); only their sizes count. `tensors`: those of that model, perhaps quantised; each whose
-    name begins with that of a matrix (values, scales, zero points) belongs to it. Raises DataError if a matrix has none.
+    `plmc.models.encoder.pruned_linears`); only their sizes count. `tensors`: those of that model, perhaps quantised;
+    each whose name begins with that of a matrix (values, scales, zero points) belongs to it. Raises DataError if a
+    matrix has none.
     """
     chosen: dict[str, torch.Tensor] = {}
     for name in dense:
@@ -99,7 +101,9 @@ def _packed(tensors: Tensors) -> bytes:
     body: list[bytes] = []
     for name, tensor in tensors.items():
         form, parts = _smallest(tensor.detach().cpu().contiguous(), zstd)
-        entries.append([name, form, str(tensor.dtype).removeprefix("torch."), list(tensor.shape), [len(p) for p in parts]])
+        entries.append(
+            [name, form, str(tensor.dtype).removeprefix("torch."), list(tensor.shape), [len(p) for p in parts]]
+        )
         body += parts
     head = zstd.compress(json.dumps(entries, separators=(",", ":")).encode())
     return b"".join([MAGIC, struct.pack("<I", len(head)), head, *body])
@@ -132,7 +136,12 @@ def _tensor(form: str, dtype: torch.dtype, shape: list[int], parts: list[bytes])
             places = np.flatnonzero(np.unpackbits(np.frombuffer(parts[0], np.uint8), count=count))
         else:
             size = len(parts[0]) // len(stored) if len(stored) else 1
-            gaps = _unshuffled(parts[0], size).copy().view({1: np.uint8, 2: np.uint16, 4: np.int32, 8: np.int64}[size]).ravel()
+            gaps = (
+                _unshuffled(parts[0], size)
+                .copy()
+                .view({1: np.uint8, 2: np.uint16, 4: np.int32, 8: np.int64}[size])
+                .ravel()
+            )
             places = np.cumsum(gaps.astype(np.int64)) - 1
         values = np.zeros((count, width), np.uint8)
         values[places] = stored

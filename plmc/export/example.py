@@ -1,4 +1,5 @@
-"""The Python example that each export carries: one file that answers texts and needs neither plmc nor training libraries."""
+"""The Python example that each export carries: one file that answers texts and needs neither plmc nor training
+libraries."""
 
 from __future__ import annotations
 

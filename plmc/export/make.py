@@ -39,10 +39,12 @@ def make(
 ) -> dict[str, Any]:
     """Exports `source` as `plan` says to the folder `out`, verified; returns the content of its `plmc_export.json`.
 
-    An export that is there already and follows from the same weights, rows and plan is kept as it is, unless `force`. It is
-    written beside and renamed at the end, so a killed export leaves nothing under its name and the same call begins anew.
-    Raises ExportError if the task's first metric falls by more than `max_drop` points, unless `force`: then nothing is left
-    either. Raises ConfigError for an architecture or task that cannot be exported, and for a folder that holds other things.
+    An export that is there already and follows from the same weights, rows and plan is kept as it is, unless `force`.
+    It is written beside and renamed at the end, so a killed export leaves nothing under its name and the same call
+    begins anew.
+    Raises ExportError if the task's first metric falls by more than `max_drop` points, unless `force`: then nothing is
+    left either. Raises ConfigError for an architecture or task that cannot be exported, and for a folder that holds
+    other things.
     """
     if max_drop < 0:
         raise ConfigError(f"--max-drop {max_drop:g}: use 0 or more points.")
@@ -85,14 +87,15 @@ def make(
 
 
 def accepted(facts: Mapping[str, Any], max_drop: float) -> dict[str, Any]:
-    """`facts` again. Raises ExportError if the metric fell by more than `max_drop` points, beyond the noise of the rows."""
+    """`facts` again. Raises ExportError if the metric fell by more than `max_drop` points, beyond the noise of the
+    rows."""
     checked = facts["verification"]
     if _fell(checked, max_drop) and checked["interval"][1] < 0:
         low, high = checked["interval"]
         raise ExportError(
             f"{facts['format']} {facts['quantize']}: {checked['metric']} falls from {checked['before']:.4f} to "
-            f"{checked['after']:.4f}, {-checked['change']:.2f} points (95 % interval {-high:.2f} to {-low:.2f}), more than the "
-            f"{max_drop:g} allowed. Allow it with --max-drop {-checked['change'] + 0.1:.1f} or --force, or "
+            f"{checked['after']:.4f}, {-checked['change']:.2f} points (95 % interval {-high:.2f} to {-low:.2f}), more "
+            f"than the {max_drop:g} allowed. Allow it with --max-drop {-checked['change'] + 0.1:.1f} or --force, or "
             "take a finer scheme: weights8, bf16, or int8 after quantization-aware training."
         )
     return dict(facts)
@@ -117,7 +120,8 @@ def _fell(checked: Mapping[str, Any], max_drop: float) -> bool:
 
 
 def _known(out: Path) -> dict[str, Any]:
-    """What an earlier export into `out` says. Raises ConfigError for a folder of something else: it would be replaced."""
+    """What an earlier export into `out` says. Raises ConfigError for a folder of something else: it would be
+    replaced."""
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / DESCRIPTION).is_file()):
         raise ConfigError(f"--out {out} is there already and is no export of plmc. Name a new folder.")
     if not (out / DESCRIPTION).is_file():
@@ -137,10 +141,22 @@ def _write(source: Source, plan: Plan, folder: Path) -> tuple[dict[str, Any], An
     taken = signature(model.forward).parameters
     names = [name for name in INPUTS if name in taken and name in (*tokenizer.model_input_names, "attention_mask")]
     facts = {
-        "format": plan.format, "quantize": plan.scheme, "task": source.task.name, "kind": source.task.kind,
-        "labels": list(source.task.labels), "texts": len(source.task.text), "max_length": source.task.max_length,
-        "inputs": names, "pad_id": source.pad_id, "reading": _reading(source.task), "disabled_optimizers": [],
-        "source": {"run": str(source.run) if source.run else None, "model": str(source.folder), "signature": source.signature},
+        "format": plan.format,
+        "quantize": plan.scheme,
+        "task": source.task.name,
+        "kind": source.task.kind,
+        "labels": list(source.task.labels),
+        "texts": len(source.task.text),
+        "max_length": source.task.max_length,
+        "inputs": names,
+        "pad_id": source.pad_id,
+        "reading": _reading(source.task),
+        "disabled_optimizers": [],
+        "source": {
+            "run": str(source.run) if source.run else None,
+            "model": str(source.folder),
+            "signature": source.signature,
+        },
         "architecture": model.config.model_type,
     }
     rows = []
@@ -212,8 +228,13 @@ def _sizes(folder: Path, plan: Plan, model: Any, tensors: Mapping[str, torch.Ten
     # Equal matrices share one tensor in ONNX, and OpenVINO has names of its own: then there is no share to tell.
     named = all(compact.belonging(name, tensors) for name in matrices)
     return {
-        "parameters": figures.parameters(model), "nonzero_parameters": figures.nonzero_parameters(model),
-        "sparsity": sparsity, "size_bytes": size, "compact_bytes": packed, "dense_fp32_bytes": dense,
-        "compact_file": COMPACT if sparse else None, "compression_ratio": dense / packed,
+        "parameters": figures.parameters(model),
+        "nonzero_parameters": figures.nonzero_parameters(model),
+        "sparsity": sparsity,
+        "size_bytes": size,
+        "compact_bytes": packed,
+        "dense_fp32_bytes": dense,
+        "compact_file": COMPACT if sparse else None,
+        "compression_ratio": dense / packed,
         "encoder_compression_ratio": compact.encoder_ratio(matrices, tensors) if named else None,
     }

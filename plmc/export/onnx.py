@@ -20,7 +20,15 @@ OPSET = 20
 """The first version with Gelu as one operator; before it, a chain around Erf that no runtime fuses again."""
 
 AXES = ("batch", "sequence")
-RANDOM = ("Dropout", "Bernoulli", "RandomUniform", "RandomUniformLike", "RandomNormal", "RandomNormalLike", "Multinomial")
+RANDOM = (
+    "Dropout",
+    "Bernoulli",
+    "RandomUniform",
+    "RandomUniformLike",
+    "RandomNormal",
+    "RandomNormalLike",
+    "Multinomial",
+)
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _WEIGHTED = {"MatMul": 1, "Gemm": 1, "Gather": 0}
 
@@ -42,8 +50,8 @@ def to_onnx(model: Any, names: Sequence[str]) -> Any:
 
     Inputs: `names`, int64 `(batch, sequence)`. Outputs: `logits` `(batch, classes)`, or `start_logits` and `end_logits`
     `(batch, sequence)`. The graph is traced in evaluation mode and with eager attention whatever state the model is in
-    (SDPA leaves Where and IsNaN around every layer); afterwards the model is as it was. Weight matrices keep the name of
-    their module, matrices of Linear layers transposed under `NAME.weight_t`. The same model gives the same bytes.
+    (SDPA leaves Where and IsNaN around every layer); afterwards the model is as it was. Weight matrices keep the name
+    of their module, matrices of Linear layers transposed under `NAME.weight_t`. The same model gives the same bytes.
     Raises ConfigError if anything random is left in the graph.
     """
     onnx = need("onnx")
@@ -54,8 +62,14 @@ def to_onnx(model: Any, names: Sequence[str]) -> Any:
     axes = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
     with _evaluating(model), _eager(model), _silent():
         program = torch.onnx.export(
-            _Logits(model, names).eval(), example, dynamo=True, opset_version=OPSET, input_names=list(names),
-            output_names=outputs, dynamic_shapes=(tuple(axes for _ in names),), verbose=False,
+            _Logits(model, names).eval(),
+            example,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(names),
+            output_names=outputs,
+            dynamic_shapes=(tuple(axes for _ in names),),
+            verbose=False,
         )
     proto = program.model_proto
     _name_weights(proto)
@@ -70,8 +84,8 @@ def check_deterministic(proto: Any) -> None:
     wrong = sorted({node.op_type for node in proto.graph.node} & set(RANDOM))
     if wrong:
         raise ConfigError(
-            f"the graph draws random numbers ({', '.join(wrong)}), as in training: the same text would get another answer at "
-            "each call. Export the model in evaluation mode."
+            f"the graph draws random numbers ({', '.join(wrong)}), as in training: the same text would get another "
+            "answer at each call. Export the model in evaluation mode."
         )
 
 
@@ -141,7 +155,8 @@ def _module(node: Any) -> str | None:
 
 
 def _tidy(proto: Any, reader: bool) -> None:
-    """Names the free axes and drops what the tracer remembers: stack traces, with the paths of the machine it ran on."""
+    """Names the free axes and drops what the tracer remembers: stack traces, with the paths of the machine it ran
+    on."""
     graph = proto.graph
     for value in graph.input:
         _name_axes(value, AXES)

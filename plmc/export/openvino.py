@@ -17,9 +17,9 @@ from plmc.export.extras import need
 def to_openvino(proto: Any, scheme: str, rows: Sequence[dict[str, np.ndarray]], folder: Path) -> Any:
     """Writes `model.xml` and `model.bin` into `folder`; returns the OpenVINO model.
 
-    `int8`: weights per channel and static activation scales from `rows`, feeds of one unpadded row each, with NNCF's settings
-    for transformers (it smooths outliers between activations and weights first). Raises ConfigError without the packages of
-    the extra `openvino`, and for int8 without rows.
+    `int8`: weights per channel and static activation scales from `rows`, feeds of one unpadded row each, with NNCF's
+    settings for transformers (it smooths outliers between activations and weights first). Raises ConfigError without
+    the packages of the extra `openvino`, and for int8 without rows.
     """
     openvino = need("openvino")
     source = folder / "source.onnx"
@@ -31,7 +31,9 @@ def to_openvino(proto: Any, scheme: str, rows: Sequence[dict[str, np.ndarray]], 
         if not rows:
             raise ConfigError("OpenVINO int8 needs training rows to find the ranges of activations. Use --to onnx.")
         nncf.set_log_level(logging.ERROR)
-        model = nncf.quantize(model, nncf.Dataset(list(rows)), model_type=nncf.ModelType.TRANSFORMER, subset_size=len(rows))
+        model = nncf.quantize(
+            model, nncf.Dataset(list(rows)), model_type=nncf.ModelType.TRANSFORMER, subset_size=len(rows)
+        )
     # Else the weights are rounded to 16 bits on the way to disk.
     openvino.save_model(model, str(folder / "model.xml"), compress_to_fp16=False)
     return model

@@ -49,8 +49,12 @@ def summary(facts: dict[str, Any], folder: Path) -> dict[str, Any]:
     keys = ("format", "quantize", "size_bytes", "compact_bytes", "compression_ratio", "encoder_compression_ratio")
     checked = facts["verification"]
     return {key: facts[key] for key in keys} | {
-        "metrics": checked["metrics_after"], "change_points": checked["change"], "interval_points": checked["interval"],
-        "batch_1_ms": facts["latency"]["export_ms"], "speedup": facts["latency"]["speedup"], "folder": str(folder),
+        "metrics": checked["metrics_after"],
+        "change_points": checked["change"],
+        "interval_points": checked["interval"],
+        "batch_1_ms": facts["latency"]["export_ms"],
+        "speedup": facts["latency"]["speedup"],
+        "folder": str(folder),
     }
 
 
@@ -65,4 +69,6 @@ def refuse(run: Run, result: dict[str, Any]) -> None:
     made = result.get("exports") or {}
     reasons = [made[plan.name][REFUSED] for plan in asked(run.config["quantize"]) if REFUSED in made.get(plan.name, {})]
     if reasons:
-        raise ExportError(f"the run is finished and kept ({run.folder}), but exports of it failed. " + " ".join(reasons))
+        raise ExportError(
+            f"the run is finished and kept ({run.folder}), but exports of it failed. " + " ".join(reasons)
+        )

@@ -36,8 +36,8 @@ class Runtime:
     def run(self, inputs: Feed) -> tuple[np.ndarray, ...]:
         """Logits in float32: `(B, C)`, or start and end of `(B, T)` each for question answering.
 
-        `inputs`: int64 arrays `(B, T)` by name; those that the model does not take are ignored. Raises DataError if one that
-        it does take is missing.
+        `inputs`: int64 arrays `(B, T)` by name; those that the model does not take are ignored. Raises DataError if one
+        that it does take is missing.
         """
         missing = [name for name in self.input_names if name not in inputs]
         if missing:
@@ -49,8 +49,8 @@ class Runtime:
 def open_model(path: Path, *, threads: int, device: str = "cpu", precision: str = "fp32") -> Runtime:
     """The model in `path`: an export folder, a run's folder, a folder of `save_pretrained`, or an .onnx or .xml file.
 
-    `threads`: CPU threads of one call. `device`: `cpu` or `cuda`. `precision`: `fp32` or `bf16`, in which torch and OpenVINO
-    compute; an ONNX file has its own. Raises ConfigError if nothing in `path` can be run so.
+    `threads`: CPU threads of one call. `device`: `cpu` or `cuda`. `precision`: `fp32` or `bf16`, in which torch and
+    OpenVINO compute; an ONNX file has its own. Raises ConfigError if nothing in `path` can be run so.
     """
     path = Path(path).expanduser()
     if precision not in ("fp32", "bf16"):
@@ -73,8 +73,8 @@ def _model_file(path: Path) -> Path:
                 return folder / name
     there = "" if path.is_dir() else " (there is no such folder)"
     raise ConfigError(
-        f"{path} holds no model{there}: neither model.onnx, model.xml nor config.json. Give a run, an export, or a folder of "
-        "save_pretrained."
+        f"{path} holds no model{there}: neither model.onnx, model.xml nor config.json. Give a run, an export, or a "
+        "folder of save_pretrained."
     )
 
 
@@ -108,7 +108,10 @@ def _onnx(file: Path, facts: Mapping[str, Any], threads: int, device: str, preci
     if provider not in ort.get_available_providers():
         raise ConfigError(f"this onnxruntime has no {provider}. For GPUs: pip install onnxruntime-gpu; or device cpu.")
     session = ort.InferenceSession(
-        str(file), session_options(threads), providers=[provider], disabled_optimizers=facts.get("disabled_optimizers") or None
+        str(file),
+        session_options(threads),
+        providers=[provider],
+        disabled_optimizers=facts.get("disabled_optimizers") or None,
     )
     names = tuple(value.name for value in session.get_inputs())
     return Runtime(file.parent, _label("onnx", facts), names, lambda feed: session.run(None, feed), facts)
@@ -165,7 +168,8 @@ def _torch(folder: Path, facts: Mapping[str, Any], threads: int, device: str, pr
 
 
 def _tokenizer_inputs(folder: Path) -> Sequence[str] | None:
-    """The inputs that the model's tokenizer makes; RoBERTa's makes no token types although the model would take them."""
+    """The inputs that the model's tokenizer makes; RoBERTa's makes no token types although the model would take
+    them."""
     from plmc.models.load import load_tokenizer
 
     if not (folder / "tokenizer.json").is_file():

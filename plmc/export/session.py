@@ -16,7 +16,9 @@ _CLEARLY = 0.95
 CANDIDATES: tuple[tuple[str, ...], ...] = ((), ("SkipLayerNormFusion",))
 
 
-def faster_options(file: Path, rows: Sequence[dict[str, np.ndarray]], *, rounds: int = 5) -> tuple[list[str], dict[str, float]]:
+def faster_options(
+    file: Path, rows: Sequence[dict[str, np.ndarray]], *, rounds: int = 5
+) -> tuple[list[str], dict[str, float]]:
     """The optimizers to disable, and the median milliseconds of CPU time a row of each candidate on one thread.
 
     `rows`: feeds by input name. Candidates take turns on every row; CPU time leaves out what other processes take.

@@ -24,7 +24,10 @@ def table(exports: Mapping[str, Mapping[str, Any]]) -> Table:
     lines = {
         metric: (f"{checked['before']:.4f}", lambda f: f"{f['verification']['after']:.4f}"),
         "change, points [95 %]": ("", _change),
-        "max / mean error": ("", lambda f: f"{f['verification']['max_error']:.2g} / {f['verification']['mean_error']:.2g}"),
+        "max / mean error": (
+            "",
+            lambda f: f"{f['verification']['max_error']:.2g} / {f['verification']['mean_error']:.2g}",
+        ),
         "same answer": ("", lambda f: f"{f['verification']['argmax_agreement']:.1%}"),
         "cosine": ("", lambda f: f"{f['verification']['cosine']:.5f}"),
         "MB": (_mb(first["dense_fp32_bytes"]), lambda f: _mb(f["size_bytes"])),

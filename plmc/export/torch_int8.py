@@ -13,8 +13,8 @@ from plmc.export.extras import need
 def quantized(kind: Any, folder: Path, scheme: str) -> torch.nn.Module:
     """The model in `folder` as the model class `kind` with int8 weights in every Linear, symmetric, one scale a row.
 
-    `scheme`: `int8` also rounds activations, each token by its own range; `weights8` computes in float32. Embeddings stay
-    in float32. The model's `save_pretrained` keeps the integers.
+    `scheme`: `int8` also rounds activations, each token by its own range; `weights8` computes in float32. Embeddings
+    stay in float32. The model's `save_pretrained` keeps the integers.
     """
     need("torchao.quantization")
     from torchao.quantization import Int8DynamicActivationInt8WeightConfig, Int8WeightOnlyConfig
@@ -26,5 +26,9 @@ def quantized(kind: Any, folder: Path, scheme: str) -> torch.nn.Module:
         "weights8": lambda: Int8WeightOnlyConfig(version=2, set_inductor_config=False),
     }[scheme]()
     return kind.from_pretrained(
-        folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, quantization_config=TorchAoConfig(chosen)
+        folder,
+        dtype=torch.float32,
+        use_safetensors=True,
+        trust_remote_code=False,
+        quantization_config=TorchAoConfig(chosen),
     ).eval()

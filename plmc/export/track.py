@@ -15,10 +15,16 @@ def figures(name: str, facts: Mapping[str, Any]) -> dict[str, float]:
     """What MLflow is to plot of the export `name`, as `export/NAME/…`."""
     checked, speed = facts["verification"], facts["latency"]
     values = {
-        **checked["metrics_after"], "change_points": checked["change"], "max_error": checked["max_error"],
-        "cosine": checked["cosine"], "argmax_agreement": checked["argmax_agreement"], "size_bytes": facts["size_bytes"],
-        "compact_bytes": facts["compact_bytes"], "compression_ratio": facts["compression_ratio"],
-        "batch_1_ms": speed["export_ms"], "speedup_over_torch_fp32": speed["speedup"],
+        **checked["metrics_after"],
+        "change_points": checked["change"],
+        "max_error": checked["max_error"],
+        "cosine": checked["cosine"],
+        "argmax_agreement": checked["argmax_agreement"],
+        "size_bytes": facts["size_bytes"],
+        "compact_bytes": facts["compact_bytes"],
+        "compression_ratio": facts["compression_ratio"],
+        "batch_1_ms": speed["export_ms"],
+        "speedup_over_torch_fp32": speed["speedup"],
     }
     return {f"export/{name}/{key}": float(value) for key, value in values.items()}
 
@@ -38,7 +44,12 @@ def log_to_run(run: Path, folder: Path, facts: Mapping[str, Any], console: Conso
     if known is None:
         return
     tracker = Tracker(
-        run, uri=known.uri, experiment=known.experiment, run_name=known.name, parent=known.parent, tags=known.tags,
+        run,
+        uri=known.uri,
+        experiment=known.experiment,
+        run_name=known.name,
+        parent=known.parent,
+        tags=known.tags,
         system_interval=0.0,
     )
     try:

@@ -19,7 +19,8 @@ from plmc.training.evaluate import TOKENS
 
 
 def outputs(runtime: Runtime, split: Split, *, kind: str, pad_id: int, progress=None) -> tuple[np.ndarray, ...]:
-    """Logits of every row in the order of the split, as `plmc.training.evaluate.logits_of` gives those of a torch model."""
+    """Logits of every row in the order of the split, as `plmc.training.evaluate.logits_of` gives those of a torch
+    model."""
     batches = evaluation_batches(split, tokens=TOKENS, pad_id=pad_id)
     if progress:
         batches = progress(batches, "rows", len(split), size=lambda batch: len(batch.rows))
@@ -39,8 +40,8 @@ def outputs(runtime: Runtime, split: Split, *, kind: str, pad_id: int, progress=
 def fidelity(before: Sequence[np.ndarray], after: Sequence[np.ndarray]) -> dict[str, float]:
     """How far the logits moved: `max_error`, `mean_error` (absolute), `cosine` of all of them, `argmax_agreement`.
 
-    Both are arrays `(N, C)`, one per head, padded with -inf in the same places. `argmax_agreement` is the share of rows (and
-    heads) with the same largest logit; 1 for a single output.
+    Both are arrays `(N, C)`, one per head, padded with -inf in the same places. `argmax_agreement` is the share of rows
+    (and heads) with the same largest logit; 1 for a single output.
     """
     real = [np.isfinite(head) for head in before]
     one, two = (
@@ -51,28 +52,35 @@ def fidelity(before: Sequence[np.ndarray], after: Sequence[np.ndarray]) -> dict[
     lengths = float(np.linalg.norm(one) * np.linalg.norm(two))
     same = [np.mean(b.argmax(1) == a.argmax(1)) for b, a in zip(before, after, strict=True)]
     return {
-        "max_error": float(moved.max()), "mean_error": float(moved.mean()),
-        "cosine": float(one @ two) / lengths if lengths else 1.0, "argmax_agreement": float(np.mean(same)),
+        "max_error": float(moved.max()),
+        "mean_error": float(moved.mean()),
+        "cosine": float(one @ two) / lengths if lengths else 1.0,
+        "argmax_agreement": float(np.mean(same)),
     }
 
 
-def quality(
-    task: Task, split: Split, before: Sequence[np.ndarray], after: Sequence[np.ndarray]
-) -> dict[str, Any]:
+def quality(task: Task, split: Split, before: Sequence[np.ndarray], after: Sequence[np.ndarray]) -> dict[str, Any]:
     """The task's metrics before and after, and the change of the first with its 95 % interval over rows, in points.
 
-    `change`: after minus before, times 100; `interval` is that of a paired bootstrap. Raises DataError for rows without labels.
+    `change`: after minus before, times 100; `interval` is that of a paired bootstrap. Raises DataError for rows without
+    labels.
     """
     records = [task.predict(logits, split) for logits in (before, after)]
     if not records[0] or any("label" not in record for record in records[0]):
-        raise DataError(f"{task.name}: the rows have no labels, so an export cannot be verified on them. Take other data.")
+        raise DataError(
+            f"{task.name}: the rows have no labels, so an export cannot be verified on them. Take other data."
+        )
     scores = [task.score(found, split) for found in records]
     difference = paired_bootstrap(task.metric, [records[1]], [records[0]], resamples=2_000)
     return {
-        "metric": task.metric, "before": scores[0][task.metric], "after": scores[1][task.metric],
+        "metric": task.metric,
+        "before": scores[0][task.metric],
+        "after": scores[1][task.metric],
         "change": 100 * (scores[1][task.metric] - scores[0][task.metric]),
         "interval": [100 * difference.low, 100 * difference.high],
-        "metrics_before": scores[0], "metrics_after": scores[1], "rows": len(records[0]),
+        "metrics_before": scores[0],
+        "metrics_after": scores[1],
+        "rows": len(records[0]),
     }
 
 
@@ -82,21 +90,29 @@ def single_feeds(split: Split, count: int, seed: int = 0) -> list[dict[str, np.n
     return [{name: tensor.numpy() for name, tensor in batch.items()} for batch in batches]
 
 
-def latency(runtime: Runtime, model: torch.nn.Module, split: Split, *, rows: int = 24, budget: float = 8.0) -> dict[str, Any]:
+def latency(
+    runtime: Runtime, model: torch.nn.Module, split: Split, *, rows: int = 24, budget: float = 8.0
+) -> dict[str, Any]:
     """Median milliseconds a row at batch 1 on one thread: the export beside torch in fp32 and bf16, taking turns.
 
     bf16 stands there always: where the processor has units for it, it is the speed-up that costs no accuracy.
     """
     half = _bfloat16(model)
     contenders = {
-        "torch_fp32": model, "torch_bf16": half,
+        "torch_fp32": model,
+        "torch_bf16": half,
         "export": lambda batch: runtime.run({name: tensor.numpy() for name, tensor in batch.items()}),
     }
     batches = figures.single_rows(split, min(rows, len(split)))
     times = figures.latency(contenders, batches, rounds=3, warmup=2, budget=budget)
     found: dict[str, Any] = {f"{name}_ms": round(time.median_ms, 4) for name, time in times.items()}
     found |= {f"{name}_quartiles_ms": [round(t.lower_ms, 4), round(t.upper_ms, 4)] for name, t in times.items()}
-    return found | {"batch": 1, "threads": 1, "rows": len(batches), "speedup": found["torch_fp32_ms"] / found["export_ms"]}
+    return found | {
+        "batch": 1,
+        "threads": 1,
+        "rows": len(batches),
+        "speedup": found["torch_fp32_ms"] / found["export_ms"],
+    }
 
 
 def _bfloat16(model: torch.nn.Module) -> torch.nn.Module:

@@ -13,7 +13,9 @@ def hidden_cosine(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
     `student`, `teacher`: `(B, T, D)`; `mask` `(B, T)`: 1 on real tokens. Errors: ValueError on different shapes.
     """
     if student.shape != teacher.shape:
-        raise ValueError(f"hidden_cosine: student {tuple(student.shape)}, teacher {tuple(teacher.shape)}: project first")
+        raise ValueError(
+            f"hidden_cosine: student {tuple(student.shape)}, teacher {tuple(teacher.shape)}: project first"
+        )
     wide = torch.promote_types(student.dtype, torch.float32)
     real = mask.bool()
     return (1 - F.cosine_similarity(student[real].to(wide), teacher[real].to(wide), dim=-1)).mean()

@@ -44,13 +44,18 @@ class Load:
         self._begin = (_busy(), time.process_time(), time.perf_counter(), psutil.getloadavg()[0])
 
     def stop(self) -> dict[str, float]:
-        """`other_cores` (busy with other processes, mean), `load_before` and `load_after` (one-minute load averages)."""
+        """`other_cores` (busy with other processes, mean), `load_before` and `load_after` (one-minute load
+        averages)."""
         busy, own, wall, load = self._begin
         passed = max(time.perf_counter() - wall, 1e-9)
         others = max(0.0, (_busy() - busy) - (time.process_time() - own)) / passed
         # The system counts in hundredths of a second, so a short stretch may seem busier than the machine can be.
         others = min(others, float(psutil.cpu_count() or 1))
-        return {"other_cores": round(others, 2), "load_before": round(load, 2), "load_after": round(psutil.getloadavg()[0], 2)}
+        return {
+            "other_cores": round(others, 2),
+            "load_before": round(load, 2),
+            "load_after": round(psutil.getloadavg()[0], 2),
+        }
 
 
 def _busy() -> float:
@@ -59,7 +64,8 @@ def _busy() -> float:
 
 
 def describe(threads: int) -> dict[str, Any]:
-    """`plmc.measure.figures.machine` with the threads of this benchmark, the packages of all runtimes and instruction sets."""
+    """`plmc.measure.figures.machine` with the threads of this benchmark, the packages of all runtimes and instruction
+    sets."""
     from importlib.metadata import PackageNotFoundError, version
 
     from plmc.measure.figures import machine

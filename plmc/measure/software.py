@@ -27,8 +27,8 @@ def set_threads(asked: int | None, jobs: int = 1) -> int:
 def sleep_at_barriers() -> None:
     """Lets threads sleep that wait for each other, after some microseconds. Works only before torch is imported.
 
-    GNU OpenMP lets them spin for milliseconds. That gains little on a quiet machine; next to one busy process two threads
-    are slower than one (figures: docs/benchmarks.md). Variables that the user has set win.
+    GNU OpenMP lets them spin for milliseconds. That gains little on a quiet machine; next to one busy process two
+    threads are slower than one (figures: docs/benchmarks.md). Variables that the user has set win.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
@@ -61,8 +61,9 @@ def make_accelerator(device: str):
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError(
-            "this run was started as one of several processes (torchrun, accelerate launch), but a plmc run is one process. "
-            "Start it with plmc train; to use several devices, run the jobs of a sweep at once: hydra/launcher=joblib."
+            "this run was started as one of several processes (torchrun, accelerate launch), but a plmc run is one "
+            "process. Start it with plmc train; to use several devices, run the jobs of a sweep at once: "
+            "hydra/launcher=joblib."
         )
     check_device(device)
     return Accelerator(cpu=device == "cpu")

@@ -66,7 +66,8 @@ def set_record(config: object, **entries: Any) -> None:
 
 
 def dims(source: object) -> Dims:
-    """Shape of a model or of its config; of blocks of different shape the largest. Raises ConfigError if it has none."""
+    """Shape of a model or of its config; of blocks of different shape the largest. Raises ConfigError if it has
+    none."""
     config = getattr(source, "config", source)
     own = record(config).get("shape", {})
     # DistilBERT maps all the other names to its own, but not this one.
@@ -163,7 +164,8 @@ def hidden_dropouts(model: nn.Module) -> list[nn.Dropout]:
 
 
 def reshape(config, shape) -> None:
-    """Gives a model config another shape (`plmc.models.spec.Shape`), in place; families name these fields differently."""
+    """Gives a model config another shape (`plmc.models.spec.Shape`), in place; families name these fields
+    differently."""
     set_record(config, shape=None)
     for key, value in (
         ("num_hidden_layers", shape.layers),

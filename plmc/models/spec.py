@@ -34,8 +34,8 @@ class ModelSpec(Checked):
 
     `name`: a Hub id, a folder, a finished plmc run, or `minilm-l6`. `layers`: null for all; a list of 0-based layers to
     keep; or a number of layers with `pick`: `alternate` (evenly spread, first and last included), `top` or `bottom` of
-    the original. `shape`: random weights of this shape instead, with the family and tokenizer of `name`. `revision`: a branch,
-    tag or commit of a Hub id; `name` is then `id@revision`, which may be written so, too.
+    the original. `shape`: random weights of this shape instead, with the family and tokenizer of `name`. `revision`: a
+    branch, tag or commit of a Hub id; `name` is then `id@revision`, which may be written so, too.
     """
 
     name: str
@@ -71,7 +71,8 @@ class ModelSpec(Checked):
             wrong = [layer for layer in kept if not 0 <= layer < available]
             if wrong or len(set(kept)) != len(kept):
                 raise ConfigError(
-                    f"layers={kept}: {self.name} has {available} layers, so use distinct numbers from 0 to {available - 1}."
+                    f"layers={kept}: {self.name} has {available} layers, so use distinct numbers from 0 to "
+                    f"{available - 1}."
                 )
             return sorted(kept)
         count = available // 2 if self.layers == "half" else self.layers

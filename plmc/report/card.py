@@ -9,7 +9,9 @@ from plmc.report.labels import model_label
 from plmc.report.render import number
 
 PIPELINES = {
-    "classification": "text-classification", "regression": "text-classification", "span": "question-answering",
+    "classification": "text-classification",
+    "regression": "text-classification",
+    "span": "question-answering",
     "mlm": "fill-mask",
 }
 
@@ -37,9 +39,9 @@ def model_card(
     """The card as text.
 
     `result`: as in result.json. `kind`: task kind. `base_model`: Hub id that the student's weights come from, None for
-    a model that is not on the Hub. `papers`: citation by method name. `machine`: see `plmc.measure.figures.machine`; the
-    latency is worth little without it. `labels`: names of the classes in order. `place`: the model's folder as seen from
-    the card.
+    a model that is not on the Hub. `papers`: citation by method name. `machine`: see `plmc.measure.figures.machine`;
+    the latency is worth little without it. `labels`: names of the classes in order. `place`: the model's folder as seen
+    from the card.
     """
     parts = [
         _front_matter(result, kind, base_model),
@@ -102,7 +104,12 @@ def _made_up(result: Mapping[str, Any]) -> bool:
 
 def overview(result: Mapping[str, Any]) -> str:
     """Scores beside the teacher's and cost, in Markdown, for pages that show the command and the settings already."""
-    parts = [MADE_UP if _made_up(result) else "", _results(result), _cost(result, result.get("machine")), _exports(result)]
+    parts = [
+        MADE_UP if _made_up(result) else "",
+        _results(result),
+        _cost(result, result.get("machine")),
+        _exports(result),
+    ]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -197,11 +204,15 @@ def _exports(result: Mapping[str, Any]) -> str:
     rows: list[Sequence[str]] = [("folder", metric, "change", "size", "latency of one row"), ("---", *["---:"] * 4)]
     for name, facts in made.items():
         score = (facts.get("metrics") or {}).get(metric)
-        rows.append((
-            f"`export/{name}`", "" if score is None else f"{100 * score:.2f}",
-            f"{facts['change_points']:+.2f}" if facts.get("change_points") is not None else "",
-            number(facts["size_bytes"], 1e-6, 1, " MB"), number(facts.get("batch_1_ms"), 1, 2, " ms"),
-        ))  # fmt: skip
+        rows.append(
+            (
+                f"`export/{name}`",
+                "" if score is None else f"{100 * score:.2f}",
+                f"{facts['change_points']:+.2f}" if facts.get("change_points") is not None else "",
+                number(facts["size_bytes"], 1e-6, 1, " MB"),
+                number(facts.get("batch_1_ms"), 1, 2, " ms"),
+            )
+        )
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

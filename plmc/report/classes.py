@@ -28,7 +28,9 @@ def classes(groups: Sequence[Any], labels: Sequence[str]) -> list[Markup]:
         names, true, said = found
         heads, rows = by_class(names, true, said)
         rows_word = "row" if len(true) == 1 else "rows"
-        title = f"{label}, seed {run.result['seed']}: {len(true):,} {rows_word}, {100 * np.mean(true == said):.2f} % right"
+        title = (
+            f"{label}, seed {run.result['seed']}: {len(true):,} {rows_word}, {100 * np.mean(true == said):.2f} % right"
+        )
         parts.append(html.folded(title, [html.table(heads, rows)]))
     return [html.heading(3, "By class"), *parts] if parts else []
 
@@ -42,7 +44,12 @@ def by_class(names: Sequence[str], true: np.ndarray, said: np.ndarray) -> tuple[
     scores = precision_recall_fscore_support(true, said, labels=list(numbers), zero_division=0.0)
     heads = ["true class", "rows", "precision", "recall", "F1", *(f"said {name}" for name in names)]
     rows = [
-        [names[i], f"{counts[i].sum():,}", *(f"{100 * score[i]:.1f}" for score in scores[:3]), *(f"{n:,}" for n in counts[i])]
+        [
+            names[i],
+            f"{counts[i].sum():,}",
+            *(f"{100 * score[i]:.1f}" for score in scores[:3]),
+            *(f"{n:,}" for n in counts[i]),
+        ]
         for i in numbers
     ]
     return heads, rows

@@ -63,7 +63,8 @@ class Row:
 class Table:
     """All arms of one task, data source and set of evaluation rows. `notes` belong under the table.
 
-    `key`: see `Run.table_key`. `rows_of`: names the evaluation rows where the task and source have several sets of them.
+    `key`: see `Run.table_key`. `rows_of`: names the evaluation rows where the task and source have several sets of
+    them.
     """
 
     key: tuple[str, str, str]
@@ -84,7 +85,8 @@ class Table:
 
 
 def compare(runs: Sequence[Run], baseline: str | None = None, *, resamples: int = 10_000, seed: int = 0) -> list[Table]:
-    """Tables of all runs, one per task, data source and evaluation rows; runs that differ in their seed only are one row.
+    """Tables of all runs, one per task, data source and evaluation rows; runs that differ in their seed only are one
+    row.
 
     `baseline` picks the row that the others are tested against: a label, a recipe, or the start of a signature; without
     it, the `finetune` recipe with the fewest methods. Differences are of the primary metric, by paired bootstrap over
@@ -304,11 +306,14 @@ def _footnotes(rows: Sequence[Row], resamples: int) -> list[str]:
         base = next(row.label for row in rows if row.is_baseline)
         tests = " or ".join(sorted({row.difference.test for row in rows if row.difference}))
         notes.append(
-            f"diff: to '{base}', 95 % interval by paired bootstrap over examples ({resamples} resamples), p by {tests}; "
-            f"* p < {LEVEL} after Holm's correction (comparisons: {count})."
+            f"diff: to '{base}', 95 % interval by paired bootstrap over examples ({resamples} resamples), p by "
+            f"{tests}; * p < {LEVEL} after Holm's correction (comparisons: {count})."
         )
     if any(row.speedup for row in rows):
-        text = "speed-up: the teacher's latency over the arm's, timed in turns when the run ended (exports: with their model)."
+        text = (
+            "speed-up: the teacher's latency over the arm's, timed in turns when the run ended (exports: with their "
+            "model)."
+        )
         if any(row.busy and row.speedup for row in rows):
             text += " ~: other processes kept the machine busy meanwhile."
         notes.append(f"{text} Times side by side: plmc bench RUN … --exports")

@@ -46,12 +46,19 @@ def _task(table: Table, runs: Sequence[Run]) -> list[Markup]:
     if table.data_source == "embedded":
         parts.append(html.paragraph(notes.pop(0), "warn"))
     shown = render.columns(table)
-    kinds = ["faint" if row.is_teacher else "strong" if row.starred and row.difference.value > 0 else "" for row in table.rows]
-    parts.append(html.table([head for head, _ in shown], ([cell(row) for _, cell in shown] for row in table.rows), kinds=kinds))
+    kinds = [
+        "faint" if row.is_teacher else "strong" if row.starred and row.difference.value > 0 else ""
+        for row in table.rows
+    ]
+    parts.append(
+        html.table([head for head, _ in shown], ([cell(row) for _, cell in shown] for row in table.rows), kinds=kinds)
+    )
     parts += [html.paragraph(note, "notes") for note in notes]
     try:
         figure = figure_of(table.rows, metric=table.primary, columns=2)
-        parts.append(html.picture(figure, f"{table.primary} against latency and size; the dashed line is the Pareto front."))
+        parts.append(
+            html.picture(figure, f"{table.primary} against latency and size; the dashed line is the Pareto front.")
+        )
     except PlmcError as error:
         parts.append(html.paragraph(str(error), "notes"))
     groups = arms(runs)
@@ -83,23 +90,48 @@ def _exports(groups: Sequence[Any], labels: Sequence[str]) -> list[Markup]:
             for export in found:
                 facts, after = export.facts, export.score
                 low, high = (facts.get("verification") or {}).get("interval") or (None, None)
-                rows.append([
-                    f"{label} > {export.label}", str(export.run.result["seed"]),
-                    f"{100 * export.run.score:.2f}", "not checked" if after is None else f"{100 * after:.2f}",
-                    "" if after is None else f"{100 * (after - export.run.score):+.2f}",
-                    "" if low is None else f"[{low:+.2f}, {high:+.2f}]",
-                    render.number(facts.get("size_bytes"), 1e-6, 2), render.number(facts.get("compact_bytes"), 1e-6, 2),
-                ])
+                rows.append(
+                    [
+                        f"{label} > {export.label}",
+                        str(export.run.result["seed"]),
+                        f"{100 * export.run.score:.2f}",
+                        "not checked" if after is None else f"{100 * after:.2f}",
+                        "" if after is None else f"{100 * (after - export.run.score):+.2f}",
+                        "" if low is None else f"[{low:+.2f}, {high:+.2f}]",
+                        render.number(facts.get("size_bytes"), 1e-6, 2),
+                        render.number(facts.get("compact_bytes"), 1e-6, 2),
+                    ]
+                )
     if not rows:
         return []
     metric = groups[0].first.primary
-    heads = ("export", "seed", f"{metric} of the run", f"{metric} of the export", "change", "95 % CI", "size MB", "compact MB")
+    heads = (
+        "export",
+        "seed",
+        f"{metric} of the run",
+        f"{metric} of the export",
+        "change",
+        "95 % CI",
+        "size MB",
+        "compact MB",
+    )
     return [html.heading(3, "Exports"), html.table(heads, rows)]
 
 
 BENCH_HEADS = (
-    "model", "seed", "batch", "length", "p50 ms", "p95 ms", "p99 ms", "rows/s", "times as fast [95 % CI]", "than", "threads",
-    "measured on", "when",
+    "model",
+    "seed",
+    "batch",
+    "length",
+    "p50 ms",
+    "p95 ms",
+    "p99 ms",
+    "rows/s",
+    "times as fast [95 % CI]",
+    "than",
+    "threads",
+    "measured on",
+    "when",
 )
 
 
@@ -109,11 +141,21 @@ def _bench(groups: Sequence[Any], labels: Sequence[str]) -> list[Markup]:
         for run in arm.runs:
             for record in measurements.read(run.folder):
                 where = record["machine"] if record["device"] == "cpu" else record["device"]
-                rows.append([
-                    f"{label} {record['label']}", str(run.result["seed"]), str(record["batch"]), str(record["length"]),
-                    *(f"{record[key]:.2f}" for key in ("p50_ms", "p95_ms", "p99_ms")), f"{record['rows_per_s']:.0f}",
-                    interval(record["speedup"]), record["reference"], str(record["threads"]), where, record["when"][:16],
-                ])
+                rows.append(
+                    [
+                        f"{label} {record['label']}",
+                        str(run.result["seed"]),
+                        str(record["batch"]),
+                        str(record["length"]),
+                        *(f"{record[key]:.2f}" for key in ("p50_ms", "p95_ms", "p99_ms")),
+                        f"{record['rows_per_s']:.0f}",
+                        interval(record["speedup"]),
+                        record["reference"],
+                        str(record["threads"]),
+                        where,
+                        record["when"][:16],
+                    ]
+                )
     if not rows:
         return []
     rows.sort(key=lambda row: (int(row[2]), row[3]))
@@ -121,8 +163,9 @@ def _bench(groups: Sequence[Any], labels: Sequence[str]) -> list[Markup]:
         html.heading(3, "Speed"),
         html.table(BENCH_HEADS, rows),
         html.paragraph(
-            "From plmc bench: models took turns on pinned cores; milliseconds are of a whole batch; ratios hold within one "
-            "measurement, so compare rows of the same moment.", "notes",
+            "From plmc bench: models took turns on pinned cores; milliseconds are of a whole batch; ratios hold within "
+            "one measurement, so compare rows of the same moment.",
+            "notes",
         ),
     ]
 
@@ -135,8 +178,12 @@ def _machines(runs: Sequence[Run]) -> list[Markup]:
         versions = ", ".join(f"{name} {version}" for name, version in (run.result.get("versions") or {}).items())
         memory = f"{machine['memory_bytes'] / 1e9:.0f} GB" if machine.get("memory_bytes") else ""
         place = (
-            str(machine.get("cpu", "unknown")), str(machine.get("cores", "")), ", ".join(machine.get("gpus", [])), memory,
-            versions, f"{git.get('commit', '')[:12]}{' with changes' if git.get('dirty') == 'yes' else ''}",
+            str(machine.get("cpu", "unknown")),
+            str(machine.get("cores", "")),
+            ", ".join(machine.get("gpus", [])),
+            memory,
+            versions,
+            f"{git.get('commit', '')[:12]}{' with changes' if git.get('dirty') == 'yes' else ''}",
         )
         rows[place] = rows.get(place, 0) + 1
     heads = ("processor", "cores", "GPUs", "memory", "versions", "plmc commit", "runs")

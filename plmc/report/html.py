@@ -42,14 +42,15 @@ tr.strong td { font-weight: 600; } tr.faint td { color: var(--dim); }
 figure { margin: .8rem 0; }
 figure img { width: 100%; height: auto; background: #fff; border-radius: 6px; border: 1px solid var(--line); }
 details { margin: .4rem 0; } summary { cursor: pointer; color: var(--mark); }
-pre { background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding: .6rem .8rem; margin: .3rem 0 .8rem;
+pre { background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding: .6rem .8rem; margin: .3rem 0
+  .8rem;
   font-size: .82rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 @media (max-width: 40rem) { body { padding: .8rem; font-size: 15px; } th, td { padding: .28rem .42rem; }
   figure { overflow-x: auto; } figure img { min-width: 46rem; } }
 @media print { :root { --ink: #000; --dim: #444; --paper: #fff; --card: #f4f4f4; --line: #bbb; color-scheme: light; }
   body { max-width: none; padding: 0; font-size: 10pt; } nav { display: none; } .wide { overflow: visible; border: 0; }
-  table { font-size: 7.5pt; } th, td { padding: .12rem .25rem; white-space: normal; } tr, figure, pre { break-inside: avoid; }
-  th:first-child, td:first-child { position: static; } h2 { break-after: avoid; } }
+  table { font-size: 7.5pt; } th, td { padding: .12rem .25rem; white-space: normal; } tr, figure, pre { break-inside:
+  avoid; } th:first-child, td:first-child { position: static; } h2 { break-after: avoid; } }
 """
 
 

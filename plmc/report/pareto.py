@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from plmc.report.compare import Row
 
 LOOKS = {
-    DENSE: ("o", COLOURS[0]), DISTILLED: ("D", COLOURS[2]), PRUNED: ("v", COLOURS[4]), QUANTIZED: ("s", COLOURS[3]),
+    DENSE: ("o", COLOURS[0]),
+    DISTILLED: ("D", COLOURS[2]),
+    PRUNED: ("v", COLOURS[4]),
+    QUANTIZED: ("s", COLOURS[3]),
     COMBINED: ("^", COLOURS[1]),
 }
 """Marker and colour of each kind of model."""
@@ -54,8 +57,9 @@ def figure_of(rows: Sequence[Row], *, metric: str, title: str = "", columns: int
 
     Latencies are those of `plmc bench` where two rows have them, else those taken when the runs ended, as shares of the
     teacher's of the same minute. Error bars are standard
-    deviations over seeds. The front joins the rows that no other row beats in both directions. A hollow marker is the same
-    model's compact size; a thin line leads from a run to its exports. Raises PlmcError if no row has both a metric and a cost.
+    deviations over seeds. The front joins the rows that no other row beats in both directions. A hollow marker is the
+    same model's compact size; a thin line leads from a run to its exports. Raises PlmcError if no row has both a metric
+    and a cost.
     """
     known = [row for row in rows if metric in row.metrics]
     panels = [panel for panel in _panels(known) if any(panel.cost(row) for row in known)]
@@ -144,13 +148,21 @@ def _panel(axis: Axes, rows: Sequence[Row], panel: Panel, metric: str) -> list[A
                 ends = [[at - half * on, at + half * on] for at, on in zip((x, y), across, strict=True)]
                 axis.plot(*ends, alpha=0, gid="bar")
         if row.export_of in places:
-            axis.plot(*zip(places[row.export_of], (x, y), strict=True), color=colour, linewidth=0.7, alpha=0.4, zorder=1)
+            axis.plot(
+                *zip(places[row.export_of], (x, y), strict=True), color=colour, linewidth=0.7, alpha=0.4, zorder=1
+            )
         if small := panel.small(row):
             axis.plot([small, x], [y, y], color=colour, linewidth=0.9, linestyle=":", zorder=1)
             axis.plot(small, y, shape, markerfacecolor="white", markeredgecolor=colour, markersize=7, zorder=3)
         text = "\n".join(textwrap.wrap(row.label, 26)[:3])
         note = axis.annotate(
-            text, (x, y), textcoords="offset points", xytext=(9, 3), fontsize=8, color=_darker(colour), zorder=4,
+            text,
+            (x, y),
+            textcoords="offset points",
+            xytext=(9, 3),
+            fontsize=8,
+            color=_darker(colour),
+            zorder=4,
             linespacing=1.05,
         )
         # Labels are placed after the layout; they must not move it again.
@@ -175,10 +187,13 @@ def _legend(figure: Figure, rows: Sequence[Row]) -> None:
     shown = [kind for kind in LOOKS if any(row.kind == kind and not row.is_teacher for row in rows)]
     looks = [("teacher", *TEACHER)] * any(row.is_teacher for row in rows) + [(kind, *LOOKS[kind]) for kind in shown]
     handles = [
-        Line2D([], [], marker=shape, color=colour, linestyle="", markersize=8, label=name) for name, shape, colour in looks
+        Line2D([], [], marker=shape, color=colour, linestyle="", markersize=8, label=name)
+        for name, shape, colour in looks
     ]
     if any(_compact(row) for row in rows):
-        handles.append(Line2D([], [], marker="o", markerfacecolor="white", color="0.4", linestyle="", label="compact file"))
+        handles.append(
+            Line2D([], [], marker="o", markerfacecolor="white", color="0.4", linestyle="", label="compact file")
+        )
     handles.append(Line2D([], [], color="0.55", linestyle="--", label="Pareto front"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9, frameon=False)
 

@@ -22,8 +22,8 @@ def headline(result: Mapping[str, Any]) -> list[str]:
     lines = [
         f"{where}{sets}, {threads}, {pin}",
         versions,
-        f"other processes kept {load['other_cores']:.2f} of {machine['logical_cores']} cores busy; load {load['load_before']} "
-        f"before, {load['load_after']} after",
+        f"other processes kept {load['other_cores']:.2f} of {machine['logical_cores']} cores busy; load "
+        f"{load['load_before']} before, {load['load_after']} after",
     ]
     if load["other_cores"] > 0.2:
         lines.append("The machine was not idle: trust the ratios, and CPU time more than the clock.")
@@ -51,7 +51,16 @@ def cases(result: Mapping[str, Any]) -> Iterator[tuple[str, list[Mapping[str, An
 
 
 SPEED_HEADS = (
-    "model", "p50 ms", "p95", "p99", "rows/s", "times as fast [95 % CI]", "by CPU time", "CPU ms", "GMACs/row", "J/row",
+    "model",
+    "p50 ms",
+    "p95",
+    "p99",
+    "rows/s",
+    "times as fast [95 % CI]",
+    "by CPU time",
+    "CPU ms",
+    "GMACs/row",
+    "J/row",
 )
 
 
@@ -59,9 +68,13 @@ def speed_rows(records: Sequence[Mapping[str, Any]]) -> Rows:
     """Cells under SPEED_HEADS, a row a contender; milliseconds are of a call, that is of a whole batch."""
     return [
         [
-            record["contender"], *(f"{record[key]:.2f}" for key in ("p50_ms", "p95_ms", "p99_ms")),
-            f"{record['rows_per_s']:.0f}", interval(record["speedup"]), interval(record["speedup_cpu"]),
-            f"{record['cpu_p50_ms']:.2f}", _scaled(record["macs_per_row"], 1e-9, 3),
+            record["contender"],
+            *(f"{record[key]:.2f}" for key in ("p50_ms", "p95_ms", "p99_ms")),
+            f"{record['rows_per_s']:.0f}",
+            interval(record["speedup"]),
+            interval(record["speedup_cpu"]),
+            f"{record['cpu_p50_ms']:.2f}",
+            _scaled(record["macs_per_row"], 1e-9, 3),
             _scaled(record["energy_j_per_row"], 1, 3),
         ]
         for record in records

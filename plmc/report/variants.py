@@ -26,7 +26,10 @@ KINDS = (DENSE, DISTILLED, PRUNED, QUANTIZED, COMBINED)
 _FAMILIES = {"distillation": DISTILLED, "pruning": PRUNED, "quantization": QUANTIZED}
 # Runs of earlier versions do not name the families of their methods, but their configs name these packages.
 _PACKAGES = {
-    ".methods.distill.": DISTILLED, ".methods.mlm.": DISTILLED, ".methods.prune.": PRUNED, ".methods.layers.": PRUNED,
+    ".methods.distill.": DISTILLED,
+    ".methods.mlm.": DISTILLED,
+    ".methods.prune.": PRUNED,
+    ".methods.layers.": PRUNED,
     ".methods.quant.": QUANTIZED,
 }
 
@@ -57,7 +60,8 @@ class Export:
 
     @property
     def speedup(self) -> float | None:
-        """Latency of the teacher over the export's: times over the run's own model times that model's over the teacher."""
+        """Latency of the teacher over the export's: times over the run's own model times that model's over the
+        teacher."""
         own, taught = (self.run.result.get("latency") or {}).get("batch_1_ms"), None
         if own:
             taught = self.run.result["latency"].get("teacher_batch_1_ms")
@@ -112,7 +116,8 @@ def _speeds(folders: Sequence[Path], key: str) -> dict[str, Spread]:
 
 
 def teacher_speeds(runs: Sequence[Run]) -> dict[str, Spread]:
-    """`speeds` of the runs' teachers: the runs in the folder `teachers` beside them with the very metrics they report."""
+    """`speeds` of the runs' teachers: the runs in the folder `teachers` beside them with the very metrics they
+    report."""
     folders: set[Path] = set()
     for run in runs:
         for path in run.folder.parent.glob("teachers/*/result.json"):

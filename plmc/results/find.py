@@ -18,8 +18,18 @@ from plmc.errors import DamagedFile, DataError, PlmcError
 
 FINISHED = "finished"
 _EXCLUDED = (
-    "tracking", "output_dir", "threads", "device", "checkpoint", "log_every", "force", "latency_rows", "preset",
-    "quantize", "hydra", "limits",
+    "tracking",
+    "output_dir",
+    "threads",
+    "device",
+    "checkpoint",
+    "log_every",
+    "force",
+    "latency_rows",
+    "preset",
+    "quantize",
+    "hydra",
+    "limits",
 )
 """What does not change a result, hence makes no other arm."""
 SEED_KEYS = ("seed", "teacher.seed")
@@ -85,7 +95,8 @@ class Run:
 
     @property
     def table_key(self) -> tuple[str, str, str]:
-        """Task, data source, and digest of the files that it was judged on: runs of one table have the same of all three."""
+        """Task, data source, and digest of the files that it was judged on: runs of one table have the same of all
+        three."""
         files = self.config.get("files") or {}
         judged = {k: v for k, v in files.items() if k.removeprefix("data.").startswith("validation") and v}
         content = hashlib.sha256(json.dumps(judged, sort_keys=True).encode()).hexdigest()[:8] if judged else ""

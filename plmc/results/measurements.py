@@ -62,9 +62,11 @@ def by_run(result: Mapping[str, Any]) -> dict[Path, list[dict[str, Any]]]:
 
 
 def log(run: Path, records: Sequence[Mapping[str, Any]], warn: Callable[[str], None]) -> None:
-    """Appends the figures as metrics `bench/<key>/b<batch>_<length>/…` and bench.json as artifact to the run's tracking.
+    """Appends the figures as metrics `bench/<key>/b<batch>_<length>/…` and bench.json as artifact to the run's
+    tracking.
 
-    The run stays as finished as it was. Without tracking nothing happens; while the run is being trained it is left alone.
+    The run stays as finished as it was. Without tracking nothing happens; while the run is being trained it is left
+    alone.
     """
     from plmc.track import identity as identities
     from plmc.track import send_pending

@@ -32,7 +32,9 @@ def pick(name: str, outputs: Path, allow: Sequence[str] = ()) -> Picked:
     path = Path(name).expanduser()
     if not path.is_dir():
         finished = [result.parent for root in (outputs, outputs / "teachers") for result in root.glob("*/result.json")]
-        matches = sorted((f for f in finished if f.name.startswith(name)), key=lambda f: (f / "result.json").stat().st_mtime)
+        matches = sorted(
+            (f for f in finished if f.name.startswith(name)), key=lambda f: (f / "result.json").stat().st_mtime
+        )
         if not matches:
             names = [f.name for f in finished]
             hint = did_you_mean(name, names) if names else f" {outputs} holds no finished run."

@@ -26,7 +26,8 @@ def _reads(folder: Path) -> bool:
 
 
 def answerer(folder: Path, task: Any = None):
-    """A function from rows (one or two texts each) to dicts, for the model in `folder`, trained on `task` where known."""
+    """A function from rows (one or two texts each) to dicts, for the model in `folder`, trained on `task` where
+    known."""
     import numpy as np
     import torch
 
@@ -62,7 +63,9 @@ def answerer(folder: Path, task: Any = None):
         lengths = np.array([len(ids) for ids in encoded["input_ids"]])
         logits = torch.empty(len(rows), config.num_labels)
         for batch in by_length(lengths, TOKENS):
-            inputs = tokenizer.pad({name: [column[i] for i in batch] for name, column in encoded.items()}, return_tensors="pt")
+            inputs = tokenizer.pad(
+                {name: [column[i] for i in batch] for name, column in encoded.items()}, return_tensors="pt"
+            )
             with torch.inference_mode():
                 logits[batch] = model(**inputs).logits.float()
         if config.num_labels == 1:
@@ -70,7 +73,9 @@ def answerer(folder: Path, task: Any = None):
         chances = logits.softmax(-1)
         return [
             {
-                "texts": list(row), "label": config.id2label[int(p.argmax())], "score": float(p.max()),
+                "texts": list(row),
+                "label": config.id2label[int(p.argmax())],
+                "score": float(p.max()),
                 "scores": {config.id2label[i]: float(v) for i, v in enumerate(p)},
             }
             for row, p in zip(rows, chances, strict=True)

@@ -81,8 +81,14 @@ def _stages(run: Run, student: Dims, teacher: Dims | None) -> None:
         clock = None if _counts_updates(stage) else stage.clock(NOMINAL_ROWS)
         chain.check(
             Setting(
-                stage=stage.name, kind=stage_task(run, stage).kind, seed=run.seed, student=student, teacher=teacher,
-                clock=clock, methods=stage.methods, text_columns=run.task.text,
+                stage=stage.name,
+                kind=stage_task(run, stage).kind,
+                seed=run.seed,
+                student=student,
+                teacher=teacher,
+                clock=clock,
+                methods=stage.methods,
+                text_columns=run.task.text,
             )
         )
         student = chain.dims_after(student)

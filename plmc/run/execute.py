@@ -93,12 +93,21 @@ def _execute(run: Run, console: Console, parent: Path | None, threads: int | Non
             teacher = language_model
         elif run.learns_from_teacher:
             # Its warnings belong into its own result, or they would be in ours only if we are the first to need it.
-            teacher = make.ensure(run, data, console, lambda own: execute(own, Console(), parent=above, threads=threads))
+            teacher = make.ensure(
+                run, data, console, lambda own: execute(own, Console(), parent=above, threads=threads)
+            )
         else:
             teacher = make.find(run)
         model = mlm_stage.start(run, language_model)
         stages = Stages(
-            run, model, data, tokenizer, accelerator=accelerator, console=console, teacher=teacher, log=tracker.log,
+            run,
+            model,
+            data,
+            tokenizer,
+            accelerator=accelerator,
+            console=console,
+            teacher=teacher,
+            log=tracker.log,
             language_model=language_model,
         )
         stages.go()
@@ -168,8 +177,12 @@ def make_tracker(run: Run, parent: Path | None):
     if not tracking["enabled"]:
         return LocalHistory(run.folder)
     return Tracker(
-        run.folder, uri=tracking["uri"] or default_uri(run.output_dir), experiment=tracking["experiment"],
-        run_name=f"{run.label} {run.task.name} seed {run.seed}", parent=parent, tags=pages.tags(run),
+        run.folder,
+        uri=tracking["uri"] or default_uri(run.output_dir),
+        experiment=tracking["experiment"],
+        run_name=f"{run.label} {run.task.name} seed {run.seed}",
+        parent=parent,
+        tags=pages.tags(run),
         system_interval=10.0 if tracking["system_metrics"] else 0.0,
     )
 
@@ -196,8 +209,7 @@ def _guard_rows(run: Run, data, console: Console) -> None:
         both = int(np.isin(held_out, seen).sum())
         if both:
             console.warn(
-                f"{both} of {len(held_out)} {first_name} rows stand in the training rows, too: scores on them "
-                "flatter."
+                f"{both} of {len(held_out)} {first_name} rows stand in the training rows, too: scores on them flatter."
             )
         with replacing(run.folder / "seen.npy") as temporary, temporary.open("wb") as file:
             np.save(file, seen)
@@ -207,8 +219,8 @@ def _guard_rows(run: Run, data, console: Console) -> None:
             both = int(np.isin(held_out, _seen(origin)).sum())
             if both > 0.1 * len(held_out):
                 raise ConfigError(
-                    f"the {who} {spec} was trained on {both} of the {len(held_out)} {first_name} rows, so its score there "
-                    f"means nothing. Take a model that has not seen them, or other validation rows."
+                    f"the {who} {spec} was trained on {both} of the {len(held_out)} {first_name} rows, so its score "
+                    f"there means nothing. Take a model that has not seen them, or other validation rows."
                 )
 
 
@@ -221,7 +233,8 @@ def _seen(path: Path) -> np.ndarray:
         except (OSError, ValueError, EOFError) as error:
             text = f"{path} is damaged ({str(error).splitlines()[0]})."
     raise DamagedFile(
-        f"{text} It says which rows that model was trained on. Train it again, or delete the file to go on without this check."
+        f"{text} It says which rows that model was trained on. Train it again, or delete the file to go on without "
+        "this check."
     )
 
 
@@ -239,8 +252,11 @@ def _log_inputs(run: Run, data, tracker) -> None:
     for context, split in (("train", data.train), *data.evaluation.items()):
         if split is not None:
             tracker.input(
-                name=f"{run.task.name}/{context}", source=_place(run, context), rows=len(split.raw),
-                digest=split.fingerprint, context="train" if context == "train" else "evaluation",
+                name=f"{run.task.name}/{context}",
+                source=_place(run, context),
+                rows=len(split.raw),
+                digest=split.fingerprint,
+                context="train" if context == "train" else "evaluation",
                 origin="local" if run.source.name == "custom" else run.source.name,
             )
 

@@ -29,13 +29,19 @@ from plmc.training.evaluate import evaluate
 
 
 def finalize(
-    run: Run, stages: Stages, data: TaskData, tokenizer, teacher: FinetunedTeacher | None, tracker, console: Console,
+    run: Run,
+    stages: Stages,
+    data: TaskData,
+    tokenizer,
+    teacher: FinetunedTeacher | None,
+    tracker,
+    console: Console,
     started: float,
 ) -> dict[str, Any]:
     """Everything after the last update; returns what `result.json` is to hold.
 
-    Measurements are made once and kept: taken up after a crash, the model card and MLflow get the same figures again, and
-    so the same model instead of a second one.
+    Measurements are made once and kept: taken up after a crash, the model card and MLflow get the same figures again,
+    and so the same model instead of a second one.
     """
     measured = run.folder / "stages" / "measured.json"
     result = _measured(run.folder, measured, console)
@@ -69,7 +75,13 @@ def _measured(folder: Path, path: Path, console: Console) -> dict[str, Any] | No
 
 
 def _measure(
-    run: Run, stages: Stages, data: TaskData, tokenizer, teacher: FinetunedTeacher | None, tracker, console: Console,
+    run: Run,
+    stages: Stages,
+    data: TaskData,
+    tokenizer,
+    teacher: FinetunedTeacher | None,
+    tracker,
+    console: Console,
     started: float,
 ) -> dict[str, Any]:
     """Saves the model and its predictions, and measures what was saved."""
@@ -93,14 +105,22 @@ def _measure(
         _write_lines(folder / "predictions" / f"{name}.jsonl", records)
     _prove_score(run, stages, metrics)
     return {
-        "signature": run.signature, "status": "finished", "recipe": run.recipe.name, "task": run.task.name,
-        "data_source": run.source.name, "seed": run.seed,
+        "signature": run.signature,
+        "status": "finished",
+        "recipe": run.recipe.name,
+        "task": run.task.name,
+        "data_source": run.source.name,
+        "seed": run.seed,
         "methods": sorted({name for stage in run.recipe.stages for name in stage.methods}),
         "families": sorted({m.family for stage in run.recipe.stages for m in stage.methods.values()} - {""}),
         "stages": [
             {
-                "name": s.name, "steps": s.steps, "seconds": round(s.seconds, 3), "best_step": s.best_step,
-                "metrics": s.metrics, "settings": pages.settings(stage),
+                "name": s.name,
+                "steps": s.steps,
+                "seconds": round(s.seconds, 3),
+                "best_step": s.best_step,
+                "metrics": s.metrics,
+                "settings": pages.settings(stage),
             }
             for s, stage in zip(stages.results, run.recipe.stages, strict=True)
         ],
@@ -108,14 +128,17 @@ def _measure(
         "collapsed": collapsed,
         "teacher": {
             "learned_from": run.learns_from_teacher,
-            "name": run.teacher.checkpoint or run.teacher.name, "metrics": teacher.metrics if teacher else None,
+            "name": run.teacher.checkpoint or run.teacher.name,
+            "metrics": teacher.metrics if teacher else None,
             "commit": snapshots.commit(run.teacher.checkpoint or run.teacher.name) if teacher else None,
             "digest": teacher.digest if teacher else None,
             "learnt_nothing": teacher.learnt_nothing(run.task.metric) if teacher else None,
             **(teacher.figures if teacher else {}),
         },
         "student": {
-            "name": run.student.name, "commit": snapshots.commit(run.student.name), **figures.figures(model, folder / "model"),
+            "name": run.student.name,
+            "commit": snapshots.commit(run.student.name),
+            **figures.figures(model, folder / "model"),
         },
         "data_commit": _data_commit(run),
         "train": _training(stages, started),
@@ -149,8 +172,9 @@ def _prove(run: Run, judged, folder: Path):
     wrong = [name for name, value in kept.items() if name not in saved or not torch.equal(saved[name], value)]
     if wrong or len(saved) != len(kept):
         raise TrainingError(
-            f"the saved model is not the one that was judged: {wrong[0] if wrong else 'other weights'} differs after reloading "
-            f"{folder}. This is a fault of plmc or of a method, please report it with {run.folder / 'config.yaml'}."
+            f"the saved model is not the one that was judged: {wrong[0] if wrong else 'other weights'} differs after "
+            f"reloading {folder}. This is a fault of plmc or of a method, please report it with "
+            f"{run.folder / 'config.yaml'}."
         )
     return reloaded
 
@@ -159,7 +183,12 @@ def _prove_score(run: Run, stages: Stages, metrics: dict[str, float]) -> None:
     """The score of the saved model must be the one by which the last stage chose its weights."""
     chosen = stages.results[-1].metrics.get(run.task.metric)
     changed = any(type(m).finish is not Method.finish for m in run.recipe.stages[-1].methods.values())
-    if chosen is not None and not changed and run.task.metric in metrics and abs(chosen - metrics[run.task.metric]) > 1e-6:
+    if (
+        chosen is not None
+        and not changed
+        and run.task.metric in metrics
+        and abs(chosen - metrics[run.task.metric]) > 1e-6
+    ):
         name, saved = run.task.metric, metrics[run.task.metric]
         raise TrainingError(
             f"the saved model scores {name} = {saved:.6f}, but {chosen:.6f} was measured when its "
@@ -171,7 +200,8 @@ def _training(stages: Stages, started: float) -> dict[str, Any]:
     seconds = sum(s.seconds for s in stages.results)
     samples = sum(s.samples for s in stages.results)
     return {
-        "seconds": round(seconds, 3), "samples_per_second": round(samples / seconds, 2) if seconds else 0.0,
+        "seconds": round(seconds, 3),
+        "samples_per_second": round(samples / seconds, 2) if seconds else 0.0,
         "peak_memory_bytes": figures.peak_memory_bytes(stages.accelerator.device.type),
         "wall_seconds_of_last_start": round(time.time() - started, 3),
     }
@@ -196,9 +226,12 @@ def _latency(run: Run, model, teacher: FinetunedTeacher | None, data: TaskData, 
         f"{name}_quartiles_ms": [round(time.lower_ms, 4), round(time.upper_ms, 4)] for name, time in times.items()
     }
     return {
-        "device": device, "batch_1_ms": round(times["student"].median_ms, 4),
+        "device": device,
+        "batch_1_ms": round(times["student"].median_ms, 4),
         "teacher_batch_1_ms": round(times["teacher"].median_ms, 4) if teacher else None,
-        "threads": times["student"].threads, "rows": min(count, len(split)), "other_cores": load.stop()["other_cores"],
+        "threads": times["student"].threads,
+        "rows": min(count, len(split)),
+        "other_cores": load.stop()["other_cores"],
         **spread,
     }
 

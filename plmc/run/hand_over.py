@@ -34,7 +34,12 @@ def describe_model(run: Run, result: dict[str, Any]) -> None:
     hub_id = run.student.name if "/" in run.student.name and not Path(run.student.name).exists() else None
     for where, place in ((folder, "model"), (folder / "model", ".")):
         card = model_card(
-            result, kind=run.task.kind, base_model=hub_id, papers=papers, machine=result["machine"], place=place,
+            result,
+            kind=run.task.kind,
+            base_model=hub_id,
+            papers=papers,
+            machine=result["machine"],
+            place=place,
             labels=run.task.labels if run.task.kind == "classification" else (),
         )
         write_text(where / "README.md", card)
@@ -44,9 +49,12 @@ def send(run: Run, result: dict[str, Any], tracker: Any, data: TaskData) -> None
     """Everything of the finished run that MLflow is to have beside the curves."""
     folder, last = run.folder, sum(stage["steps"] for stage in result["stages"])
     figures = {
-        "size/parameters": result["student"]["parameters"], "size/nonzero_parameters": result["student"]["nonzero_parameters"],
-        "size/bytes": result["student"]["size_bytes"], "size/sparsity": result["student"]["sparsity"],
-        "train/seconds": result["train"]["seconds"], "train/samples_per_second": result["train"]["samples_per_second"],
+        "size/parameters": result["student"]["parameters"],
+        "size/nonzero_parameters": result["student"]["nonzero_parameters"],
+        "size/bytes": result["student"]["size_bytes"],
+        "size/sparsity": result["student"]["sparsity"],
+        "train/seconds": result["train"]["seconds"],
+        "train/samples_per_second": result["train"]["samples_per_second"],
         "latency/batch_1_ms": result["latency"]["batch_1_ms"],
         "latency/teacher_batch_1_ms": result["latency"]["teacher_batch_1_ms"],
     }
@@ -70,4 +78,6 @@ def send(run: Run, result: dict[str, Any], tracker: Any, data: TaskData) -> None
             example = {"question": row["text_a"], "context": row["text_b"]}
         elif len(run.task.text) == 2:
             example = {"text": row["text_a"], "text_pair": row["text_b"]}
-        tracker.model(folder / "model", task_kind=run.task.kind, example=example, max_length=run.task.max_length, step=last)
+        tracker.model(
+            folder / "model", task_kind=run.task.kind, example=example, max_length=run.task.max_length, step=last
+        )

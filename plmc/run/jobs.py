@@ -160,21 +160,23 @@ def report(error: Exception) -> int:
     if isinstance(error, PlmcError):
         console.print(f"[red]error[/] {escape(str(error))}")
     elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        console.print("[red]error[/] the disk is full. What was finished is safe: make room and give the same command again.")
+        console.print(
+            "[red]error[/] the disk is full. What was finished is safe: make room and give the same command again."
+        )
         code = TrainingError.exit_code
     elif short_of_memory(error):
         console.print(
-            "[red]error[/] there is not enough memory (or the limit on memory, ulimit -v, is too low). What was finished is "
-            "safe: take smaller steps (train.micro_batch=8), a smaller model or fewer jobs at once, and give the same command "
-            "again."
+            "[red]error[/] there is not enough memory (or the limit on memory, ulimit -v, is too low). What was "
+            "finished is safe: take smaller steps (train.micro_batch=8), a smaller model or fewer jobs at once, and "
+            "give the same command again."
         )
         code = TrainingError.exit_code
     elif isinstance(error, OSError) and error.filename:
         console.print(f"[red]error[/] {escape(str(error.filename))}: {error.strerror or type(error).__name__}.")
     else:
         console.print(
-            f"[red]error[/] {type(error).__name__}: {escape(str(error)[:1000])}\nThis looks like a fault of plmc, not yours. "
-            f"Repeat with --debug for the traceback and report it."
+            f"[red]error[/] {type(error).__name__}: {escape(str(error)[:1000])}\nThis looks like a fault of plmc, not "
+            f"yours. Repeat with --debug for the traceback and report it."
         )
     if os.environ.get(DEBUG):
         traceback.print_exception(error, file=sys.stderr)

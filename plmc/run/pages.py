@@ -28,13 +28,20 @@ def tags(run: Run) -> dict[str, str]:
     """Tags of a run that begins; those of MLflow's own names fill its columns for user, source and version."""
     commit = software.git_state().get("commit")
     return {
-        "plmc.role": run.role, "plmc.recipe": run.recipe.name, "plmc.task": run.task.name, "plmc.seed": str(run.seed),
-        "plmc.data_source": run.source.name, "plmc.signature": run.signature, "plmc.command": run.command,
+        "plmc.role": run.role,
+        "plmc.recipe": run.recipe.name,
+        "plmc.task": run.task.name,
+        "plmc.seed": str(run.seed),
+        "plmc.data_source": run.source.name,
+        "plmc.signature": run.signature,
+        "plmc.command": run.command,
         "plmc.made_up_data": str(run.source.name == "embedded").lower(),
-        "mlflow.user": _user(), "mlflow.source.name": "plmc train", "mlflow.source.type": "LOCAL",
+        "mlflow.user": _user(),
+        "mlflow.source.name": "plmc train",
+        "mlflow.source.type": "LOCAL",
         "mlflow.note.content": f"```\n{run.command}\n```",
         **({"mlflow.source.git.commit": commit} if commit else {}),
-    }  # fmt: skip
+    }
 
 
 def params(run: Run) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """plmc in a program or a notebook: the words of the command line as arguments, results as objects.
 
-    import plmc
+import plmc
 
-    run = plmc.train("recipe=kd", "task=sst2", "preset=offline")
-    print(run.score, run.folder)
-    plmc.predict(run.folder, ["a moving film"])
+run = plmc.train("recipe=kd", "task=sst2", "preset=offline")
+print(run.score, run.folder)
+plmc.predict(run.folder, ["a moving film"])
 """
 
 from __future__ import annotations
@@ -78,7 +78,11 @@ def load(name: str | Path, *, outputs: str | Path = OUTPUTS, allow: Sequence[str
 
 
 def predict(
-    name: str | Path, texts: Sequence[str | tuple[str, str]], *, outputs: str | Path = OUTPUTS, allow: Sequence[str] = ()
+    name: str | Path,
+    texts: Sequence[str | tuple[str, str]],
+    *,
+    outputs: str | Path = OUTPUTS,
+    allow: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Answers of a run or of a model folder for texts, as `plmc predict` gives them.
 
@@ -99,7 +103,7 @@ def predict(
     from plmc.run.answers import answerer
 
     if isinstance(texts, str):
-        raise ConfigError("texts is a list of texts: [\"a moving film\"].")
+        raise ConfigError('texts is a list of texts: ["a moving film"].')
     picked = pick(str(name), Path(outputs), allow)
     task = build(picked.config["task"], "task") if picked.config else None
     rows = [(row,) if isinstance(row, str) else tuple(row) for row in texts]

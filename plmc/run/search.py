@@ -12,7 +12,8 @@ _BELOW = 2.0
 
 
 def excess(result: Mapping[str, Any], limits: Mapping[str, Any]) -> dict[str, float]:
-    """By how many times each limit is exceeded, of those that are. Raises ConfigError for a latency that was not measured."""
+    """By how many times each limit is exceeded, of those that are. Raises ConfigError for a latency that was not
+    measured."""
     found = {
         "params": result["student"]["parameters"],
         "megabytes": result["student"]["size_bytes"] / 1e6,
@@ -20,9 +21,7 @@ def excess(result: Mapping[str, Any], limits: Mapping[str, Any]) -> dict[str, fl
     }
     if limits.get("latency_ms") is not None and found["latency_ms"] is None:
         raise ConfigError("limits.latency_ms needs a latency, and latency_rows=0 measures none. Set latency_rows=32")
-    return {
-        key: found[key] / limit for key, limit in limits.items() if limit is not None and found[key] > limit
-    }
+    return {key: found[key] / limit for key, limit in limits.items() if limit is not None and found[key] > limit}
 
 
 def objective(score: float, over: Mapping[str, float]) -> float:

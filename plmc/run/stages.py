@@ -48,8 +48,17 @@ class Stages:
     """Runs all stages of `run` on `model`, in place; `results` has a `StageResult` for each that is done."""
 
     def __init__(
-        self, run: Run, model, data: TaskData, tokenizer, *, accelerator, console: Console, teacher: FinetunedTeacher | None,
-        log: Callable[[dict, int], None], language_model: FinetunedTeacher | None = None,
+        self,
+        run: Run,
+        model,
+        data: TaskData,
+        tokenizer,
+        *,
+        accelerator,
+        console: Console,
+        teacher: FinetunedTeacher | None,
+        log: Callable[[dict, int], None],
+        language_model: FinetunedTeacher | None = None,
     ):
         self.run, self.model, self.data, self.tokenizer = run, model, data, tokenizer
         self.accelerator, self.console, self.log = accelerator, console, log
@@ -89,8 +98,8 @@ class Stages:
             data = chain.data(data, setting)
         clock = stage.clock(len(data.train), self._cap(stage, own))
         setting = replace(setting, data=data, clock=clock)
-        # One seed per stage, after its rows: what a stage draws depends neither on how much its predecessors drew nor on
-        # whether rows were derived now, with a model whose loading draws, or found in the cache.
+        # One seed per stage, after its rows: what a stage draws depends neither on how much its predecessors drew nor
+        # on whether rows were derived now, with a model whose loading draws, or found in the cache.
         torch.manual_seed(run.seed * 1000 + index)
         if done is None:
             chain.check(setting)
@@ -141,18 +150,29 @@ class Stages:
             teacher = self.teachers.model(stage, self.task)
         mlm_source = load.locate(run.teacher.name) if run.teacher.name else None
         return Setting(
-            stage=stage.name, kind=self.task.kind, seed=run.seed, student=encoder.dims(model),
-            teacher=encoder.dims(teacher) if teacher is not None else None, methods=stage.methods,
-            text_columns=self.task.text, teacher_model=teacher, mlm_source=mlm_source, tokenizer=self.tokenizer,
-            encode=lambda rows, training, task=self.task: task.encode(rows, self.tokenizer, training=training, cache=run.cache),
-            cache=run.cache, progress=self.console.each,
+            stage=stage.name,
+            kind=self.task.kind,
+            seed=run.seed,
+            student=encoder.dims(model),
+            teacher=encoder.dims(teacher) if teacher is not None else None,
+            methods=stage.methods,
+            text_columns=self.task.text,
+            teacher_model=teacher,
+            mlm_source=mlm_source,
+            tokenizer=self.tokenizer,
+            encode=lambda rows, training, task=self.task: task.encode(
+                rows, self.tokenizer, training=training, cache=run.cache
+            ),
+            cache=run.cache,
+            progress=self.console.each,
         )
 
     def _wants_teacher(self, stage: Stage) -> bool:
         return any(need.startswith("teacher.") for method in stage.methods.values() for need in method.required())
 
     def _cap(self, stage: Stage, data: TaskData) -> int | None:
-        """The most updates the budget allows a stage: the stricter of passes over the original rows and plain updates."""
+        """The most updates the budget allows a stage: the stricter of passes over the original rows and plain
+        updates."""
         budget, caps = self.run.budget, []
         if budget.epochs is not None and data.train is not None:
             caps.append(replace(stage, epochs=budget.epochs, steps=None).clock(len(data.train)).total)
@@ -175,7 +195,11 @@ class Stages:
         self.model.to(device)
         modules = chain.modules(setting).to(device)
         objective = Objective(
-            self.model, chain, modules, kind=task.kind, autocast=AUTOCAST[run.config["precision"]],
+            self.model,
+            chain,
+            modules,
+            kind=task.kind,
+            autocast=AUTOCAST[run.config["precision"]],
             teacher=self.teachers.outputs(stage, task, chain, setting, self.tokenizer),
         )
         if run.config["compile"]:
@@ -189,11 +213,24 @@ class Stages:
         self.console.say(f"stage [bold]{stage.name}[/]  {rate}  loss = {formula(chain)}")
         with StageBar(self.console, stage.name, clock.total) as bar:
             trainer = Trainer(
-                objective, chain, stage, train, clock=clock, index=index, seed=run.seed,
-                pad_id=self.tokenizer.pad_token_id, accelerator=self.accelerator, evaluate=judge,
-                metric=task.metric if judge else None, folder=folder, signature=run.signature, first_step=self.step,
-                log_every=run.config["log_every"], checkpoint_seconds=run.config["checkpoint"]["seconds"],
-                checkpoint_steps=run.config["checkpoint"]["steps"], precision=run.config["precision"],
+                objective,
+                chain,
+                stage,
+                train,
+                clock=clock,
+                index=index,
+                seed=run.seed,
+                pad_id=self.tokenizer.pad_token_id,
+                accelerator=self.accelerator,
+                evaluate=judge,
+                metric=task.metric if judge else None,
+                folder=folder,
+                signature=run.signature,
+                first_step=self.step,
+                log_every=run.config["log_every"],
+                checkpoint_seconds=run.config["checkpoint"]["seconds"],
+                checkpoint_steps=run.config["checkpoint"]["steps"],
+                precision=run.config["precision"],
                 progress=Progress(self.log, bar.advance, self.console.warn),
             )
             outcome: Outcome = trainer.fit()
@@ -201,7 +238,9 @@ class Stages:
         if run.config["compile"]:
             for block in encoder.layers(self.model):
                 block._compiled_call_impl = None
-        result = StageResult(stage.name, outcome.steps, outcome.seconds, outcome.samples, outcome.metrics, outcome.best_step)
+        result = StageResult(
+            stage.name, outcome.steps, outcome.seconds, outcome.samples, outcome.metrics, outcome.best_step
+        )
         result.warnings = self.console.warnings[warned:]
         self.model = chain.finish(self.model.to("cpu"), setting)
         state = {"model": self.model.state_dict(), "methods": chain.state_dict()}
@@ -210,7 +249,8 @@ class Stages:
         self._close(folder, result)
 
     def _finished(self, folder: Path) -> tuple[StageResult, dict[str, Any]] | None:
-        """Result and state of a stage that was finished before; None for one to train, also where its files are damaged."""
+        """Result and state of a stage that was finished before; None for one to train, also where its files are
+        damaged."""
         path = folder / "done.json"
         if not path.is_file():
             return None
@@ -222,7 +262,9 @@ class Stages:
                 checkpoint.set_aside(folder / name)
             return None
 
-    def _take_up(self, chain: Chain, folder: Path, setting: Setting, result: StageResult, state: dict[str, Any]) -> None:
+    def _take_up(
+        self, chain: Chain, folder: Path, setting: Setting, result: StageResult, state: dict[str, Any]
+    ) -> None:
         """A stage that was finished before: the same structure, then its weights."""
         chain.modules(setting)
         chain.load_state_dict(state["methods"])

@@ -47,7 +47,9 @@ class Context:
         """Leaves one small file per job, so that jobs in other processes need no lock."""
         from plmc.files import write_json
 
-        write_json(self.folder / "jobs" / f"{signature}.json", {"signature": signature, "status": status, "value": value})
+        write_json(
+            self.folder / "jobs" / f"{signature}.json", {"signature": signature, "status": status, "value": value}
+        )
 
 
 def current() -> Context | None:
@@ -65,7 +67,8 @@ def forget() -> None:
 
 
 def end_with_parent() -> None:
-    """In a worker of a parallel sweep: ends this process soon after the one that began the sweep, which SIGKILL may end.
+    """In a worker of a parallel sweep: ends this process soon after the one that began the sweep, which SIGKILL may
+    end.
 
     What is lost is what SIGKILL here would lose: nothing that was finished.
     """

@@ -7,7 +7,8 @@ from typing import Any
 
 
 def one_answer(records: Sequence[Mapping[str, Any]]) -> str | None:
-    """The answer that every record has as `prediction`, as text; None if they differ, or if there are fewer than two."""
+    """The answer that every record has as `prediction`, as text; None if they differ, or if there are fewer than
+    two."""
     return _same(records, "prediction")
 
 
@@ -21,13 +22,13 @@ def remarks(records: Sequence[Mapping[str, Any]], rows: str) -> list[str]:
     found, label, answer = [], one_label(records), one_answer(records)
     if label is not None:
         found.append(
-            f"all {len(records)} {rows} rows have the label {label}: correlations are 0 there by definition, and F1 says "
-            "little. Judge on rows of every class."
+            f"all {len(records)} {rows} rows have the label {label}: correlations are 0 there by definition, and F1 "
+            "says little. Judge on rows of every class."
         )
     elif answer is not None:
         found.append(
-            f"all {len(records)} {rows} rows get the same answer ({answer}): this model has learnt nothing that tells them "
-            "apart, whatever its score. Try a lower rate (train.lr), more updates, or another seed."
+            f"all {len(records)} {rows} rows get the same answer ({answer}): this model has learnt nothing that tells "
+            "them apart, whatever its score. Try a lower rate (train.lr), more updates, or another seed."
         )
     return found
 

@@ -34,7 +34,8 @@ class PlainText(TextTask):
 def corpus(run: Run, stage: Stage, tokenizer: Any) -> Split:
     """One row a line of text, cut at 128 tokens, without labels.
 
-    `stage.corpus`: a text file (plain or .gz), `embedded`, or a Hub data set as `id`, `id:config` or `id:config:column`.
+    `stage.corpus`: a text file (plain or .gz), `embedded`, or a Hub data set as `id`, `id:config` or
+    `id:config:column`.
     """
     from datasets import Dataset
 

@@ -25,15 +25,17 @@ _CHUNK = 64
 
 @dataclass(frozen=True, kw_only=True)
 class MaskedLM(Task):
-    """Guess hidden tokens of running text (Devlin et al. 2019, arXiv 1810.04805, Section 3.1, without its next sentences).
+    """Guess hidden tokens of running text (Devlin et al. 2019, arXiv 1810.04805, Section 3.1, without its next
+    sentences).
 
     `corpus`, `held_out`, `rows`: the text, see `plmc.data.texts.Texts`; corpus null takes what `data=` offers. `pack`:
-    neighbouring lines share a row up to `max_length` tokens. `shortest`: tokens below which a row is dropped. `rate`: share
-    of tokens to guess, of which the share `masked` is hidden and `random` replaced. `smoothing`: exponent s of the weight
-    count^-s with which tokens are drawn; 0 draws them evenly, 0.7 favours rare ones as DistilBERT does.
+    neighbouring lines share a row up to `max_length` tokens. `shortest`: tokens below which a row is dropped. `rate`:
+    share of tokens to guess, of which the share `masked` is hidden and `random` replaced. `smoothing`: exponent s of
+    the weight count^-s with which tokens are drawn; 0 draws them evenly, 0.7 favours rare ones as DistilBERT does.
 
-    Training rows draw masks anew in every batch. Held-out rows have fixed masks, drawn evenly whatever `smoothing` is, so
-    that runs can be compared. Metrics: `accuracy` of the guesses (it chooses the best weights, being better when higher),
+    Training rows draw masks anew in every batch. Held-out rows have fixed masks, drawn evenly whatever `smoothing` is,
+    so that runs can be compared. Metrics: `accuracy` of the guesses (it chooses the best weights, being better when
+    higher),
     `loss` in nats per guessed token and `perplexity` = exp(loss). Raises ConfigError on shares outside 0 to 1.
     """
 
@@ -53,8 +55,8 @@ class MaskedLM(Task):
     def __post_init__(self) -> None:
         if not 0 < self.rate < 1 or min(self.masked, self.random) < 0 or self.masked + self.random > 1:
             raise ConfigError(
-                f"task.rate={self.rate}, masked={self.masked}, random={self.random} are shares, the last two of the first. "
-                "Use 0.15, 0.8 and 0.1."
+                f"task.rate={self.rate}, masked={self.masked}, random={self.random} are shares, the last two of the "
+                "first. Use 0.15, 0.8 and 0.1."
             )
         if self.smoothing < 0:
             raise ConfigError(f"task.smoothing={self.smoothing} is 0 or more: 0 draws evenly, 0.7 favours rare tokens.")
@@ -113,7 +115,8 @@ class MaskedLM(Task):
         return replace(split, columns={"input_ids": Ragged(seen, ids.offsets)}, labels=Ragged(labels, ids.offsets))
 
     def predict(self, logits: Sequence[np.ndarray], split: Split) -> list[dict[str, Any]]:
-        """One record a row: `guessed` tokens, how many are right, and the sum of their -log p. `logits`: three `(N,)`."""
+        """One record a row: `guessed` tokens, how many are right, and the sum of their -log p. `logits`: three
+        `(N,)`."""
         return [
             {"id": int(split.ids[row]), "guessed": int(guessed), "right": int(right), "loss": float(loss)}
             for row, (guessed, right, loss) in enumerate(zip(*logits, strict=True))

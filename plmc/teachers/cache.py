@@ -33,7 +33,8 @@ DTYPES = {"fp32": np.float32, "fp16": np.float16}
 class Wanted:
     """What is stored of a teacher: its logits, and the hidden states of `layers` (0 is the embedding output).
 
-    `dtype`: `fp32`, or `fp16`: half the size, and values rounded to 11 bits. `autocast`: precision of the teacher's forward.
+    `dtype`: `fp32`, or `fp16`: half the size, and values rounded to 11 bits. `autocast`: precision of the teacher's
+    forward.
     """
 
     kind: str
@@ -59,15 +60,23 @@ class Wanted:
 
 
 def stored(
-    model: nn.Module, split: Split, wanted: Wanted, *, identity: str, pad_id: int, cache: Path, progress=None,
+    model: nn.Module,
+    split: Split,
+    wanted: Wanted,
+    *,
+    identity: str,
+    pad_id: int,
+    cache: Path,
+    progress=None,
     say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, np.ndarray]:
-    """The columns of `Wanted.columns` for all rows of `split`, read-only and memory-mapped, computed unless they are there.
+    """The columns of `Wanted.columns` for all rows of `split`, read-only and memory-mapped, computed unless they are
+    there.
 
     Keyed by teacher (`identity`), rows (`split.fingerprint`) and `wanted`, so every job with the same three shares one
-    folder; a lock lets two jobs that need it at once compute it once, and nobody sees half of one. `say` hears of work that
-    takes a while. Files are checked against their digests each time, since a run reads every row of them anyway; damaged ones
-    are computed again.
+    folder; a lock lets two jobs that need it at once compute it once, and nobody sees half of one. `say` hears of work
+    that takes a while. Files are checked against their digests each time, since a run reads every row of them anyway;
+    damaged ones are computed again.
     """
     words = [identity, split.fingerprint, wanted.kind, str(wanted.autocast), wanted.dtype, *wanted.layers]
     folder = cache / "teacher" / hashlib.sha256(json.dumps(words).encode()).hexdigest()[:24]
@@ -109,10 +118,15 @@ def _compute(model: nn.Module, split: Split, wanted: Wanted, pad_id: int, folder
             for batch in batches:
                 said = read(model(**batch.to(device).inputs, **options), kind=wanted.kind, scores=False)
                 if not files:
-                    shape = {"outputs": said.logits[0].shape[1], "width": said.hidden_states[0].shape[2] if options else 0}
+                    shape = {
+                        "outputs": said.logits[0].shape[1],
+                        "width": said.hidden_states[0].shape[2] if options else 0,
+                    }
                     if (size := wanted.size(split=split, **shape)) > shutil.disk_usage(folder).free:
                         # Writing through a memory map to a full disk would kill the process without a word.
-                        raise OSError(errno.ENOSPC, f"the teacher's outputs take {size / 1e6:,.0f} MB (or teacher.cache=null)")
+                        raise OSError(
+                            errno.ENOSPC, f"the teacher's outputs take {size / 1e6:,.0f} MB (or teacher.cache=null)"
+                        )
                     files = {
                         name: open_memmap(folder / f"{name}.npy", "w+", DTYPES[wanted.dtype], dims)
                         for name, dims in wanted.columns(split=split, **shape).items()
@@ -164,7 +178,8 @@ def look_up(columns: dict[str, np.ndarray], split: Split, wanted: Wanted, *, lay
         states = None
         if wanted.layers:
             states = tuple(
-                spread(columns[f"hidden{layer}"], 0.0) if layer in wanted.layers else None for layer in range(layers + 1)
+                spread(columns[f"hidden{layer}"], 0.0) if layer in wanted.layers else None
+                for layer in range(layers + 1)
             )
         return Outputs(logits=logits, hidden_states=states)
 

@@ -19,8 +19,8 @@ Teacher = Callable[[Batch], Outputs]
 def live(model: nn.Module, needs: frozenset[str], kind: str, *, rows: Split | None = None, pad_id: int = 0) -> Teacher:
     """The teacher runs on every batch, frozen and in evaluation mode; one forward serves all methods.
 
-    `rows`: the stage's rows with the columns that the teacher reads, where they are not the student's; the tokens are the
-    same. `pad_id`: of the teacher's tokenizer.
+    `rows`: the stage's rows with the columns that the teacher reads, where they are not the student's; the tokens are
+    the same. `pad_id`: of the teacher's tokenizer.
     """
     model.eval().requires_grad_(False)
     options = {}

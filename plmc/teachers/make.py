@@ -46,7 +46,8 @@ class FinetunedTeacher:
     collapsed: bool = False
 
     def learnt_nothing(self, metric: str) -> bool:
-        """Whether there is nothing to distil: one answer for all rows, or a score of 0 or less where that is guessing."""
+        """Whether there is nothing to distil: one answer for all rows, or a score of 0 or less where that is
+        guessing."""
         return self.collapsed or self.metrics.get(metric, 1.0) <= 0
 
     @property
@@ -90,8 +91,8 @@ def ensure(run: Run, data: TaskData, console: Console, train) -> FinetunedTeache
     if teacher.learnt_nothing(run.task.metric):
         why = "it gives every row the same answer" if teacher.collapsed else "it is no better than guessing"
         console.warn(
-            f"the teacher {teacher.name} has learnt nothing: {why} ({run.task.metric} {teacher.metrics[run.task.metric]:.4f}), "
-            f"so there is nothing to distil. {cure}"
+            f"the teacher {teacher.name} has learnt nothing: {why} ({run.task.metric} "
+            f"{teacher.metrics[run.task.metric]:.4f}), so there is nothing to distil. {cure}"
         )
     return teacher
 
@@ -120,7 +121,8 @@ def train_once(own: Run, console: Console, text: str, train) -> dict:
 
 
 def whole(own: Run) -> tuple[dict | None, str | None]:
-    """The result of a teacher whose files are what was written, or None and what is wrong with them, if there are any."""
+    """The result of a teacher whose files are what was written, or None and what is wrong with them, if there are
+    any."""
     path = own.folder / "result.json"
     if not path.is_file():
         return None, None
@@ -164,7 +166,12 @@ def _checkpoint(run: Run, data: TaskData, console: Console) -> FinetunedTeacher:
     first = next(iter(data.evaluation.values()))
     split = run.task.encode(first.raw, tokenizer, training=False, cache=run.cache)
     order = label_order(
-        run.task, model, split, given=run.teacher.label_order, pad_id=tokenizer.pad_token_id, who="teacher.checkpoint",
+        run.task,
+        model,
+        split,
+        given=run.teacher.label_order,
+        pad_id=tokenizer.pad_token_id,
+        who="teacher.checkpoint",
         warn=console.warn,
     )
     reorder(model, order)
@@ -174,7 +181,9 @@ def _checkpoint(run: Run, data: TaskData, console: Console) -> FinetunedTeacher:
         digest.update(key.encode() + value.numpy().tobytes())
     figures = measure.figures(model, Path(load.locate(name)))
     collapsed = learnt_nothing(records)
-    return FinetunedTeacher(name, load.locate(name), digest.hexdigest()[:16], metrics, order, figures, collapsed=collapsed)
+    return FinetunedTeacher(
+        name, load.locate(name), digest.hexdigest()[:16], metrics, order, figures, collapsed=collapsed
+    )
 
 
 def reorder(model, order: tuple[int, ...] | None) -> None:
@@ -196,7 +205,8 @@ def label_order(
 ) -> tuple[int, ...] | None:
     """For each of the task's labels the model's column: `given`, or by name where it has names, else tested on rows.
 
-    `who` names the model in messages. Raises ConfigError if another order fits the rows far better than the model's own.
+    `who` names the model in messages. Raises ConfigError if another order fits the rows far better than the model's
+    own.
     """
     if task.kind != "classification":
         return None

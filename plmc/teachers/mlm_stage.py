@@ -60,7 +60,12 @@ def start(run: Run, teacher: FinetunedTeacher | None) -> torch.nn.Module:
     So do both models of Prune OFA, and so a student of some of the teacher's layers gets a trained head.
     """
     spec, first = run.student, run.recipe.stages[0]
-    same = spec.name == run.teacher.name and spec.shape is None and run.teacher.layers is None and run.teacher.shape is None
+    same = (
+        spec.name == run.teacher.name
+        and spec.shape is None
+        and run.teacher.layers is None
+        and run.teacher.shape is None
+    )
     if first.mlm is not None and teacher is not None and same:
         spec = replace(spec, name=teacher.folder, revision=None)
     return load.build(spec, pretraining.stage_task(run, first), seed=run.seed)

@@ -13,8 +13,15 @@ def teacher_run(run: Run) -> Run:
     """The run that fine-tunes the teacher of `run`: one per (model, task, data, seed, budget of rows)."""
     spec = run.teacher
     stage = {
-        "epochs": spec.epochs, "batch_size": spec.batch_size, "lr": spec.lr, "schedule": "linear",
-        "weight_decay": 0.01, "warmup": "6%", "clip": 1.0, "eval_every": "1ep", "select": "best",
+        "epochs": spec.epochs,
+        "batch_size": spec.batch_size,
+        "lr": spec.lr,
+        "schedule": "linear",
+        "weight_decay": 0.01,
+        "warmup": "6%",
+        "clip": 1.0,
+        "eval_every": "1ep",
+        "select": "best",
         "methods": {"task": {"_target_": "plmc.methods.distill.task_loss.TaskLoss"}},
     }
     recipe = {"name": "teacher", "title": "Fine-tuned teacher", "paper": "", "stages": {"finetune": stage}}
@@ -22,7 +29,8 @@ def teacher_run(run: Run) -> Run:
 
 
 def as_teacher(run: Run, recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of a run that trains the teacher of `run` by `recipe`, on the same rows, as a student without a teacher."""
+    """The config of a run that trains the teacher of `run` by `recipe`, on the same rows, as a student without a
+    teacher."""
     given = run.config["teacher"]
     return {
         **run.config,
@@ -32,7 +40,8 @@ def as_teacher(run: Run, recipe: Mapping[str, Any]) -> dict[str, Any]:
         "teacher": {"_target_": given["_target_"], "name": None},
         "student": {
             "_target_": "plmc.models.spec.ModelSpec",
-            **{key: given.get(key) for key in ("name", "layers", "shape")}, "pick": given.get("pick", "alternate"),
+            **{key: given.get(key) for key in ("name", "layers", "shape")},
+            "pick": given.get("pick", "alternate"),
             **({"revision": given["revision"]} if given.get("revision") else {}),
         },
         "recipe": dict(recipe),
@@ -51,13 +60,24 @@ def language_model_run(run: Run, *, headless: bool) -> Run:
     """The run that makes the masked language model that teaches `run`; `headless`: its files hold no head."""
     spec, stage = run.teacher.mlm, taught_stage(run)
     own = run.task.kind == "mlm"
-    task = dict(run.config["task"]) if own else {
-        # Every draw of masks is even here, so that recipes that favour rare tokens share the teacher.
-        **{key: value for key, value in stage.mlm.items() if key != "smoothing"},
-        "_target_": "plmc.tasks.mlm.MaskedLM", "name": "mlm", "corpus": stage.corpus, "rows": stage.corpus_rows,
-    }
+    task = (
+        dict(run.config["task"])
+        if own
+        else {
+            # Every draw of masks is even here, so that recipes that favour rare tokens share the teacher.
+            **{key: value for key, value in stage.mlm.items() if key != "smoothing"},
+            "_target_": "plmc.tasks.mlm.MaskedLM",
+            "name": "mlm",
+            "corpus": stage.corpus,
+            "rows": stage.corpus_rows,
+        }
+    )
     common = {
-        "batch_size": spec.batch_size, "schedule": "linear", "weight_decay": 0.01, "clip": 1.0, "eval_every": "1ep",
+        "batch_size": spec.batch_size,
+        "schedule": "linear",
+        "weight_decay": 0.01,
+        "clip": 1.0,
+        "eval_every": "1ep",
         "select": "last",
     }
     loss = {"mlm": {"_target_": "plmc.methods.distill.task_loss.TaskLoss"}}
@@ -65,11 +85,20 @@ def language_model_run(run: Run, *, headless: bool) -> Run:
     if headless:
         head = {"head_only": {"_target_": "plmc.methods.mlm.head_only.HeadOnly"}}
         stages["head"] = {
-            **common, "epochs": spec.head_epochs, "lr": spec.head_lr, "warmup": "6%", "methods": {**loss, **head},
+            **common,
+            "epochs": spec.head_epochs,
+            "lr": spec.head_lr,
+            "warmup": "6%",
+            "methods": {**loss, **head},
         }
     if spec.train == "all" or not headless:
         stages["continue"] = {
-            **common, "epochs": spec.epochs, "steps": spec.steps, "lr": spec.lr, "warmup": "1%", "methods": loss,
+            **common,
+            "epochs": spec.epochs,
+            "steps": spec.steps,
+            "lr": spec.lr,
+            "warmup": "1%",
+            "methods": loss,
         }
     recipe = {"name": "mlm_teacher", "title": "Masked language model that teaches", "paper": "", "stages": stages}
     config = as_teacher(run, recipe) | {"task": task}

@@ -1,4 +1,5 @@
-"""Where a stage's teacher outputs come from: stored for all rows where that pays, else from a teacher that runs along."""
+"""Where a stage's teacher outputs come from: stored for all rows where that pays, else from a teacher that runs
+along."""
 
 from __future__ import annotations
 
@@ -26,7 +27,12 @@ class TeacherSource:
     """The teachers of a run's stages: fine-tuned, pre-trained alone, or with a language model head."""
 
     def __init__(
-        self, run: Run, *, device: torch.device, console: Console, finetuned: FinetunedTeacher | None,
+        self,
+        run: Run,
+        *,
+        device: torch.device,
+        console: Console,
+        finetuned: FinetunedTeacher | None,
         language_model: FinetunedTeacher | None,
     ):
         self.run, self.device, self.console = run, device, console
@@ -50,7 +56,8 @@ class TeacherSource:
         return self._models[which]
 
     def outputs(self, stage: Stage, task, chain, setting: Setting, tokenizer) -> Teacher | None:
-        """What the stage asks its teacher with; None where no method of `chain` looks at one. `setting` has the rows."""
+        """What the stage asks its teacher with; None where no method of `chain` looks at one. `setting` has the
+        rows."""
         needs = chain.required()
         wanted = frozenset(need for need in needs if need.startswith("teacher."))
         if not wanted:
@@ -75,8 +82,14 @@ class TeacherSource:
             # Outputs of all rows pay off as soon as every row is visited once.
             if not same or (setting.clock.total * stage.batch_size >= len(train) and self._fits(choice, model, rows)):
                 columns = stored(
-                    model, rows, choice, identity=self.finetuned.identity, pad_id=own.pad_token_id, cache=run.cache,
-                    progress=self.console.each, say=self.console.say,
+                    model,
+                    rows,
+                    choice,
+                    identity=self.finetuned.identity,
+                    pad_id=own.pad_token_id,
+                    cache=run.cache,
+                    progress=self.console.each,
+                    say=self.console.say,
                 )
                 return look_up(columns, rows, choice, layers=setting.teacher.layers)
         if "teacher.scores" in needs:
@@ -113,13 +126,14 @@ class TeacherSource:
             rows = self.run.task.encode(train.raw, own, training=True, cache=self.run.cache)
         if same and not np.array_equal(rows.columns["input_ids"].values, train.columns["input_ids"].values):
             raise ConfigError(
-                f"stage {stage.name}: teacher and student have one vocabulary, but make different tokens of the same rows. "
-                f"Use a teacher whose tokenizer cuts long texts as the student's does."
+                f"stage {stage.name}: teacher and student have one vocabulary, but make different tokens of the same "
+                f"rows. Use a teacher whose tokenizer cuts long texts as the student's does."
             )
         return rows
 
     def _fits(self, choice: Wanted, model, rows: Split) -> bool:
-        """Whether the outputs may be stored. It hangs on the config, not on what is free, so a resumed run decides the same."""
+        """Whether the outputs may be stored. It hangs on the config, not on what is free, so a resumed run decides the
+        same."""
         size = choice.size(outputs=self.run.task.outputs, width=encoder.dims(model).width, split=rows)
         limit = self.run.teacher.cache_gb * 1e9
         if size > limit:

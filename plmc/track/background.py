@@ -51,8 +51,8 @@ class Sender(threading.Thread):
     def finish(self) -> None:
         """Sends the rest. Returns when all is sent or nothing has got through for `patience` seconds.
 
-        Only events that wait no more count as progress: a store may answer, take some events again and again, and refuse the
-        next one for ever.
+        Only events that wait no more count as progress: a store may answer, take some events again and again, and
+        refuse the next one for ever.
         """
         with self._state:
             self._least, self._moved = self._spool.pending, time.monotonic()

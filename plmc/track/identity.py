@@ -89,7 +89,9 @@ def _create(client: MlflowClient, experiment: str, identity: Identity) -> str:
     tags = {name: value[:MAX_TAG] for name, value in identity.tags.items()} | {KEY_TAG: identity.key}
     if identity.parent:
         folder = Path(identity.parent)
-        tags["mlflow.parentRunId"] = ensure_run(client, folder)[0].run_id if (folder / "run.json").exists() else identity.parent
+        tags["mlflow.parentRunId"] = (
+            ensure_run(client, folder)[0].run_id if (folder / "run.json").exists() else identity.parent
+        )
     run = client.create_run(experiment, start_time=identity.start_time, tags=tags, run_name=identity.name)
     return run.info.run_id
 

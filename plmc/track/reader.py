@@ -8,8 +8,8 @@ from typing import Any
 class Reader:
     """`predict(DataFrame with question, context)` -> DataFrame with answer and score, one row each.
 
-    The score of a span is start logit + end logit; the best span of at most `max_answer` tokens inside the context wins,
-    over all windows of a context that is longer than `max_length` tokens (windows overlap by `stride`).
+    The score of a span is start logit + end logit; the best span of at most `max_answer` tokens inside the context
+    wins, over all windows of a context that is longer than `max_length` tokens (windows overlap by `stride`).
     """
 
     def __init__(self, model, tokenizer, *, max_length: int = 384, stride: int = 128, max_answer: int = 30):

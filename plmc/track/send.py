@@ -54,7 +54,8 @@ class Courier:
         return self.identity
 
     def send(self, uri: str, progress: Callable[[int], None] = lambda delivered: None) -> None:
-        """Sends all that waits, values first. `progress(n)` is called at contact with 0, then with n events delivered."""
+        """Sends all that waits, values first. `progress(n)` is called at contact with 0, then with n events
+        delivered."""
         try:
             self._send(uri, progress)
         except Exception:

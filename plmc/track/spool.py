@@ -126,7 +126,8 @@ class Spool:
 def read_marks(folder: Path) -> dict[str, int]:
     """The marks of a spool; never beyond the end of its events, which a power cut may have shortened.
 
-    Marks that cannot be read, or lie within a line, are 0: everything is sent again, which changes nothing in the store.
+    Marks that cannot be read, or lie within a line, are 0: everything is sent again, which changes nothing in the
+    store.
     """
     events = folder / "events.jsonl"
     try:
@@ -161,7 +162,8 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def lock(home: Path):
-    """Exclusive hold of a tracking folder, or None if another process has it; released with the process at the latest."""
+    """Exclusive hold of a tracking folder, or None if another process has it; released with the process at the
+    latest."""
     from filelock import FileLock, Timeout
 
     home.mkdir(parents=True, exist_ok=True)

@@ -51,8 +51,8 @@ def resolve_uri(uri: str) -> str:
             )
         if parts.query or parts.fragment:
             raise ConfigError(
-                "tracking.uri holds a query, which MLflow does not read and which would be stored with every run. Leave out "
-                "what follows the ? or #; a token goes into the environment: MLFLOW_TRACKING_TOKEN."
+                "tracking.uri holds a query, which MLflow does not read and which would be stored with every run. "
+                "Leave out what follows the ? or #; a token goes into the environment: MLFLOW_TRACKING_TOKEN."
             )
         if not parts.hostname:
             raise ConfigError(f"tracking.uri={uri} names no host. Write http://host:5000.")
@@ -147,7 +147,8 @@ def _make(file: Path) -> None:
 
 
 def experiment_id(client: MlflowClient, uri: str, name: str) -> str:
-    """Id of the experiment `name`, made (or undeleted) if need be; beside a SQLite file artifacts go to `mlartifacts`."""
+    """Id of the experiment `name`, made (or undeleted) if need be; beside a SQLite file artifacts go to
+    `mlartifacts`."""
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(name)

@@ -15,7 +15,9 @@ from plmc.track.tracker import Status, Tracker
 from plmc.track.values import metric_name
 
 
-def parent_run(folder: Path, *, uri: str, experiment: str, name: str, tags: Mapping[str, str] | None = None) -> str | None:
+def parent_run(
+    folder: Path, *, uri: str, experiment: str, name: str, tags: Mapping[str, str] | None = None
+) -> str | None:
     """Creates the parent run of a sweep, or finds the one that `folder` already has; returns its MLflow id.
 
     None if the store does not answer or refuses: the first child that reaches it makes the parent. Children name it by
@@ -29,7 +31,9 @@ def parent_run(folder: Path, *, uri: str, experiment: str, name: str, tags: Mapp
         return None
     try:
         return identities.ensure_run(connect(uri), home)[0].run_id
-    except Exception as error:  # a store that refuses is no reason not to train; each child says what is wrong at its end
+    except (
+        Exception
+    ) as error:  # a store that refuses is no reason not to train; each child says what is wrong at its end
         logging.getLogger(__name__).info("no parent run yet: %s", error)
         return None
 

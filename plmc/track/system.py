@@ -53,7 +53,8 @@ def _gpus() -> dict[str, float]:
 
 
 class Sampler(threading.Thread):
-    """Calls `log(values, step)` with a sample every `interval` seconds until `stop`; steps count samples from `first`."""
+    """Calls `log(values, step)` with a sample every `interval` seconds until `stop`; steps count samples from
+    `first`."""
 
     def __init__(self, log: Callable[[Mapping[str, float], int], None], folder: Path, interval: float, first: int = 0):
         super().__init__(name="plmc-system-metrics", daemon=True)

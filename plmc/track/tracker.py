@@ -21,10 +21,12 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 
 class Tracker:
-    """Tracks one run in `folder` (its spool is `<folder>/tracking`). A store that is away never stops or slows training.
+    """Tracks one run in `folder` (its spool is `<folder>/tracking`). A store that is away never stops or slows
+    training.
 
     `uri`: `sqlite:///…`, `http://…` or `https://…`. `parent`: the folder of the parent run (see `parent_run`) or an
-    MLflow run id. Seconds: `interval` between sendings, `patience` that `finish` waits for a store that does not answer,
+    MLflow run id. Seconds: `interval` between sendings, `patience` that `finish` waits for a store that does not
+    answer,
     `system_interval` between samples of the machine's load (0: none).
 
     After `finish`, `pending` counts events that still wait for `send_pending`, and `warnings` says what went wrong.
@@ -84,7 +86,8 @@ class Tracker:
             self._sampler.start()
 
     def log(self, values: Mapping[str, float], step: int) -> None:
-        """Metric points at `step`; a point (name, step) that this run already has is dropped (a resumed run replays)."""
+        """Metric points at `step`; a point (name, step) that this run already has is dropped (a resumed run
+        replays)."""
         fresh: dict[str, float] = {}
         for name, value in values.items():
             name = metric_name(name)
@@ -96,7 +99,8 @@ class Tracker:
             self._spool.append({"kind": "metrics", "step": int(step), "time": now(), "values": fresh})
 
     def tag(self, values: Mapping[str, str]) -> None:
-        """Sets tags; a later value of a name replaces the earlier one. `mlflow.note.content` describes the run on its page."""
+        """Sets tags; a later value of a name replaces the earlier one. `mlflow.note.content` describes the run on its
+        page."""
         wanted = {metric_name(name): str(value)[:MAX_TAG] for name, value in values.items()}
         if changed := {name: value for name, value in wanted.items() if self._tags.get(name) != value}:
             self._tags |= changed
@@ -166,7 +170,8 @@ class Tracker:
         self._spool.append(event | {"model_type": task_kind, "step": int(step)})
 
     def finish(self, status: Status = "FINISHED") -> None:
-        """Ends the run: sends what waits, as long as the store takes it, and gives up after `patience` seconds if not."""
+        """Ends the run: sends what waits, as long as the store takes it, and gives up after `patience` seconds if
+        not."""
         if self._sender is None:
             return
         if self._sampler:

@@ -50,7 +50,11 @@ def read_scalars(updates: Sequence[Update], *, stage: str, overflow_is_handled: 
 
 
 def idle_terms(
-    terms: Mapping[str, Tensor], weights: Mapping[str, float], params: Sequence[nn.Parameter], *, stage: str,
+    terms: Mapping[str, Tensor],
+    weights: Mapping[str, float],
+    params: Sequence[nn.Parameter],
+    *,
+    stage: str,
     warn: Callable[[str], None],
 ) -> None:
     """Warns of each loss term that trains nothing: a weight of 0, or no gradient at this batch."""

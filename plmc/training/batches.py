@@ -17,7 +17,8 @@ WINDOW = 50
 
 @dataclass(frozen=True)
 class Batch:
-    """B rows padded to the longest, T tokens: `inputs` for the model, `labels`, `rows` (indices into the split) and `ids`.
+    """B rows padded to the longest, T tokens: `inputs` for the model, `labels`, `rows` (indices into the split) and
+    `ids`.
 
     `per_row`: for masked language models, `masked` positions and real `tokens` a row of the whole update.
     """
@@ -71,7 +72,14 @@ def epoch_order(lengths: np.ndarray, batch_size: int, *, seed: int, stage: int, 
 
 
 def training_batches(
-    split: Split, *, batch_size: int, micro_batch: int | None, pad_id: int, seed: int, stage: int, start: int,
+    split: Split,
+    *,
+    batch_size: int,
+    micro_batch: int | None,
+    pad_id: int,
+    seed: int,
+    stage: int,
+    start: int,
 ) -> Iterator[list[Batch]]:
     """Endless updates from update number `start` on, each a list of micro-batches; skipped ones cost no reading.
 
@@ -81,7 +89,9 @@ def training_batches(
     per_epoch = -(-len(split) // batch_size)
     epoch, skip = divmod(start, per_epoch)
     while True:
-        for number, rows in enumerate(epoch_order(lengths, batch_size, seed=seed, stage=stage, epoch=epoch)[skip:], skip):
+        for number, rows in enumerate(
+            epoch_order(lengths, batch_size, seed=seed, stage=stage, epoch=epoch)[skip:], skip
+        ):
             size = micro_batch or len(rows)
             if split.masking:
                 key = (seed, stage, epoch * per_epoch + number)

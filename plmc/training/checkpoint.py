@@ -24,7 +24,8 @@ def save(path: Path, state: Mapping[str, Any], *, signature: str) -> None:
 
 
 def load(path: Path, *, signature: str) -> dict[str, Any]:
-    """Inverse of `save`. Raises DamagedCheckpoint for a damaged file, TrainingError for one of another configuration."""
+    """Inverse of `save`. Raises DamagedCheckpoint for a damaged file, TrainingError for one of another
+    configuration."""
     try:
         _verify(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -32,7 +33,8 @@ def load(path: Path, *, signature: str) -> dict[str, Any]:
     except Exception as error:  # whatever a damaged file makes the unpickler raise, the user's way out is the same
         reason = str(error).splitlines()[0] if str(error) else "no text"
         raise DamagedCheckpoint(
-            f"checkpoint {path} is damaged ({type(error).__name__}: {reason}). The same command trains this stage again."
+            f"checkpoint {path} is damaged ({type(error).__name__}: {reason}). The same command trains this stage "
+            "again."
         ) from error
     if found != signature:
         raise TrainingError(
@@ -47,7 +49,9 @@ def verify(path: Path) -> None:
     try:
         _verify(path)
     except Exception as error:  # a damaged archive has many ways to fail
-        raise DamagedCheckpoint(f"checkpoint {path} is damaged ({error}). The same command trains this stage again.") from error
+        raise DamagedCheckpoint(
+            f"checkpoint {path} is damaged ({error}). The same command trains this stage again."
+        ) from error
 
 
 def _verify(path: Path) -> None:

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 
 class RowGradient:
-    """Lets `module.weight.grad`, (V, d), hold the same sums as with torch's own backward, at the cost of the rows in use.
+    """Lets `module.weight.grad`, (V, d), hold the same sums as with torch's own backward, at the cost of the rows in
+    use.
 
     `zero()` stands for setting the gradient to None. Only for a weight that nothing else uses, and only where nobody
     writes into rows of the gradient that were zero.
@@ -70,7 +71,8 @@ class _Lookup(torch.autograd.Function):
 
 
 def word_embedding(model: nn.Module) -> nn.Embedding | None:
-    """The table that row gradients suit: a plain word embedding on the CPU, trained, and not tied to an output layer."""
+    """The table that row gradients suit: a plain word embedding on the CPU, trained, and not tied to an output
+    layer."""
     find = getattr(model, "get_input_embeddings", None)
     table = find() if find else None
     if type(table) is not nn.Embedding or table.max_norm is not None or table.sparse or table.scale_grad_by_freq:

@@ -86,7 +86,11 @@ def guesses_of(model: nn.Module, split: Split, *, pad_id: int, progress=None) ->
                 batch = batch.to(device)
                 chosen = batch.labels >= 0
                 logits, gold = read_at(model, batch.inputs, chosen).logits[0], batch.labels[chosen]
-                values = torch.ones(len(gold)), logits.argmax(-1) == gold, F.cross_entropy(logits, gold, reduction="none")
+                values = (
+                    torch.ones(len(gold)),
+                    logits.argmax(-1) == gold,
+                    F.cross_entropy(logits, gold, reduction="none"),
+                )
                 row = batch.rows[chosen.nonzero()[:, 0].cpu().numpy()]
                 for sums, value in zip(found, values, strict=True):
                     np.add.at(sums, row, value.double().cpu().numpy())
@@ -95,7 +99,9 @@ def guesses_of(model: nn.Module, split: Split, *, pad_id: int, progress=None) ->
     return found
 
 
-def evaluate(model: nn.Module, split: Split, task, *, pad_id: int, progress=None) -> tuple[dict[str, float], list[dict]]:
+def evaluate(
+    model: nn.Module, split: Split, task, *, pad_id: int, progress=None
+) -> tuple[dict[str, float], list[dict]]:
     """Metrics and per-example records, in float32 whatever the training precision: what is saved is what is judged."""
     records = task.predict(logits_of(model, split, kind=task.kind, pad_id=pad_id, progress=progress), split)
     return task.score(records, split), records

@@ -38,7 +38,8 @@ def _terminate(number, frame):
 def deferred() -> Iterator[Callable[[], KeyboardInterrupt | None]]:
     """Yields a function that returns what to raise once Ctrl-C or SIGTERM came, else None; a second one raises at once.
 
-    Outside the main thread, where Python delivers no signals, and for signals that are not ours to handle, nothing changes.
+    Outside the main thread, where Python delivers no signals, and for signals that are not ours to handle, nothing
+    changes.
     """
     asked: KeyboardInterrupt | None = None
     ours = {signal.SIGINT: (signal.default_int_handler, KeyboardInterrupt), signal.SIGTERM: (_terminate, Terminated)}

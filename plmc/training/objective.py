@@ -29,7 +29,8 @@ def read(output, *, kind: str, scores: bool) -> Outputs:
 
 
 def positions(batch: Batch, all_tokens: bool) -> Tensor:
-    """Where a masked language model's logits are wanted, `(B, T)` bool: at every real token, or where one is to be guessed."""
+    """Where a masked language model's logits are wanted, `(B, T)` bool: at every real token, or where one is to be
+    guessed."""
     return batch.inputs["attention_mask"].bool() if all_tokens else batch.labels >= 0
 
 
@@ -47,8 +48,14 @@ class Objective(nn.Module):
     """
 
     def __init__(
-        self, student: nn.Module, chain: Chain, modules: nn.ModuleDict, *, kind: str,
-        teacher: Callable[[Batch], Outputs] | None = None, autocast: torch.dtype | None = None,
+        self,
+        student: nn.Module,
+        chain: Chain,
+        modules: nn.ModuleDict,
+        *,
+        kind: str,
+        teacher: Callable[[Batch], Outputs] | None = None,
+        autocast: torch.dtype | None = None,
     ):
         super().__init__()
         self.student, self.extra = student, modules
@@ -78,9 +85,13 @@ class Objective(nn.Module):
 
         with self._precision(batch.inputs["input_ids"].device.type):
             view = View(
-                kind=self.kind, labels=batch.labels if chosen is None else batch.labels[chosen],
-                mask=batch.inputs["attention_mask"], batch=batch.inputs, student=student(),
-                teacher=teacher(batch) if teacher else None, again=student,
+                kind=self.kind,
+                labels=batch.labels if chosen is None else batch.labels[chosen],
+                mask=batch.inputs["attention_mask"],
+                batch=batch.inputs,
+                student=student(),
+                teacher=teacher(batch) if teacher else None,
+                again=student,
                 **({} if batch.per_row is None else {"shares": shares(batch)}),
             )
             terms = chain.losses(view, clock)

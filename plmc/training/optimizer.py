@@ -14,7 +14,8 @@ from plmc.training.objective import Objective
 
 
 def build_optimizer(objective: Objective, chain: Chain, stage: Stage) -> torch.optim.AdamW:
-    """AdamW over the trained parameters; no decay on biases and norms; other options per parameter from `chain.groups`."""
+    """AdamW over the trained parameters; no decay on biases and norms; other options per parameter from
+    `chain.groups`."""
     groups: dict[tuple, dict] = {}
     for name, param in objective.named_parameters():
         if not param.requires_grad:
@@ -32,7 +33,8 @@ def build_optimizer(objective: Objective, chain: Chain, stage: Stage) -> torch.o
 
 
 def clip(optimizer: torch.optim.Optimizer, params: Sequence[torch.nn.Parameter], largest: float) -> torch.Tensor:
-    """Has the next step use gradients of a joint norm of at most `largest` (0 = as they are); returns the norm they have.
+    """Has the next step use gradients of a joint norm of at most `largest` (0 = as they are); returns the norm they
+    have.
 
     A fused step divides the gradients itself as it reads them, which spares a pass over all of them.
     """

@@ -34,7 +34,9 @@ class LossScale:
             return True
         if not torch.isfinite(norm):
             if self.value == 1.0:
-                raise TrainingError("the gradient overflows fp16 at every loss scale. Use precision=bf16 or precision=fp32.")
+                raise TrainingError(
+                    "the gradient overflows fp16 at every loss scale. Use precision=bf16 or precision=fp32."
+                )
             self.value, self.good = self.value / 2, 0
             return False
         self.good += 1

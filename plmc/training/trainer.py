@@ -1,13 +1,13 @@
 """The training loop of one stage. Read it top to bottom.
 
-    for every update:
-        batch    -> micro-batches of this process
-        gradient -> chain.gradient(compute): forward, weighted loss, backward over all micro-batches
-        clip     -> joint norm of all trained parameters
-        step     -> learning rate (schedule, then chain.rate), optimizer
-        after    -> chain.after_update
-        on the evaluation cadence: judged weights -> metrics -> best, chain.after_eval
-        on the checkpoint cadence: everything a bitwise continuation needs
+for every update:
+    batch    -> micro-batches of this process
+    gradient -> chain.gradient(compute): forward, weighted loss, backward over all micro-batches
+    clip     -> joint norm of all trained parameters
+    step     -> learning rate (schedule, then chain.rate), optimizer
+    after    -> chain.after_update
+    on the evaluation cadence: judged weights -> metrics -> best, chain.after_eval
+    on the checkpoint cadence: everything a bitwise continuation needs
 """
 
 from __future__ import annotations
@@ -48,10 +48,27 @@ class Trainer:
     """
 
     def __init__(
-        self, objective: Objective, chain: Chain, stage: Stage, split: Split, *, clock: Clock, index: int, seed: int,
-        pad_id: int, accelerator, evaluate: Callable[[nn.Module], dict[str, float]] | None, metric: str | None,
-        folder: Path, signature: str, first_step: int = 0, log_every: int = 10, checkpoint_seconds: float = 60.0,
-        checkpoint_steps: int | None = None, precision: str = "fp32", progress: Progress | None = None,
+        self,
+        objective: Objective,
+        chain: Chain,
+        stage: Stage,
+        split: Split,
+        *,
+        clock: Clock,
+        index: int,
+        seed: int,
+        pad_id: int,
+        accelerator,
+        evaluate: Callable[[nn.Module], dict[str, float]] | None,
+        metric: str | None,
+        folder: Path,
+        signature: str,
+        first_step: int = 0,
+        log_every: int = 10,
+        checkpoint_seconds: float = 60.0,
+        checkpoint_steps: int | None = None,
+        precision: str = "fp32",
+        progress: Progress | None = None,
     ):
         self.objective, self.chain, self.stage, self.split, self.clock = objective, chain, stage, split, clock
         self.student = objective.student
@@ -79,8 +96,13 @@ class Trainer:
         before = self.student.training
         device = self.accelerator.device
         batches = training_batches(
-            self.split, batch_size=self.stage.batch_size, micro_batch=self.stage.micro_batch, pad_id=self.pad_id,
-            seed=self.seed, stage=self.index, start=self.at.step,
+            self.split,
+            batch_size=self.stage.batch_size,
+            micro_batch=self.stage.micro_batch,
+            pad_id=self.pad_id,
+            seed=self.seed,
+            stage=self.index,
+            start=self.at.step,
         )
         self.objective.train()
         self._meter = (self.at.samples, time.perf_counter())
@@ -96,7 +118,9 @@ class Trainer:
                 last = self.at.step == self.clock.total
                 if self.at.step % self.log_every == 0 or last:
                     if not self.folder.is_dir():
-                        raise TrainingError(f"{self.folder} is gone: somebody removed or moved the run while it trained.")
+                        raise TrainingError(
+                            f"{self.folder} is gone: somebody removed or moved the run while it trained."
+                        )
                     self._log()
                 if self.evaluate and (self.at.step % self.eval_every == 0 or last):
                     self._judge()
@@ -238,7 +262,9 @@ class Trainer:
         return self.checkpoint_seconds > 0 and time.monotonic() - self._saved_at >= self.checkpoint_seconds
 
     def _save(self) -> None:
-        if self._pending:  # a non-finite loss must not reach the disk; no point of a curve, whose steps the clock would choose
+        if (
+            self._pending
+        ):  # a non-finite loss must not reach the disk; no point of a curve, whose steps the clock would choose
             read_scalars(self._pending, stage=self.stage.name, overflow_is_handled=self.scale.on)
             self._pending.clear()
         state: dict[str, Any] = {
@@ -263,7 +289,9 @@ class Trainer:
                 # Found at the end of the stage only, it would cost all of it.
                 checkpoint.verify(self.folder / "best.pt")
         except DamagedCheckpoint as error:
-            self._warn(f"{str(error).removesuffix(' The same command trains this stage again.')} The stage begins again.")
+            self._warn(
+                f"{str(error).removesuffix(' The same command trains this stage again.')} The stage begins again."
+            )
             checkpoint.set_aside(path)
             return
         if state["data"] != self.split.fingerprint:

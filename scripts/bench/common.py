@@ -19,7 +19,8 @@ TEMPERATURE, ALPHA, WARMUP, WEIGHT_DECAY, CLIP = 2.0, 0.5, 0.06, 0.01, 1.0
 
 @dataclass(frozen=True)
 class Job:
-    """One training to be timed. `kd`: `logit` or `hidden`. `folder`: what `prepare` wrote. `scratch`: for this job alone."""
+    """One training to be timed. `kd`: `logit` or `hidden`. `folder`: what `prepare` wrote. `scratch`: for this job
+    alone."""
 
     contender: str
     kd: str
@@ -54,7 +55,8 @@ class Rows(torch.utils.data.Dataset):
 
 
 class Clock:
-    """CPU seconds (user and system, all threads) and wall seconds from its making to `stop`, without what `leave_out` spans."""
+    """CPU seconds (user and system, all threads) and wall seconds from its making to `stop`, without what `leave_out`
+    spans."""
 
     def __init__(self) -> None:
         self._begin = (cpu_seconds(), time.perf_counter())
@@ -107,7 +109,8 @@ def logit_loss(student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tenso
 
 
 def hidden_loss(student: Sequence, teacher: Sequence, mask: torch.Tensor) -> torch.Tensor:
-    """Mean squared error on real tokens; student layer m imitates teacher layer 2 m. `(B, T, D)` each, embedding first."""
+    """Mean squared error on real tokens; student layer m imitates teacher layer 2 m. `(B, T, D)` each, embedding
+    first."""
     ratio = (len(teacher) - 1) // (len(student) - 1)
     real = mask[..., None].float()
     count = real.sum() * student[0].shape[-1]

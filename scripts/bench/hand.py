@@ -52,7 +52,9 @@ def run(job: common.Job, options: str) -> tuple[torch.nn.Module, dict[str, Any]]
                 if job.hidden:
                     with torch.no_grad():
                         taught = teacher(**batch, output_hidden_states=True)
-            loss = common.logit_loss(output.logits.float(), taught.logits.float() if job.hidden else logits[picked], labels)
+            loss = common.logit_loss(
+                output.logits.float(), taught.logits.float() if job.hidden else logits[picked], labels
+            )
             if job.hidden:
                 loss = loss + common.hidden_loss(output.hidden_states, taught.hidden_states, batch["attention_mask"])
             loss.backward()

@@ -33,13 +33,28 @@ def run(job: common.Job, options: str) -> tuple[torch.nn.Module, dict[str, Any]]
     grouped: dict[str, Any] = {}
     if options == "grouped":
         # One flag that changed its name with transformers 5.
-        grouped = {"group_by_length": True} if "group_by_length" in names else {"train_sampling_strategy": "group_by_length"}
+        grouped = (
+            {"group_by_length": True} if "group_by_length" in names else {"train_sampling_strategy": "group_by_length"}
+        )
     total = common.updates(job, rows)
     arguments = TrainingArguments(
-        output_dir=job.scratch, num_train_epochs=job.epochs, per_device_train_batch_size=job.batch_size, learning_rate=job.lr,
-        weight_decay=common.WEIGHT_DECAY, max_grad_norm=common.CLIP, warmup_steps=int(common.WARMUP * total),
-        lr_scheduler_type="linear", seed=job.seed, use_cpu=True, report_to=[], save_strategy="no", logging_strategy="no",
-        disable_tqdm=True, dataloader_pin_memory=False, remove_unused_columns=False, **grouped,
+        output_dir=job.scratch,
+        num_train_epochs=job.epochs,
+        per_device_train_batch_size=job.batch_size,
+        learning_rate=job.lr,
+        weight_decay=common.WEIGHT_DECAY,
+        max_grad_norm=common.CLIP,
+        warmup_steps=int(common.WARMUP * total),
+        lr_scheduler_type="linear",
+        seed=job.seed,
+        use_cpu=True,
+        report_to=[],
+        save_strategy="no",
+        logging_strategy="no",
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        remove_unused_columns=False,
+        **grouped,
     )
     trainer = Distiller(
         model=student, args=arguments, train_dataset=rows, data_collator=lambda picked: common.pad(picked, width)

@@ -8,7 +8,11 @@ import sys
 from pathlib import Path
 
 MODULES = {
-    "plmc": "plmc_job", "hand": "hand", "Trainer": "hf_trainer", "TextBrewer": "text_brewer", "torchdistill": "torch_distill",
+    "plmc": "plmc_job",
+    "hand": "hand",
+    "Trainer": "hf_trainer",
+    "TextBrewer": "text_brewer",
+    "torchdistill": "torch_distill",
 }
 
 

@@ -1,4 +1,5 @@
-"""plmc itself: the stage that `plmc train recipe=kd` would run, teacher's outputs included, without the final report."""
+"""plmc itself: the stage that `plmc train recipe=kd` would run, teacher's outputs included, without the final
+report."""
 
 from __future__ import annotations
 
@@ -28,12 +29,28 @@ def run(job: common.Job, options: str) -> tuple[torch.nn.Module, dict[str, Any]]
 
     folder = Path(job.folder)
     words = [
-        "recipe=kd", "task=sst2", f"task.max_length={job.max_length}", "data=local", f"data.root={folder / 'glue'}",
-        "teacher=minilm-l6", f"teacher.checkpoint={folder / 'teacher'}", "student=base", f"student.name={folder / 'student'}",
-        f"precision={options}", f"seed={job.seed}", f"threads={job.threads}", f"output_dir={job.scratch}", "device=cpu",
-        f"train.epochs={job.epochs}", f"train.batch_size={job.batch_size}", f"train.lr={job.lr}", "train.eval_every=100%",
+        "recipe=kd",
+        "task=sst2",
+        f"task.max_length={job.max_length}",
+        "data=local",
+        f"data.root={folder / 'glue'}",
+        "teacher=minilm-l6",
+        f"teacher.checkpoint={folder / 'teacher'}",
+        "student=base",
+        f"student.name={folder / 'student'}",
+        f"precision={options}",
+        f"seed={job.seed}",
+        f"threads={job.threads}",
+        f"output_dir={job.scratch}",
+        "device=cpu",
+        f"train.epochs={job.epochs}",
+        f"train.batch_size={job.batch_size}",
+        f"train.lr={job.lr}",
+        "train.eval_every=100%",
         f"recipe.stages.distil.methods.kd.temperature={common.TEMPERATURE}",
-        f"recipe.stages.distil.methods.kd.alpha={common.ALPHA}", *([HIDDEN] if job.hidden else []), *job.words,
+        f"recipe.stages.distil.methods.kd.alpha={common.ALPHA}",
+        *([HIDDEN] if job.hidden else []),
+        *job.words,
     ]
     run = resolve(plain(compose(words)))
     software.own_bars_only()
@@ -46,7 +63,13 @@ def run(job: common.Job, options: str) -> tuple[torch.nn.Module, dict[str, Any]]
     student = load.build(run.student, run.task, seed=run.seed)
     run.folder.mkdir(parents=True, exist_ok=True)
     work = stages.Stages(
-        run, student, data, tokenizer, accelerator=software.make_accelerator("cpu"), console=console, teacher=teacher,
+        run,
+        student,
+        data,
+        tokenizer,
+        accelerator=software.make_accelerator("cpu"),
+        console=console,
+        teacher=teacher,
         log=lambda values, step: None,
     )
     judge, clock = stages.evaluate, common.Clock()

@@ -29,16 +29,27 @@ def run(job: common.Job, options: str) -> tuple[torch.nn.Module, dict[str, Any]]
             for m in range(1, student.config.num_hidden_layers + 1)
         ]
     train = TrainingConfig(
-        output_dir=job.scratch, log_dir=None, device="cpu", ckpt_frequency=1, ckpt_epoch_frequency=job.epochs,
+        output_dir=job.scratch,
+        log_dir=None,
+        device="cpu",
+        ckpt_frequency=1,
+        ckpt_epoch_frequency=job.epochs,
     )
     distil = DistillationConfig(
-        temperature=common.TEMPERATURE, kd_loss_type="ce", kd_loss_weight=1 - common.ALPHA, hard_label_weight=common.ALPHA,
-        intermediate_matches=matches, is_caching_logits=options == "cached",
+        temperature=common.TEMPERATURE,
+        kd_loss_type="ce",
+        kd_loss_weight=1 - common.ALPHA,
+        hard_label_weight=common.ALPHA,
+        intermediate_matches=matches,
+        is_caching_logits=options == "cached",
     )
     kind = GeneralDistiller if job.hidden else BasicDistiller
     distiller = kind(train, distil, teacher, student, adaptor, adaptor)
     loader = torch.utils.data.DataLoader(
-        rows, batch_size=job.batch_size, shuffle=True, generator=torch.Generator().manual_seed(job.seed),
+        rows,
+        batch_size=job.batch_size,
+        shuffle=True,
+        generator=torch.Generator().manual_seed(job.seed),
         collate_fn=partial(common.pad, width=job.max_length if options == "padded" else None),
     )
     total = common.updates(job, rows)
@@ -46,7 +57,10 @@ def run(job: common.Job, options: str) -> tuple[torch.nn.Module, dict[str, Any]]
     clock = common.Clock()
     with distiller:
         distiller.train(
-            optimizer, loader, num_epochs=job.epochs, max_grad_norm=common.CLIP,
+            optimizer,
+            loader,
+            num_epochs=job.epochs,
+            max_grad_norm=common.CLIP,
             scheduler_class=get_linear_schedule_with_warmup,
             scheduler_args={"num_warmup_steps": int(common.WARMUP * total), "num_training_steps": total},
             output_hidden_states=job.hidden,

@@ -46,7 +46,10 @@ def run(job: common.Job, options: str) -> tuple[torch.nn.Module, dict[str, Any]]
 
 
 def _config(job: common.Job, teacher: Any, student: Any, total: int) -> dict[str, Any]:
-    layers, ratio = student.config.num_hidden_layers, teacher.config.num_hidden_layers // student.config.num_hidden_layers
+    layers, ratio = (
+        student.config.num_hidden_layers,
+        teacher.config.num_hidden_layers // student.config.num_hidden_layers,
+    )
     logits = {f"{who}_module_{what}": value for who in ("student", "teacher") for what, value in _CLASSIFIER.items()}
     kd = {"key": "KDLoss", "kwargs": {**logits, "temperature": common.TEMPERATURE, "alpha": common.ALPHA}}
     terms = {"kd": {"criterion": kd, "weight": 1.0}}
@@ -62,7 +65,8 @@ def _config(job: common.Job, teacher: Any, student: Any, total: int) -> dict[str
             }
             terms[f"hidden{m}"] = {
                 "criterion": {"key": "MSELoss", "kwargs": {}},
-                "criterion_wrapper": {"key": "SimpleLossWrapper", "kwargs": wrapper}, "weight": 1.0,
+                "criterion_wrapper": {"key": "SimpleLossWrapper", "kwargs": wrapper},
+                "weight": 1.0,
             }
     model = {"forward_proc": "forward_batch_only_as_kwargs"}
     warm = int(common.WARMUP * total)
@@ -73,21 +77,27 @@ def _config(job: common.Job, teacher: Any, student: Any, total: int) -> dict[str
     return {
         "num_epochs": job.epochs,
         "train_data_loader": {
-            "dataset_id": "train", "requires_supp": False, "collate_fn": "kd",
+            "dataset_id": "train",
+            "requires_supp": False,
+            "collate_fn": "kd",
             "sampler": {"class_or_func": torch.utils.data.RandomSampler, "kwargs": {}},
             "kwargs": {"batch_size": job.batch_size, "num_workers": 0},
         },
         "teacher": {**model, "requires_grad": False, "forward_hook": {"input": [], "output": hooks["teacher"]}},
         "student": {**model, "forward_hook": {"input": [], "output": hooks["student"]}},
         "criterion": {
-            "key": "WeightedSumLoss", "kwargs": {"sub_terms": terms}, "func2extract_model_loss": "no_model_loss",
+            "key": "WeightedSumLoss",
+            "kwargs": {"sub_terms": terms},
+            "func2extract_model_loss": "no_model_loss",
         },
         "optimizer": {
-            "key": "AdamW", "kwargs": {"lr": job.lr, "weight_decay": common.WEIGHT_DECAY, "fused": True},
+            "key": "AdamW",
+            "kwargs": {"lr": job.lr, "weight_decay": common.WEIGHT_DECAY, "fused": True},
             "max_grad_norm": common.CLIP,
         },
         "scheduler": {
-            "key": "LambdaLR", "scheduling_step": 1,
+            "key": "LambdaLR",
+            "scheduling_step": 1,
             "kwargs": {"lr_lambda": factor},
         },
     }
@@ -97,7 +107,8 @@ _CLASSIFIER = {"path": "classifier", "io": "output"}
 
 
 def _without_torchvision_kernels() -> None:
-    """torchdistill imports torchvision, whose compiled part does not load beside a CPU build of torch from another index.
+    """torchdistill imports torchvision, whose compiled part does not load beside a CPU build of torch from another
+    index.
 
     No job here uses it; declaring two of its operators is enough to import the rest.
     """

@@ -12,8 +12,13 @@ def tiny(folder, tokenizer, *, layers=2, width=32, seed=0):
     """A random BERT with its tokenizer, as of save_pretrained."""
     torch.manual_seed(seed)
     config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=width, num_hidden_layers=layers, num_attention_heads=2,
-        intermediate_size=2 * width, max_position_embeddings=64, num_labels=2,
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        intermediate_size=2 * width,
+        max_position_embeddings=64,
+        num_labels=2,
     )
     model = BertForSequenceClassification(config).eval()
     model.save_pretrained(folder)

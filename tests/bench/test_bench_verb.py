@@ -71,7 +71,11 @@ def test_models_of_the_same_name_get_longer_ones(folders, tmp_path):
 
 
 def test_what_cannot_be_raced_is_refused_in_one_line(folders, tmp_path):
-    for names, words in (([], "at least one model"), ([str(tmp_path)], "holds no model"), (["nothing"], "no such folder")):
+    for names, words in (
+        ([], "at least one model"),
+        ([str(tmp_path)], "holds no model"),
+        (["nothing"], "no such folder"),
+    ):
         with pytest.raises(ConfigError, match=words):
             find(names, folders / "outputs")
     other = tmp_path / "rte"
@@ -86,8 +90,12 @@ def test_what_cannot_be_raced_is_refused_in_one_line(folders, tmp_path):
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"rounds": 0}, "--rounds 0"), ({"threads": 0}, "--threads 0"), ({"batch": "1,x"}, "--batch 1,x"),
-        ({"length": "real,1"}, "--length"), ({"seconds": 0.0}, "--seconds"), ({"device": "tpu"}, "--device tpu"),
+        ({"rounds": 0}, "--rounds 0"),
+        ({"threads": 0}, "--threads 0"),
+        ({"batch": "1,x"}, "--batch 1,x"),
+        ({"length": "real,1"}, "--length"),
+        ({"seconds": 0.0}, "--seconds"),
+        ({"device": "tpu"}, "--device tpu"),
         ({"batch": ""}, "--batch"),
     ],
 )
@@ -97,7 +105,12 @@ def test_wrong_options_are_refused_before_anything_is_opened(tmp_path, changed, 
 
 
 def test_every_case_and_contender_has_a_record(result):
-    assert [c["name"] for c in result["contenders"]] == ["big torch fp32", "big torch bf16", "kd torch fp32", "kd torch bf16"]
+    assert [c["name"] for c in result["contenders"]] == [
+        "big torch fp32",
+        "big torch bf16",
+        "kd torch fp32",
+        "kd torch bf16",
+    ]
     assert [(r["batch"], r["length"]) for r in result["records"][::4]] == [(1, "6"), (2, "6")]
     for record in result["records"]:
         assert record["rounds"] == 2 and record["p50_ms"] <= record["p95_ms"] <= record["p99_ms"]

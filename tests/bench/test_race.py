@@ -139,8 +139,21 @@ def test_a_narrow_terminal_keeps_models_and_medians(width):
 
     from plmc.report.speed import SPEED_HEADS, _drawn
 
-    rows = [[f"kd-sst2-1 torch {kind}", "12.34", "23.45", "34.56", "123", "1.00 [1.00, 1.00]", "1.01 [0.98, 1.02]", "11.20",
-             "0.271", ""] for kind in ("fp32", "bf16")]
+    rows = [
+        [
+            f"kd-sst2-1 torch {kind}",
+            "12.34",
+            "23.45",
+            "34.56",
+            "123",
+            "1.00 [1.00, 1.00]",
+            "1.01 [0.98, 1.02]",
+            "11.20",
+            "0.271",
+            "",
+        ]
+        for kind in ("fp32", "bf16")
+    ]
     console = Console(width=width, record=True, file=open("/dev/null", "w"))
     console.print(_drawn("batch 1", SPEED_HEADS, rows, width))
     text = console.export_text()

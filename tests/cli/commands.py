@@ -11,8 +11,14 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[2]
 # Seconds on one core; teachers are shared by all runs of a folder.
 SMALL = (
-    "preset=smoke", "data=embedded", "tracking=off", "threads=1", "budget.steps=4", "data.train_rows=64",
-    "data.validation_rows=24", "data.test_rows=8",
+    "preset=smoke",
+    "data=embedded",
+    "tracking=off",
+    "threads=1",
+    "budget.steps=4",
+    "data.train_rows=64",
+    "data.validation_rows=24",
+    "data.test_rows=8",
 )
 
 

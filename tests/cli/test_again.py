@@ -79,7 +79,11 @@ def test_a_damaged_checkpoint_makes_the_stage_begin_again(words, updates, tmp_pa
     checkpoint = cut_off(words, updates, tmp_path)
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     ended = plmc("train", *words)
-    assert ended.code == 0 and f"checkpoint {checkpoint} is damaged" in ended.text and "The stage begins again" in ended.text
+    assert (
+        ended.code == 0
+        and f"checkpoint {checkpoint} is damaged" in ended.text
+        and "The stage begins again" in ended.text
+    )
     assert updates == [1, 2, 1, 2, 3, 4]
 
 
@@ -140,4 +144,7 @@ def test_weights_that_are_not_finite_are_noticed_at_once(words, zoo, tmp_path):
     model.save_pretrained(tmp_path / "inf")
     AutoTokenizer.from_pretrained(zoo["bert"]).save_pretrained(tmp_path / "inf")
     ended = plmc("train", *words, "student=base", f"student.name={tmp_path / 'inf'}")
-    assert ended.code == 2 and f"model {tmp_path / 'inf'}: bert.encoder.layer.0.output.dense.weight holds NaN" in ended.message
+    assert (
+        ended.code == 2
+        and f"model {tmp_path / 'inf'}: bert.encoder.layer.0.output.dense.weight holds NaN" in ended.message
+    )

@@ -23,7 +23,11 @@ def rows(predictions, labels):
 
 def test_what_counts_as_alike():
     assert one_answer(rows("aab", "abb")) is None and one_answer(rows("aaa", "abb")) == "a"
-    assert one_label(rows("ab", [1, 1])) == "1" and not learnt_nothing(rows("aa", "aa")) and learnt_nothing(rows("aa", "ab"))
+    assert (
+        one_label(rows("ab", [1, 1])) == "1"
+        and not learnt_nothing(rows("aa", "aa"))
+        and learnt_nothing(rows("aa", "ab"))
+    )
     assert learnt_nothing(rows([2.50001, 2.50002], [1.0, 2.0])) and not learnt_nothing(rows([2.5, 2.6], [1.0, 2.0]))
     assert not remarks(rows("a", "b"), "dev") and not remarks([{"prediction": "a"}], "dev")
     assert "all 2 dev rows get the same answer (a)" in remarks(rows("aa", "ab"), "dev")[0]
@@ -70,8 +74,15 @@ def test_a_student_that_answers_alike_is_said(small_run):
 def small_run(tmp_path_factory, zoo):
     folder = tmp_path_factory.mktemp("alike")
     ended = plmc(
-        "train", *SMALL, "recipe=finetune", "task=cola", "student=base", f"student.name={zoo['bert']}", "teacher=none",
-        "train.lr=1e-12", f"output_dir={folder}",
+        "train",
+        *SMALL,
+        "recipe=finetune",
+        "task=cola",
+        "student=base",
+        f"student.name={zoo['bert']}",
+        "teacher=none",
+        "train.lr=1e-12",
+        f"output_dir={folder}",
     )
     assert ended.code == 0, ended.text
     found = result(folder, "finetune-*")

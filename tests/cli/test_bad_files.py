@@ -26,7 +26,14 @@ def own(small, tmp_path):
     table(tmp_path / "train.csv", 32, 1)
     table(tmp_path / "dev.csv", 24, 2)
     words = [word for word in small if not word.startswith("data.")]
-    return [*words, "task=custom", "task.train=train.csv", "task.validation=dev.csv", "task.text=[sentence]", "latency_rows=0"]
+    return [
+        *words,
+        "task=custom",
+        "task.train=train.csv",
+        "task.validation=dev.csv",
+        "task.text=[sentence]",
+        "latency_rows=0",
+    ]
 
 
 HEAD = "sentence,label\n"
@@ -34,7 +41,10 @@ FILES = {
     "missing": (None, "dev.csv does not exist"),
     "empty": ("", "dev.csv is empty"),
     "header alone": (HEAD, "dev.csv holds no rows below its header (sentence, label)"),
-    "label out of range": (HEAD + "a tree,2\n", "dev.csv, line 2: label '2' in column 'label'; allowed are 'no', 'yes',"),
+    "label out of range": (
+        HEAD + "a tree,2\n",
+        "dev.csv, line 2: label '2' in column 'label'; allowed are 'no', 'yes',",
+    ),
     "no label column": ("sentence,lable\na tree,yes\n", "dev.csv has no column 'label' (the label). Its columns"),
     "no text column": ("text,label\na tree,yes\n", "dev.csv has no column 'sentence' (a text)"),
     "too many fields": (HEAD + "a tree, a boat,yes\n", "dev.csv, line 2: 3 fields where 2 are expected"),
@@ -100,7 +110,9 @@ def test_own_rows_train_and_changed_rows_are_another_run(own, tmp_path, monkeypa
     moved = [word.replace("=train.csv", "=../train.csv").replace("=dev.csv", "=../dev.csv") for word in own]
     here = plmc("validate", *moved, "recipe=finetune").text.split()[-1]
     monkeypatch.chdir(tmp_path)
-    assert here == plmc("validate", *own, "recipe=finetune").text.split()[-1] == first.text.split()[-1].rsplit("/", 1)[1]
+    assert (
+        here == plmc("validate", *own, "recipe=finetune").text.split()[-1] == first.text.split()[-1].rsplit("/", 1)[1]
+    )
 
     table(tmp_path / "dev.csv", 24, 3)
     assert plmc("validate", *own, "recipe=finetune").text.split()[-1] != here

@@ -31,7 +31,8 @@ def classifier(source, folder, texts, labels):
 
 
 def judged(zoo, tmp_path, names):
-    """A teacher whose classes are in the reverse of the task's order, no and yes, on rows that it answers without fault."""
+    """A teacher whose classes are in the reverse of the task's order, no and yes, on rows that it answers without
+    fault."""
     rows = [line.rsplit(",", 1)[0] for line in (tmp_path / "dev.csv").read_text().splitlines()[1:]]
     folder, answers = classifier(zoo["bert"], tmp_path / "teacher", rows, names)
     lines = [f"{text},{('yes', 'no')[answer]}" for text, answer in zip(rows, answers, strict=True)]
@@ -40,7 +41,9 @@ def judged(zoo, tmp_path, names):
 
 
 def teacher_score(tmp_path):
-    return json.loads(next(tmp_path.glob("outputs/kd-custom-*/result.json")).read_text())["teacher"]["metrics"]["accuracy"]
+    return json.loads(next(tmp_path.glob("outputs/kd-custom-*/result.json")).read_text())["teacher"]["metrics"][
+        "accuracy"
+    ]
 
 
 def test_a_teacher_with_another_number_of_classes_is_refused(own, zoo, tmp_path):  # noqa: F811

@@ -30,10 +30,16 @@ CASES = {
     "key": ("budget.epoch=1", "budget.epoch: there is no such key. Did you mean epochs?"),
     "new key": ("+foo=1", "foo: there is no such key"),
     "new nested key": ("+budget.foo=1", "budget.foo: Budget has no such field"),
-    "field of a method": ("method=[gmp] methods.gmp.finl=0.5", "methods.gmp.finl: GMP has no such field. Did you mean final?"),
+    "field of a method": (
+        "method=[gmp] methods.gmp.finl=0.5",
+        "methods.gmp.finl: GMP has no such field. Did you mean final?",
+    ),
     "new field of a method": ("method=[gmp] +methods.gmp.finl=0.5", "GMP has no such field. Did you mean final?"),
     "method that is not there": ("methods.gmp.final=0.5", "gmp is not part of this run. Add it: method=[gmp]"),
-    "recipe taken away": ("~recipe", "recipe is missing: ~recipe takes away what every run has. Choose an option: recipe=kd"),
+    "recipe taken away": (
+        "~recipe",
+        "recipe is missing: ~recipe takes away what every run has. Choose an option: recipe=kd",
+    ),
     "task taken away": ("~task", "task is missing"),
     "a number for settings": ("train=3", "train=3 is no mapping of settings. Set its fields, such as train.lr=5e-5"),
     "hydra's folder": ("hydra.run.dir=/proc/x/y", "hydra.run.dir: runs go to output_dir=DIR"),
@@ -59,7 +65,10 @@ CASES = {
     "no teacher for half": ("teacher=none", "no teacher to take the student's layers from; name the student"),
     "layers": ("student.layers=9", "has 4 layers; use 1 to 4, half, or a list"),
     "layer list": ("student.layers=[0,7]", "use distinct numbers from 0 to 3"),
-    "layer map": ("recipe=tinybert student.layers=3", "do not divide by 3 student layers Use a student of 1, 2, 4 layers"),
+    "layer map": (
+        "recipe=tinybert student.layers=3",
+        "do not divide by 3 student layers Use a student of 1, 2, 4 layers",
+    ),
     "averagers": ("recipe=swa +method@recipe.stages.finetune.methods.more=swa", "both want the role 'average'"),
     "hype in bf16": ("recipe=hype precision=bf16", "hype does not work in bf16 Use precision=fp32"),
     "swa before gmp": ("recipe=kd method=[gmp,swa] methods.swa.begin=30%", "Set methods.swa.begin=70%"),
@@ -67,7 +76,10 @@ CASES = {
     "no loss": ("recipe=finetune ~recipe.stages.finetune.methods.task", "has no methods, so nothing would be trained"),
     "folder": ("student=base student.name=./nowhere", "./nowhere: no such folder. Give a model folder, a Hub id"),
     "folder without model": ("student=base student.name=empty", "holds no model (no config.json)"),
-    "import path": ("recipe=kd recipe.stages.distil.methods.kd._target_=plmc.nope.KD", "plmc.nope.KD cannot be imported"),
+    "import path": (
+        "recipe=kd recipe.stages.distil.methods.kd._target_=plmc.nope.KD",
+        "plmc.nope.KD cannot be imported",
+    ),
 }
 
 

@@ -28,8 +28,15 @@ def test_a_compiled_student_learns_what_the_plain_one_learns(small, zoo, tmp_pat
         json.dumps(config | {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0})
     )
     words = [
-        *small, f"teacher.name={model}", "task=sst2", "latency_rows=0", "precision=fp32", "budget.steps=5", "budget.lr=3e-3",
-        "log_every=1", *recipe.split(),
+        *small,
+        f"teacher.name={model}",
+        "task=sst2",
+        "latency_rows=0",
+        "precision=fp32",
+        "budget.steps=5",
+        "budget.lr=3e-3",
+        "log_every=1",
+        *recipe.split(),
     ]
     for name in ("false", "true"):
         ended = plmc("train", *words, f"compile={name}", f"output_dir={tmp_path / name}")

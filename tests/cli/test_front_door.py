@@ -27,8 +27,8 @@ def test_the_command_line_loads_nothing_heavy():
 def test_a_check_loads_no_library_that_only_training_needs():
     # torch and transformers are needed: the precision depends on the device, the shapes on the model's config class.
     code = (
-        "import sys; sys.argv = ['plmc', 'validate', 'recipe=tinybert', 'method=[gmp,swa]', 'preset=offline', 'task=sst2']\n"
-        "import plmc.cli.app\n"
+        "import sys; sys.argv = ['plmc', 'validate', 'recipe=tinybert', 'method=[gmp,swa]', 'preset=offline', "
+        "'task=sst2']\nimport plmc.cli.app\n"
         "try: plmc.cli.app.main()\n"
         "except SystemExit: pass\n"
         "print(*sys.modules)"
@@ -49,7 +49,9 @@ def _spins(**variables: str) -> str:
     )
     plain = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
     environment = {**plain, **variables, "OMP_DISPLAY_ENV": "verbose"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60, env=environment
+    )
     return done.stderr
 
 
@@ -135,10 +137,11 @@ def test_the_shell_gets_runs_and_formats(tmp_path):
         (tmp_path / "outputs" / name / "result.json").touch()
     plmc_itself = Path(sys.executable).with_name("plmc")
     for words, expected in {
-        "plmc evaluate kd-": ["kd-rte-1-aa", "kd-rte-2-bb"], "plmc compare teach": ["teacher-rte-1-cc"],
+        "plmc evaluate kd-": ["kd-rte-1-aa", "kd-rte-2-bb"],
+        "plmc compare teach": ["teacher-rte-1-cc"],
         "plmc export kd-rte-1-aa --to o": ["onnx", "openvino"],
         "plmc export kd-rte-1-aa --quantize int8": ["int8", "int8-static"],
-    }.items():  # fmt: skip
+    }.items():
         asked = {"_PLMC_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
         ended = subprocess.run([plmc_itself], capture_output=True, text=True, timeout=60, env=os.environ | asked)
         assert ended.stdout.split() == expected, words
@@ -179,10 +182,17 @@ def test_show_says_where_values_come_from(small):
 
 def test_recipe_and_method_of_ones_own(small, tmp_path):
     for group, name, text in (
-        ("recipe", "mine", "# A recipe of mine\nname: mine\ntitle: Mine\npaper: none yet\nstages:\n  only:\n    methods:\n"
-         "      task: { _target_: plmc.methods.distill.task_loss.TaskLoss }\n"),
-        ("method", "wobble", "# @package methods.wobble\n# SAM under another name\n"
-         "_target_: plmc.methods.sharpness.sam.SAM\nrho: 0.1\n"),
+        (
+            "recipe",
+            "mine",
+            "# A recipe of mine\nname: mine\ntitle: Mine\npaper: none yet\nstages:\n  only:\n    methods:\n"
+            "      task: { _target_: plmc.methods.distill.task_loss.TaskLoss }\n",
+        ),
+        (
+            "method",
+            "wobble",
+            "# @package methods.wobble\n# SAM under another name\n_target_: plmc.methods.sharpness.sam.SAM\nrho: 0.1\n",
+        ),
     ):
         (tmp_path / "conf" / group).mkdir(parents=True)
         (tmp_path / "conf" / group / f"{name}.yaml").write_text(text)
@@ -196,7 +206,9 @@ def test_recipe_and_method_of_ones_own(small, tmp_path):
     assert "A recipe of mine" in listed and "SAM under another name" in listed
 
     # Flags may stand anywhere.
-    swept = plmc("train", *small, "recipe=mine", "-m", "task=rte", "--config-dir=conf", "method=[wobble]", "latency_rows=0")
+    swept = plmc(
+        "train", *small, "recipe=mine", "-m", "task=rte", "--config-dir=conf", "method=[wobble]", "latency_rows=0"
+    )
     assert swept.code == 0 and "finished before" in swept.text
 
     wrong = plmc("validate", *small, "--config-dir", "conf", "recipe=mien")
@@ -256,9 +268,24 @@ BROKEN = {
     "a loop": ("recipe/own.yaml", b"defaults: [own, _self_]\nname: own\n", "recipe=own", "go round in a circle"),
     "stages as a list": ("recipe/own.yaml", b"name: own\nstages: [a]\n", "recipe=own", "recipe.stages must map names"),
     "stages of text": ("recipe/own.yaml", b"name: own\nstages: {a: b}\n", "recipe=own", "recipe.stages must map names"),
-    "methods as a list": ("recipe/own.yaml", b"name: own\nstages: {a: {methods: [k]}}\n", "recipe=own", "map names to methods"),
-    "a method of text": ("recipe/own.yaml", b"name: own\nstages: {a: {methods: {kd: b}}}\n", "recipe=own", "has no _target_"),
-    "defaults of another kind": ("recipe/own.yaml", b"defaults: {a: b}\nname: own\n", "recipe=own", "defaults must be a list"),
+    "methods as a list": (
+        "recipe/own.yaml",
+        b"name: own\nstages: {a: {methods: [k]}}\n",
+        "recipe=own",
+        "map names to methods",
+    ),
+    "a method of text": (
+        "recipe/own.yaml",
+        b"name: own\nstages: {a: {methods: {kd: b}}}\n",
+        "recipe=own",
+        "has no _target_",
+    ),
+    "defaults of another kind": (
+        "recipe/own.yaml",
+        b"defaults: {a: b}\nname: own\n",
+        "recipe=own",
+        "defaults must be a list",
+    ),
     "a list": ("recipe/own.yaml", b"[a, b]\n", "recipe=own", "is no mapping of settings"),
     "no name": ("recipe/own.yaml", b"stages: {a: {methods: {}}}\n", "recipe=own", "recipe.name is missing"),
 }

@@ -16,7 +16,10 @@ REFUSED = [
     (["recipe=kd", "recipe=[kd,swa]"], "recipe=[kd,swa]"),
     (["recipe=finetune", "methods.gmp.final=0.8"], None),
     (["recipe=structured", "methods.head_prune.keep=0"], "methods.head_prune.keep=0"),
-    (["recipe=structured", "methods.head_prune.begin=50%", "methods.head_prune.end=40%"], "methods.head_prune.begin=50%"),
+    (
+        ["recipe=structured", "methods.head_prune.begin=50%", "methods.head_prune.end=40%"],
+        "methods.head_prune.begin=50%",
+    ),
     (["recipe=qat", "methods.qat.scheme=q8brt"], "methods.qat.scheme=q8brt"),
     (["recipe=kd", "quantize=int9"], "quantize=int9"),
     (["recipe=gmp_star", "method=[layer_drop]", "methods.layer_drop.k=20"], "methods.layer_drop.k=20"),
@@ -33,7 +36,11 @@ def hints(message: str, words: list[str], wrong: str | None) -> list[str]:
         key, _, value = (wrong or "").partition("=")
         name = near[1]
         above, rest = ".".join([*key.split(".")[:-1], name]), key.partition(".")[2]
-        found += [f"{key}=[{name}]" if value.startswith("[") else f"{key}={name}", f"{above}={value}", f"{name}.{rest}={value}"]
+        found += [
+            f"{key}=[{name}]" if value.startswith("[") else f"{key}={name}",
+            f"{above}={value}",
+            f"{name}.{rest}={value}",
+        ]
     return found
 
 

@@ -14,8 +14,17 @@ from transformers import AutoModel, AutoTokenizer
 from plmc.training.trainer import Trainer
 
 WORDS = (
-    "data=embedded", "tracking=off", "threads=1", "data.train_rows=64", "data.validation_rows=24", "data.test_rows=8",
-    "teacher=base", "teacher.epochs=1", "latency_rows=0", "budget.steps=6", "train.batch_size=16",
+    "data=embedded",
+    "tracking=off",
+    "threads=1",
+    "data.train_rows=64",
+    "data.validation_rows=24",
+    "data.test_rows=8",
+    "teacher=base",
+    "teacher.epochs=1",
+    "latency_rows=0",
+    "budget.steps=6",
+    "train.batch_size=16",
 )
 
 
@@ -69,7 +78,14 @@ def test_the_head_is_made_once(bare):
 
 
 def test_killed_in_a_language_model_stage_it_ends_as_if_it_had_not_been(zoo, monkeypatch):
-    words = (*WORDS, "recipe=distilbert", "task=sst2", f"teacher.name={zoo['bert']}", *text("distil"), "checkpoint.steps=2")
+    words = (
+        *WORDS,
+        "recipe=distilbert",
+        "task=sst2",
+        f"teacher.name={zoo['bert']}",
+        *text("distil"),
+        "checkpoint.steps=2",
+    )
     assert plmc("train", *words, "output_dir=whole").code == 0
     update, count = Trainer._update, 0
 

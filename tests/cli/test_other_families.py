@@ -1,4 +1,5 @@
-"""Encoders of other families: a method that cannot find their parts refuses them by name, before anything is trained."""
+"""Encoders of other families: a method that cannot find their parts refuses them by name, before anything is
+trained."""
 
 import pytest
 import torch
@@ -21,8 +22,13 @@ SHAPE = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "i
 def validate(where, *words):
     """A check of a run whose teacher and student are the model in `where`."""
     return plmc(
-        "validate", "data=embedded", "student=base", f"teacher.name={where}", f"student.name={where}",
-        f"output_dir={where}/out", *words,
+        "validate",
+        "data=embedded",
+        "student=base",
+        f"teacher.name={where}",
+        f"student.name={where}",
+        f"output_dir={where}/out",
+        *words,
     )
 
 
@@ -37,7 +43,9 @@ def folder(base, family, **shape):
 @pytest.mark.parametrize(
     "words",
     [
-        ("recipe=gmp_star",), ("recipe=finetune", "method=[ffn_prune]"), ("recipe=finetune", "method=[qat]"),
+        ("recipe=gmp_star",),
+        ("recipe=finetune", "method=[ffn_prune]"),
+        ("recipe=finetune", "method=[qat]"),
         ("recipe=prune_ofa_transfer",),
     ],
     ids=" ".join,

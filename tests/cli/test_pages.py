@@ -16,7 +16,11 @@ def runs(tmp_path):
 
 
 def tracked(small):
-    return [*(word for word in small if word != "tracking=off"), "tracking.system_metrics=false", "tracking.model=false"]
+    return [
+        *(word for word in small if word != "tracking=off"),
+        "tracking.system_metrics=false",
+        "tracking.model=false",
+    ]
 
 
 def test_a_run_has_its_user_source_description_rates_and_result(small, tmp_path):

@@ -13,7 +13,14 @@ pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="pip install '
 @pytest.mark.slow
 def test_two_jobs_at_once_train_one_teacher(zoo, tmp_path):
     words = [word for word in SMALL if word not in ("tracking=off", "threads=1")]
-    words += ["tracking.model=false", "tracking.system_metrics=false", "latency_rows=0", "task=rte", "recipe=kd", "seed=1,2"]
+    words += [
+        "tracking.model=false",
+        "tracking.system_metrics=false",
+        "latency_rows=0",
+        "task=rte",
+        "recipe=kd",
+        "seed=1,2",
+    ]
     words += [f"teacher.name={zoo['bert']}", "teacher.seed=1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     command = [sys.executable, "-m", "plmc.cli.app", "train", "-m", *words]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)

@@ -11,7 +11,9 @@ from commands import CHECKOUT, SMALL
 def run(words, folder, **options):
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1", "LC_ALL": "C", "LANG": "C"}
     command = [sys.executable, "-m", "plmc", "train", "recipe=finetune", "task=rte", "latency_rows=0", *words]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=300, **options)
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=300, **options
+    )
 
 
 def test_a_folder_with_an_umlaut_under_the_c_locale(zoo, tmp_path):

@@ -22,7 +22,9 @@ def short(monkeypatch):
     from plmc.export import verify
 
     real = verify.latency
-    monkeypatch.setattr(verify, "latency", lambda runtime, model, split: real(runtime, model, split, rows=2, budget=0.1))
+    monkeypatch.setattr(
+        verify, "latency", lambda runtime, model, split: real(runtime, model, split, rows=2, budget=0.1)
+    )
 
 
 @pytest.fixture
@@ -106,8 +108,11 @@ def test_the_verb_exports_a_model_folder_and_its_exit_code_says_how_it_went(clas
     assert ended.code == 0 and "accuracy" in ended.message and "speed-up" in ended.message, ended.message
     assert json.loads((out / "plmc_export.json").read_text())["verification"]["rows"] == 8
     for wrong, says in (
-        (("--to", "onxx"), "Did you mean onnx"), (("--quantize", "int7"), "Did you mean int"), (("--rows", "0"), "1 or more"),
-        (("--to", "torch", "--quantize", "int4"), "goes with --to onnx"), (("--out", tmp_path), "is no export of plmc"),
+        (("--to", "onxx"), "Did you mean onnx"),
+        (("--quantize", "int7"), "Did you mean int"),
+        (("--rows", "0"), "1 or more"),
+        (("--to", "torch", "--quantize", "int4"), "goes with --to onnx"),
+        (("--out", tmp_path), "is no export of plmc"),
     ):
         ended = plmc("export", classifier, *data, *wrong)
         assert ended.code == 2 and says in ended.message, (wrong, ended.message)

@@ -23,10 +23,14 @@ def test_a_job_beyond_a_limit_is_below_every_job_within():
         excess({**RESULT, "latency": None}, {"latency_ms": 1.0})
 
 
-@pytest.mark.parametrize("word, cure", [
-    ("hydra/sweeper=optuna", "pip install 'plmc[search]'"), ("hydra/launcher=joblib", "pip install 'plmc[parallel]'"),
-    ("hydra/launcher=submitit_slurm", "pip install hydra-submitit-launcher"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "word, cure",
+    [
+        ("hydra/sweeper=optuna", "pip install 'plmc[search]'"),
+        ("hydra/launcher=joblib", "pip install 'plmc[parallel]'"),
+        ("hydra/launcher=submitit_slurm", "pip install hydra-submitit-launcher"),
+    ],
+)
 def test_a_plugin_that_is_missing_is_named_with_its_package(word, cure):
     error = Exception(f"Could not find '{word.replace('=', '/')}'")
     assert cure in explain(error, [word])

@@ -55,7 +55,9 @@ def test_what_could_run_code_is_refused_wherever_it_is(name, place):
 def test_no_verb_runs_a_payload(verb, tmp_path, monkeypatch):
     """The payload is a module that leaves a mark when it is imported, let alone called."""
     monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "payload_module.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\ndef load(**_): return ('a',)\n")
+    (tmp_path / "payload_module.py").write_text(
+        f"open({str(tmp_path / 'ran')!r}, 'w').close()\ndef load(**_): return ('a',)\n"
+    )
     folder = tmp_path / "sent"
     (folder / "model").mkdir(parents=True)
     (folder / "model" / "config.json").write_text("{}")

@@ -34,7 +34,10 @@ def test_a_small_model_from_training_to_answer(family, zoo, tmp_path):
 
     # Killed after the last update: the stage is taken up from its state, and ends in the same files.
     before = load_file(folder / "model" / "model.safetensors")
-    kept = {name: (folder / "model" / name).read_bytes() for name in ("config.json", "tokenizer.json", "tokenizer_config.json")}
+    kept = {
+        name: (folder / "model" / name).read_bytes()
+        for name in ("config.json", "tokenizer.json", "tokenizer_config.json")
+    }
     (folder / "result.json").unlink()
     shutil.rmtree(folder / "model")
     again = plmc("train", *words)

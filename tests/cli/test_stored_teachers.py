@@ -4,8 +4,8 @@ import pytest
 from commands import plmc
 
 HIDDEN = (
-    "+recipe.stages.distil.methods.hidden={_target_: plmc.methods.distill.layers_kd.LayersKD, attention: 0, embedding: 0, "
-    "hidden: 1, mode: %s}"
+    "+recipe.stages.distil.methods.hidden={_target_: plmc.methods.distill.layers_kd.LayersKD, attention: 0, embedding: "
+    "0, hidden: 1, mode: %s}"
 )
 
 
@@ -17,7 +17,11 @@ def words(small):
 
 def stores(tmp_path):
     """The names of the files in each folder of stored outputs."""
-    return [sorted(p.name for p in folder.iterdir()) for folder in tmp_path.glob("outputs/cache/teacher/*") if folder.is_dir()]
+    return [
+        sorted(p.name for p in folder.iterdir())
+        for folder in tmp_path.glob("outputs/cache/teacher/*")
+        if folder.is_dir()
+    ]
 
 
 def test_layers_in_use_are_stored_once_and_shared(words, tmp_path):

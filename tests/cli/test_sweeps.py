@@ -43,7 +43,13 @@ def place(tmp_path_factory):
 def tracked(zoo, place):
     """Words of short runs that MLflow sees."""
     words = [word for word in SMALL if word != "tracking=off"]
-    quick = ["tracking.model=false", "tracking.system_metrics=false", "latency_rows=0", "checkpoint.steps=1", "budget.steps=2"]
+    quick = [
+        "tracking.model=false",
+        "tracking.system_metrics=false",
+        "latency_rows=0",
+        "checkpoint.steps=1",
+        "budget.steps=2",
+    ]
     return [*words, *quick, "task=rte", "teacher.seed=1", f"teacher.name={zoo['bert']}", f"output_dir={place}"]
 
 
@@ -55,7 +61,11 @@ def runs(place):
     experiment = client.get_experiment_by_name("plmc").experiment_id
     found = client.search_runs([experiment], max_results=100)
     sweeps = [run for run in found if run.data.tags["plmc.role"] == "sweep"]
-    jobs = {(r.data.tags["plmc.recipe"], r.data.tags["plmc.seed"]): r for r in found if r.data.tags["plmc.role"] == "student"}
+    jobs = {
+        (r.data.tags["plmc.recipe"], r.data.tags["plmc.seed"]): r
+        for r in found
+        if r.data.tags["plmc.role"] == "student"
+    }
     return sweeps, jobs
 
 

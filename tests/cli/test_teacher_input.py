@@ -52,8 +52,15 @@ def asked(run, stage, chain, data, tokenizer, teacher, model):
     """What the stage asks its teacher with."""
     clock = stage.clock(len(data.train))
     setting = Setting(
-        stage=stage.name, kind=run.task.kind, seed=1, student=dims(model), teacher=dims(model), methods=chain.named,
-        text_columns=run.task.text, data=data, clock=clock,
+        stage=stage.name,
+        kind=run.task.kind,
+        seed=1,
+        student=dims(model),
+        teacher=dims(model),
+        methods=chain.named,
+        text_columns=run.task.text,
+        data=data,
+        clock=clock,
     )
     source = TeacherSource(run, device=torch.device("cpu"), console=Console(), finetuned=teacher, language_model=None)
     return source.outputs(stage, run.task, chain, setting, tokenizer)
@@ -62,7 +69,8 @@ def asked(run, stage, chain, data, tokenizer, teacher, model):
 @pytest.mark.parametrize("cache", ["fp32", "null"])
 @pytest.mark.parametrize("what", METHODS)
 @pytest.mark.parametrize(
-    "student, teacher, task", [("distilbert", "bert", "rte"), ("bert", "distilbert", "rte"), ("distilbert", "electra", "squad")]
+    "student, teacher, task",
+    [("distilbert", "bert", "rte"), ("bert", "distilbert", "rte"), ("distilbert", "electra", "squad")],
 )
 def test_the_teacher_agrees_with_itself_on_every_row(zoo, tmp_path, student, teacher, task, what, cache):
     long = ("task.max_length=128", "task.stride=32") if task == "squad" else ()
@@ -97,8 +105,12 @@ def test_the_types_of_a_pair_change_the_answers_that_the_test_compares(zoo, tmp_
     _, model = finetuned(run, zoo["bert"], tmp_path)
     raw = rows.load(run, load.load_tokenizer(str(zoo["bert"]))).train.raw
     one, two = (
-        logits_of(model, run.task.encode(raw, load.load_tokenizer(str(zoo[name])), training=True), kind="classification",
-                  pad_id=0)[0]
+        logits_of(
+            model,
+            run.task.encode(raw, load.load_tokenizer(str(zoo[name])), training=True),
+            kind="classification",
+            pad_id=0,
+        )[0]
         for name in ("bert", "distilbert")
     )
     assert np.abs(one - two).max() > 1e-2
@@ -106,7 +118,12 @@ def test_the_types_of_a_pair_change_the_answers_that_the_test_compares(zoo, tmp_
 
 def test_general_distillation_gives_the_teacher_its_columns(zoo, tmp_path):
     run = resolved(
-        zoo, "bert", "distilbert", tmp_path, "task=rte", "recipe=tinybert_general",
+        zoo,
+        "bert",
+        "distilbert",
+        tmp_path,
+        "task=rte",
+        "recipe=tinybert_general",
         "recipe.stages.general.corpus=embedded",
     )
     stage, tokenizer = replace(run.recipe.stages[0], corpus_rows=40), load.load_tokenizer(str(zoo["bert"]))

@@ -56,7 +56,9 @@ def test_a_run_says_at_its_end_what_was_not_tracked_and_sync_sends_it(small, for
 @pytest.mark.parametrize(
     "uri",
     [
-        f"http://127.0.0.1:9/?token={SECRET}", f"http://user:{SECRET}@127.0.0.1:9", f"https://127.0.0.1:9/mlflow#{SECRET}",
+        f"http://127.0.0.1:9/?token={SECRET}",
+        f"http://user:{SECRET}@127.0.0.1:9",
+        f"https://127.0.0.1:9/mlflow#{SECRET}",
         f"postgresql://user:{SECRET}@127.0.0.1/mlflow",
     ],
 )

@@ -62,8 +62,13 @@ def save(folder: Path, family: str, *, layers: int = LAYERS, seed: int = 0, toke
     kinds = {"bert": BertTokenizerFast, "distilbert": DistilBertTokenizerFast, "electra": ElectraTokenizerFast}
     tokenizer = tokenizer or (byte_pairs() if family == "roberta" else word_pieces(kind=kinds[family]))
     shape = {
-        "vocab_size": len(tokenizer), "hidden_size": WIDTH, "num_hidden_layers": layers, "num_attention_heads": HEADS,
-        "intermediate_size": INTERMEDIATE, "max_position_embeddings": 512, "pad_token_id": tokenizer.pad_token_id,
+        "vocab_size": len(tokenizer),
+        "hidden_size": WIDTH,
+        "num_hidden_layers": layers,
+        "num_attention_heads": HEADS,
+        "intermediate_size": INTERMEDIATE,
+        "max_position_embeddings": 512,
+        "pad_token_id": tokenizer.pad_token_id,
     }
     torch.manual_seed(seed)
     if family == "bert":
@@ -72,12 +77,19 @@ def save(folder: Path, family: str, *, layers: int = LAYERS, seed: int = 0, toke
         model = ElectraForPreTraining(ElectraConfig(**shape, embedding_size=16))
     elif family == "roberta":
         ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-        model = RobertaForMaskedLM(RobertaConfig(**shape | ends | {"max_position_embeddings": 514, "type_vocab_size": 1}))
+        model = RobertaForMaskedLM(
+            RobertaConfig(**shape | ends | {"max_position_embeddings": 514, "type_vocab_size": 1})
+        )
     else:
         model = DistilBertForMaskedLM(
             DistilBertConfig(
-                vocab_size=len(tokenizer), dim=WIDTH, n_layers=layers, n_heads=HEADS, hidden_dim=INTERMEDIATE,
-                max_position_embeddings=512, pad_token_id=tokenizer.pad_token_id,
+                vocab_size=len(tokenizer),
+                dim=WIDTH,
+                n_layers=layers,
+                n_heads=HEADS,
+                hidden_dim=INTERMEDIATE,
+                max_position_embeddings=512,
+                pad_token_id=tokenizer.pad_token_id,
             )
         )
     model.save_pretrained(folder)

@@ -138,8 +138,19 @@ def test_file_and_name_agree(path):
 def test_every_key_of_the_root_is_explained():
     text = (CONF / "train.yaml").read_text(encoding="utf-8")
     body = text.split("seed:", 1)[1].split("\nhydra:", 1)[0]
-    plain_words = {"epochs", "batch_size", "lr", "weight_decay", "schedule", "warmup", "clip", "eval_every", "eval_rows",
-                   "checkpoint", "methods"}
+    plain_words = {
+        "epochs",
+        "batch_size",
+        "lr",
+        "weight_decay",
+        "schedule",
+        "warmup",
+        "clip",
+        "eval_every",
+        "eval_rows",
+        "checkpoint",
+        "methods",
+    }
     for line in ("seed:" + body).splitlines():
         key = line.split(":", 1)[0].strip()
         if key and key not in plain_words:
@@ -180,11 +191,26 @@ def test_the_identity_is_that_of_what_can_change_the_result():
 
     plain_one = signature()
     assert plain_one == signature()
-    for same in ("output_dir=elsewhere", "log_every=3", "tracking=off", "threads=1", "checkpoint.seconds=5", "force=true"):
+    for same in (
+        "output_dir=elsewhere",
+        "log_every=3",
+        "tracking=off",
+        "threads=1",
+        "checkpoint.seconds=5",
+        "force=true",
+    ):
         assert signature(same) == plain_one, same
     # The preset's rate is of all stages, so nothing reads this one.
     assert signature("train.lr=7e-5") == plain_one
-    others = ["seed=2", "budget.lr=7e-5", "method=[gmp]", "budget.steps=9", "task=rte", "teacher.epochs=1", "student=same"]
+    others = [
+        "seed=2",
+        "budget.lr=7e-5",
+        "method=[gmp]",
+        "budget.steps=9",
+        "task=rte",
+        "teacher.epochs=1",
+        "student=same",
+    ]
     assert len({plain_one, *(signature(other) for other in others)}) == len(others) + 1
 
 

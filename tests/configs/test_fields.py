@@ -26,7 +26,16 @@ from plmc.teachers.spec import TeacherSpec
 def configured() -> list[type]:
     """All classes of plmc that a config can describe."""
     for module in pkgutil.walk_packages(plmc.__path__, "plmc."):
-        if module.name.split(".")[1] in ("methods", "tasks", "data", "core", "root", "config", "model_spec", "pretraining"):
+        if module.name.split(".")[1] in (
+            "methods",
+            "tasks",
+            "data",
+            "core",
+            "root",
+            "config",
+            "model_spec",
+            "pretraining",
+        ):
             importlib.import_module(module.name)
     found, queue = [], [Checked]
     while queue:
@@ -93,14 +102,57 @@ def test_python_meets_the_same_check(make):
 
 
 TOP = (
-    "train.lr=nan", "train.clip=nan", "train.clip=inf", "train.eps=x", "budget.steps=1.5", "budget.epochs=nan", "budget.lr=inf",
-    "budget.train_rows=true", "threads=-1", "threads=abc", "threads=100000000", "threads=0", "compile=maybe", "force=perhaps",
-    "latency_rows=-1", "latency_rows=[3]", "checkpoint.steps=0", "checkpoint.seconds=-1", "checkpoint.seconds=nan",
-    "output_dir=null", "output_dir=''", "output_dir=3", "task.max_length=-5", "task.max_length=1.5", "tracking.uri=nonsense",
-    "tracking.uri=3", "tracking.enabled=maybe", "tracking.model=2", "tracking.experiment=''", "student.layers=[0.5]",
-    "student.layers=nan", "seed=abc", "seed=1.5", "seed=true", "seed=99999999999", "log_every=0", "log_every=nan", "device=gpu",
-    "precision=true", "precision=null", "teacher.lr=nan", "teacher.epochs=[1]", "teacher.mlm.lr=nan", "teacher.cache_gb=0",
-    "data.seed=-1", "quantize=int3", "train=3", "budget=3", "checkpoint=null", "student.pick=middle", "train.patience=0",
+    "train.lr=nan",
+    "train.clip=nan",
+    "train.clip=inf",
+    "train.eps=x",
+    "budget.steps=1.5",
+    "budget.epochs=nan",
+    "budget.lr=inf",
+    "budget.train_rows=true",
+    "threads=-1",
+    "threads=abc",
+    "threads=100000000",
+    "threads=0",
+    "compile=maybe",
+    "force=perhaps",
+    "latency_rows=-1",
+    "latency_rows=[3]",
+    "checkpoint.steps=0",
+    "checkpoint.seconds=-1",
+    "checkpoint.seconds=nan",
+    "output_dir=null",
+    "output_dir=''",
+    "output_dir=3",
+    "task.max_length=-5",
+    "task.max_length=1.5",
+    "tracking.uri=nonsense",
+    "tracking.uri=3",
+    "tracking.enabled=maybe",
+    "tracking.model=2",
+    "tracking.experiment=''",
+    "student.layers=[0.5]",
+    "student.layers=nan",
+    "seed=abc",
+    "seed=1.5",
+    "seed=true",
+    "seed=99999999999",
+    "log_every=0",
+    "log_every=nan",
+    "device=gpu",
+    "precision=true",
+    "precision=null",
+    "teacher.lr=nan",
+    "teacher.epochs=[1]",
+    "teacher.mlm.lr=nan",
+    "teacher.cache_gb=0",
+    "data.seed=-1",
+    "quantize=int3",
+    "train=3",
+    "budget=3",
+    "checkpoint=null",
+    "student.pick=middle",
+    "train.patience=0",
 )
 
 
@@ -133,7 +185,9 @@ def test_gmp_lrr_takes_a_last_event_in_updates():
     check(resolve(plain(compose(words))))
 
 
-@pytest.mark.parametrize("word", ["recipe.name=../../x", "task.name=..", "recipe.name=a/b", "recipe.name=''", "task.name=.x"])
+@pytest.mark.parametrize(
+    "word", ["recipe.name=../../x", "task.name=..", "recipe.name=a/b", "recipe.name=''", "task.name=.x"]
+)
 def test_a_name_cannot_leave_the_folder_of_outputs(word):
     words = ["preset=offline", "task=custom", "task.train=a.csv", "task.text=[a]", "task.labels=[x,y]", word]
     with pytest.raises(ConfigError, match="name"):

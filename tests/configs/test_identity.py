@@ -53,11 +53,22 @@ def test_a_module_that_is_renamed_makes_no_other_run(usual):
 @pytest.mark.parametrize(
     "word",
     [
-        "methods.gmp.final=0.8", "methods.swa.begin=80%", "methods.kd.temperature=3", "seed=2", "budget.steps=10",
-        "train.lr=1e-4", "task.max_length=32", "teacher.lr=1e-5", "student=same", "budget.train_rows=50",
-        "teacher.seed=2", "budget.lr=1e-3", "method=[swa,gmp]", "method=[gmp]",
+        "methods.gmp.final=0.8",
+        "methods.swa.begin=80%",
+        "methods.kd.temperature=3",
+        "seed=2",
+        "budget.steps=10",
+        "train.lr=1e-4",
+        "task.max_length=32",
+        "teacher.lr=1e-5",
+        "student=same",
+        "budget.train_rows=50",
+        "teacher.seed=2",
+        "budget.lr=1e-3",
+        "method=[swa,gmp]",
+        "method=[gmp]",
     ],
-)  # fmt: skip
+)
 def test_what_changes_the_result_makes_another_run(usual, word):
     assert signature(composed(word)) != usual
 
@@ -65,11 +76,23 @@ def test_what_changes_the_result_makes_another_run(usual, word):
 @pytest.mark.parametrize(
     "word",
     [
-        "threads=1", "device=cpu", "log_every=3", "latency_rows=0", "force=true", "tracking=off", "checkpoint.seconds=5",
-        "quantize=int8", "output_dir=elsewhere", "methods.kd.temperature=2", "methods.kd.temperature=2.0",
-        "methods.gmp.final=90%", "methods.gmp.ranking=global", "recipe.title=Another", "budget.epochs=null",
+        "threads=1",
+        "device=cpu",
+        "log_every=3",
+        "latency_rows=0",
+        "force=true",
+        "tracking=off",
+        "checkpoint.seconds=5",
+        "quantize=int8",
+        "output_dir=elsewhere",
+        "methods.kd.temperature=2",
+        "methods.kd.temperature=2.0",
+        "methods.gmp.final=90%",
+        "methods.gmp.ranking=global",
+        "recipe.title=Another",
+        "budget.epochs=null",
     ],
-)  # fmt: skip
+)
 def test_what_changes_no_result_and_defaults_said_aloud_make_no_other_run(usual, word):
     assert signature(composed(word)) == usual
 
@@ -115,7 +138,9 @@ def test_models_and_folders_of_data_count_by_their_content(tmp_path):
     assert plain(str(model)) != plain(str(tmp_path / "two"))
     file = tmp_path / "text.txt"
     file.write_text("a")
-    assert plain([str(file)]) == [f"file {hashed_file(file)}"] and plain(str(tmp_path / "none")) == str(tmp_path / "none")
+    assert plain([str(file)]) == [f"file {hashed_file(file)}"] and plain(str(tmp_path / "none")) == str(
+        tmp_path / "none"
+    )
 
 
 def hashed_file(path: Path) -> str:
@@ -130,7 +155,9 @@ def test_objects_are_told_by_class_and_all_their_fields():
     assert plain(replace(swa, lr=2.0))["lr"] == 2 and isinstance(plain(4.0), int) and plain(0.5) == 0.5
     assert plain({"b": swa, "a": swa}) == [["b", plain(swa)], ["a", plain(swa)]]
     assert plain({"b": 1, "a": (True, None)}) == {"b": 1, "a": [True, None]}
-    assert re.fullmatch("[0-9a-f]{10}", hashed({"b": 1, "a": 2})) and hashed({"b": 1, "a": 2}) == hashed({"a": 2, "b": 1})
+    assert re.fullmatch("[0-9a-f]{10}", hashed({"b": 1, "a": 2})) and hashed({"b": 1, "a": 2}) == hashed(
+        {"a": 2, "b": 1}
+    )
     assert hashed({"a": True}) != hashed({"a": 1})
     with pytest.raises(TypeError, match="object"):
         plain(object())

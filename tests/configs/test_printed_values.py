@@ -25,8 +25,19 @@ PRINTED = [
     ("layer_drop", "task=rte", "finetune.epochs", 3),
     ("layer_drop", "task=rte", "finetune.lr", 5e-5),
     ("layer_drop", "task=rte", "finetune.batch_size", 32),
-    *[("tinybert", f"task={task}", "intermediate.epochs", epochs) for task, epochs in
-      {"sst2": 20, "mrpc": 20, "rte": 20, "stsb": 20, "mnli": 10, "qqp": 10, "qnli": 10, "cola": 50}.items()],
+    *[
+        ("tinybert", f"task={task}", "intermediate.epochs", epochs)
+        for task, epochs in {
+            "sst2": 20,
+            "mrpc": 20,
+            "rte": 20,
+            "stsb": 20,
+            "mnli": 10,
+            "qqp": 10,
+            "qnli": 10,
+            "cola": 50,
+        }.items()
+    ],
     ("tinybert", "task=rte", "intermediate.lr", 5e-5),
     ("tinybert", "task=rte", "intermediate.batch_size", 32),
     ("tinybert", "task=rte", "intermediate.methods.augment.p", 0.4),
@@ -35,8 +46,11 @@ PRINTED = [
     ("tinybert", "task=rte", "prediction.epochs", 3),
     ("tinybert", "task=rte", "prediction.lr", 3e-5),
     ("tinybert", "task=rte", "prediction.methods.prediction.temperature", 1.0),
-    *[("tinybert_code", f"task={task}", f"{stage}.methods.augment.n", n) for stage in ("intermediate", "prediction")
-      for task, n in {"cola": 30, "mnli": 10, "mrpc": 30, "sst2": 20, "qqp": 10, "qnli": 20, "rte": 30}.items()],
+    *[
+        ("tinybert_code", f"task={task}", f"{stage}.methods.augment.n", n)
+        for stage in ("intermediate", "prediction")
+        for task, n in {"cola": 30, "mnli": 10, "mrpc": 30, "sst2": 20, "qqp": 10, "qnli": 20, "rte": 30}.items()
+    ],
     ("tinybert_code", "task=stsb", "intermediate.methods.augment.n", 30),
     ("tinybert_general", "task=rte", "general.epochs", 3),
     ("tinybert_general", "task=rte", "general.lr", 5e-5),
@@ -65,13 +79,28 @@ PRINTED = [
     ("gmp_obert", "task=rte", "prune.methods.gmp.lr_end_factor", 0.25),
     ("gmp_obert", "task=rte", "prune.methods.kd.temperature", 2.0),
     ("gmp_obert", "task=rte", "prune.methods.kd.alpha", 0.0),
-    *[(recipe, "task=rte", place, value) for recipe in ("prune_ofa", "prune_ofa_85") for place, value in [
-        ("prune.lr", 5e-5), ("prune.methods.gmp.end", "50%"), ("prune.methods.gmp.last", "80%"),
-        ("prune.methods.gmp.every", "1%"), ("prune.methods.gmp.initial", 0), ("prune.methods.mlm.weight", 0.5),
-        ("prune.methods.token_kd.weight", 0.5), ("prune.methods.token_kd.temperature", 2.0), ("transfer.lr", 1e-4),
-        ("transfer.epochs", 9), ("transfer.batch_size", 32), ("transfer.methods.kd.alpha", 0.0),
-        ("transfer.methods.kd.temperature", 2.0), ("qat.lr", 1e-5), ("qat.epochs", 3),
-        ("qat.methods.qat.scheme", "prune_ofa")]],
+    *[
+        (recipe, "task=rte", place, value)
+        for recipe in ("prune_ofa", "prune_ofa_85")
+        for place, value in [
+            ("prune.lr", 5e-5),
+            ("prune.methods.gmp.end", "50%"),
+            ("prune.methods.gmp.last", "80%"),
+            ("prune.methods.gmp.every", "1%"),
+            ("prune.methods.gmp.initial", 0),
+            ("prune.methods.mlm.weight", 0.5),
+            ("prune.methods.token_kd.weight", 0.5),
+            ("prune.methods.token_kd.temperature", 2.0),
+            ("transfer.lr", 1e-4),
+            ("transfer.epochs", 9),
+            ("transfer.batch_size", 32),
+            ("transfer.methods.kd.alpha", 0.0),
+            ("transfer.methods.kd.temperature", 2.0),
+            ("qat.lr", 1e-5),
+            ("qat.epochs", 3),
+            ("qat.methods.qat.scheme", "prune_ofa"),
+        ]
+    ],
     ("prune_ofa", "task=rte", "prune.methods.gmp.final", 0.9),
     ("prune_ofa_85", "task=rte", "prune.methods.gmp.final", 0.85),
     ("q8bert", "task=rte", "quantize.lr", 2e-5),
@@ -82,7 +111,7 @@ PRINTED = [
     ("tinybert_code", "task=rte", "intermediate.schedule", "constant_with_warmup"),
     ("tinybert_code", "task=rte", "intermediate.warmup", "0%"),
     ("tinybert_code", "task=rte", "prediction.warmup", "10%"),
-]  # fmt: skip
+]
 
 
 def stages(*words):
@@ -92,7 +121,9 @@ def stages(*words):
 def test_a_task_of_ones_own_takes_the_common_value(tmp_path):
     (tmp_path / "x.csv").write_text("a,label\none,yes\ntwo,no\nthree,yes\nfour,no\n" * 10)
     given = [f"task.train={tmp_path}/x.csv", f"task.validation={tmp_path}/x.csv"]
-    assert stages("recipe=tinybert", "task=custom", *given, "task.name=mine", "task.text=[a]")["intermediate"].epochs == 20
+    assert (
+        stages("recipe=tinybert", "task=custom", *given, "task.name=mine", "task.text=[a]")["intermediate"].epochs == 20
+    )
 
 
 @pytest.mark.parametrize("recipe, words, place, value", PRINTED, ids=lambda word: str(word))

@@ -21,8 +21,11 @@ def stage(made, name):
 @pytest.mark.parametrize(
     "recipe, method, stage_name, field",
     [
-        ("gmp_star", "gmp", "prune", "lr_end_factor"), ("prune_ofa", "lock", "qat", "pooler"),
-        ("qat", "qat", "quantize", "freeze"), ("swa", "swa", "finetune", "begin"), ("hype", "hype", "finetune", "sigma"),
+        ("gmp_star", "gmp", "prune", "lr_end_factor"),
+        ("prune_ofa", "lock", "qat", "pooler"),
+        ("qat", "qat", "quantize", "freeze"),
+        ("swa", "swa", "finetune", "begin"),
+        ("hype", "hype", "finetune", "sigma"),
     ],
 )
 def test_naming_a_method_of_a_recipe_again_changes_nothing(recipe, method, stage_name, field):
@@ -91,7 +94,10 @@ def test_sweeps_vary_them():
         (["recipe=kd", "methods.kdd.temperature=4"], "method kdd is not part of this run. Did you mean kd?"),
         (["recipe=kd", "methods.gmp.final=0.8"], "method gmp is not part of this run. Add it: method=[gmp]"),
         (["recipe=kd", "recipe.stages.distl.lr=1"], "recipe.stages has no key distl. Did you mean distil?"),
-        (["recipe=kd", "recipe.stages.distil.methods.kdd.alpha=1"], "recipe.stages.distil has no method kdd. Did you mean kd?"),
+        (
+            ["recipe=kd", "recipe.stages.distil.methods.kdd.alpha=1"],
+            "recipe.stages.distil has no method kdd. Did you mean kd?",
+        ),
         (["recipe=kd", "recipe.stages.distil.epoch=1"], "there is no such key"),
         (["recipe=kd", "epochs=many"], "epochs=many must be a number"),
         (["recipe=kd", "epochs=-1"], "epochs=-1 must be"),
@@ -132,9 +138,15 @@ def test_what_every_run_has_cannot_be_taken_away(group):
         run(f"~{group}")
 
 
-@pytest.mark.parametrize("value, read", [
-    ("/tmp/größe", "/tmp/größe"), ("größe mit Leerstellen", "größe mit Leerstellen"), ("'größe'", "größe"), ("日本", "日本"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "value, read",
+    [
+        ("/tmp/größe", "/tmp/größe"),
+        ("größe mit Leerstellen", "größe mit Leerstellen"),
+        ("'größe'", "größe"),
+        ("日本", "日本"),
+    ],
+)
 def test_values_beyond_ascii_need_no_quotes(value, read):
     assert plain(compose([f"output_dir={value}"]))["output_dir"] == read
 
@@ -149,5 +161,7 @@ def test_null_in_a_sweep_is_null():
     from plmc.config.compose import for_jobs
 
     assert for_jobs(["student.layers=null", "budget.steps=4", "seed=1,2"]) == [
-        "student.layers=null", "budget.steps=choice(4)", "seed=1,2",
-    ]  # fmt: skip
+        "student.layers=null",
+        "budget.steps=choice(4)",
+        "seed=1,2",
+    ]

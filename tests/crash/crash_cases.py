@@ -46,10 +46,29 @@ def words(case: str, models: Path, output: Path) -> list[str]:
     recipe = case.split("+")[0]
     teacher = models / ("bare" if recipe in BARE else "with-head")
     given = [
-        "task=sst2", "data=embedded", "data.train_rows=200", "data.validation_rows=48", "data.test_rows=8", "threads=1",
-        "device=cpu", "precision=fp32", f"recipe={recipe}", "teacher=base", f"teacher.name={teacher}", "teacher.epochs=1",
-        "student=base", f"student.name={teacher}", "student.layers=[0,3]", f"budget.steps={STEPS}", "train.batch_size=16",
-        "train.lr=1e-3", "train.eval_every=30%", "checkpoint.steps=3", "log_every=2", "latency_rows=3", f"output_dir={output}",
+        "task=sst2",
+        "data=embedded",
+        "data.train_rows=200",
+        "data.validation_rows=48",
+        "data.test_rows=8",
+        "threads=1",
+        "device=cpu",
+        "precision=fp32",
+        f"recipe={recipe}",
+        "teacher=base",
+        f"teacher.name={teacher}",
+        "teacher.epochs=1",
+        "student=base",
+        f"student.name={teacher}",
+        "student.layers=[0,3]",
+        f"budget.steps={STEPS}",
+        "train.batch_size=16",
+        "train.lr=1e-3",
+        "train.eval_every=30%",
+        "checkpoint.steps=3",
+        "log_every=2",
+        "latency_rows=3",
+        f"output_dir={output}",
     ]
     if recipe.startswith("tinybert"):
         given += [f"recipe.stages.{stage}.methods.augment.n=2" for stage in ("intermediate", "prediction")]
@@ -70,7 +89,11 @@ def make_models(folder: Path) -> None:
     vocabulary = {token: number for number, token in enumerate(dict.fromkeys(tokens))}
     tokenizer = BertTokenizerFast(vocab=vocabulary, do_lower_case=True, model_max_length=64)
     config = BertConfig(
-        vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=4, num_attention_heads=4, intermediate_size=64,
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        intermediate_size=64,
         max_position_embeddings=66,
     )
     for name, kind in (("bare", BertModel), ("with-head", BertForMaskedLM)):

@@ -1,4 +1,5 @@
-"""Starts a run, kills it with SIGKILL at a chosen or a random moment, starts it again, and compares it with a reference."""
+"""Starts a run, kills it with SIGKILL at a chosen or a random moment, starts it again, and compares it with a
+reference."""
 
 from __future__ import annotations
 
@@ -63,7 +64,8 @@ class Outcome:
 
 @dataclass
 class Proof:
-    """Folders of one proof: models, a template output folder with teachers and an empty store, references, killed runs."""
+    """Folders of one proof: models, a template output folder with teachers and an empty store, references, killed
+    runs."""
 
     server: ForkServer
     root: Path

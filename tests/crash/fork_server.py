@@ -16,14 +16,33 @@ import traceback
 from pathlib import Path
 
 HEAVY = (
-    "plmc.run.jobs", "plmc.run.sweep", "plmc.run.execute", "plmc.tasks.corpus", "plmc.data.embedded", "plmc.track.model",
-    "plmc.tasks.glue", "plmc.methods.augment.word_replace", "plmc.methods.average.swa",
-    "plmc.methods.distill.layers_kd", "plmc.methods.distill.logit_kd", "plmc.methods.distill.prediction_kd",
-    "plmc.methods.distill.task_loss", "plmc.methods.layers.layer_drop", "plmc.methods.perturb.hype",
-    "plmc.methods.prune.gmp", "plmc.methods.sharpness.sam", "plmc.report.summary", "plmc.report.plots",
-    "hydra._internal.core_plugins.basic_launcher", "transformers.models.bert.modeling_bert",
-    "transformers.models.auto.modeling_auto", "transformers.models.bert.tokenization_bert",
-    "mlflow.store.tracking.sqlalchemy_store", "mlflow.tracking", "datasets", "safetensors.torch",
+    "plmc.run.jobs",
+    "plmc.run.sweep",
+    "plmc.run.execute",
+    "plmc.tasks.corpus",
+    "plmc.data.embedded",
+    "plmc.track.model",
+    "plmc.tasks.glue",
+    "plmc.methods.augment.word_replace",
+    "plmc.methods.average.swa",
+    "plmc.methods.distill.layers_kd",
+    "plmc.methods.distill.logit_kd",
+    "plmc.methods.distill.prediction_kd",
+    "plmc.methods.distill.task_loss",
+    "plmc.methods.layers.layer_drop",
+    "plmc.methods.perturb.hype",
+    "plmc.methods.prune.gmp",
+    "plmc.methods.sharpness.sam",
+    "plmc.report.summary",
+    "plmc.report.plots",
+    "hydra._internal.core_plugins.basic_launcher",
+    "transformers.models.bert.modeling_bert",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.bert.tokenization_bert",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.tracking",
+    "datasets",
+    "safetensors.torch",
 )
 
 
@@ -34,7 +53,9 @@ def serve() -> None:
     for name in HEAVY:
         importlib.import_module(name)
     if threads() != 1:
-        raise SystemExit(f"{threads()} threads run after the imports; a fork would copy one of them and all their locks.")
+        raise SystemExit(
+            f"{threads()} threads run after the imports; a fork would copy one of them and all their locks."
+        )
     print(json.dumps({"ready": os.getpid()}), flush=True)
     for line in sys.stdin:
         order = json.loads(line)
@@ -78,13 +99,22 @@ class ForkServer:
 
     def __init__(self):
         environment = os.environ | {
-            "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false",
-            "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "PLMC_DEBUG": "1", "MPLBACKEND": "Agg",
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            "MKL_NUM_THREADS": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "DO_NOT_TRACK": "true",
+            "PLMC_DEBUG": "1",
+            "MPLBACKEND": "Agg",
             # Arrow's allocator would start a thread as it is loaded.
             "JE_ARROW_MALLOC_CONF": "background_thread:false",
         }
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).resolve())], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            [sys.executable, str(Path(__file__).resolve())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
             env=environment,
         )
         self._turn = threading.Lock()

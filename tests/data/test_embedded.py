@@ -98,7 +98,9 @@ def test_says_when_the_world_is_exhausted():
         word = rng.choice(("one", "two", "three", "four", "five", "six"))
         return Row(key=word, columns={"text_a": word, "label": label})
 
-    with pytest.raises(ConfigError, match=r"holds about [1-6] different rows of tiny/train, not 7. Set data.train_rows="):
+    with pytest.raises(
+        ConfigError, match=r"holds about [1-6] different rows of tiny/train, not 7. Set data.train_rows="
+    ):
         draw(make, classes=2, count=7, seed=0, stream="tiny/train", role="train")
 
 

@@ -42,7 +42,9 @@ def test_lines_share_a_row_up_to_the_end_of_their_document(tiny_tokenizer):
 
 
 def test_short_and_unknown_rows_are_dropped(tiny_tokenizer):
-    assert len(packed(tiny_tokenizer, ["the cat", "the cat sat on the mat in the city ."], pack=False, shortest=5)[0]) == 1
+    assert (
+        len(packed(tiny_tokenizer, ["the cat", "the cat sat on the mat in the city ."], pack=False, shortest=5)[0]) == 1
+    )
     assert len(packed(tiny_tokenizer, ["ж ж ж the cat", "the the the ж ж"], pack=False)[0]) == 1
 
 

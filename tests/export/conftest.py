@@ -24,8 +24,10 @@ def tokenizers(tiny_tokenizer):
     def of(family):
         # A class of its own name would forget the inputs when it is saved.
         return PreTrainedTokenizerFast(
-            tokenizer_object=copy.deepcopy(tiny_tokenizer.backend_tokenizer), model_input_names=list(inputs_of(family)),
-            model_max_length=64, **tiny_tokenizer.special_tokens_map,
+            tokenizer_object=copy.deepcopy(tiny_tokenizer.backend_tokenizer),
+            model_input_names=list(inputs_of(family)),
+            model_max_length=64,
+            **tiny_tokenizer.special_tokens_map,
         )
 
     return {family: of(family) for family in FAMILIES}

@@ -40,16 +40,33 @@ def config_of(family: str, vocabulary: int, *, layers: int = 2, width: int = 32,
     """A config of `layers` blocks of `width`."""
     if family == "distilbert":
         return DistilBertConfig(
-            vocab_size=vocabulary, dim=width, n_layers=layers, n_heads=4, hidden_dim=48, max_position_embeddings=64,
-            dropout=dropout, attention_dropout=dropout, seq_classif_dropout=dropout, pad_token_id=0,
+            vocab_size=vocabulary,
+            dim=width,
+            n_layers=layers,
+            n_heads=4,
+            hidden_dim=48,
+            max_position_embeddings=64,
+            dropout=dropout,
+            attention_dropout=dropout,
+            seq_classif_dropout=dropout,
+            pad_token_id=0,
         )
     kind, more = {
-        "bert": (BertConfig, {}), "roberta": (RobertaConfig, {"type_vocab_size": 1, "bos_token_id": 2, "eos_token_id": 3}),
+        "bert": (BertConfig, {}),
+        "roberta": (RobertaConfig, {"type_vocab_size": 1, "bos_token_id": 2, "eos_token_id": 3}),
         "electra": (ElectraConfig, {"embedding_size": 16}),
     }[family]
     return kind(
-        vocab_size=vocabulary, hidden_size=width, num_hidden_layers=layers, num_attention_heads=4, intermediate_size=48,
-        max_position_embeddings=64, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout, pad_token_id=0, **more,
+        vocab_size=vocabulary,
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        intermediate_size=48,
+        max_position_embeddings=64,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+        pad_token_id=0,
+        **more,
     )
 
 
@@ -99,7 +116,13 @@ def rows_of(head: str, count: int, seed: int) -> datasets.Dataset:
         contexts = [text(4, 60) for _ in range(count)]
         answers = [{"text": [context.split()[0]], "answer_start": [0]} for context in contexts]
         return datasets.Dataset.from_dict(
-            {**columns, "key": [f"q{i}" for i in range(count)], "title": ["t"] * count, "text_b": contexts, "answers": answers}
+            {
+                **columns,
+                "key": [f"q{i}" for i in range(count)],
+                "title": ["t"] * count,
+                "text_b": contexts,
+                "answers": answers,
+            }
         )
     if head in ("regression", "pair"):
         columns["text_b"] = [text(1, 12) for _ in range(count)]

@@ -22,13 +22,22 @@ def bits(tensor: torch.Tensor) -> bytes:
 
 ODD = torch.tensor([0.0, -0.0, float("nan"), float("inf"), -float("inf"), 1e-45, 0.0, 0.0, 0.0, 0.0])
 CASES = {
-    "dense": sparse((17, 33), 0), "half": sparse((64, 65), 0.5), "sparse": sparse((64, 65), 0.9),
-    "very sparse": sparse((300, 301), 0.9995), "one value": torch.eye(1, 70_000), "zeros": torch.zeros(5, 7),
-    "special": ODD, "scalar": torch.tensor(3.5), "empty": torch.zeros(0, 4), "half precision": sparse((31, 9), 0.8).half(),
+    "dense": sparse((17, 33), 0),
+    "half": sparse((64, 65), 0.5),
+    "sparse": sparse((64, 65), 0.9),
+    "very sparse": sparse((300, 301), 0.9995),
+    "one value": torch.eye(1, 70_000),
+    "zeros": torch.zeros(5, 7),
+    "special": ODD,
+    "scalar": torch.tensor(3.5),
+    "empty": torch.zeros(0, 4),
+    "half precision": sparse((31, 9), 0.8).half(),
     "bfloat16": sparse((31, 9), 0.8).bfloat16(),
     "int8": (sparse((40, 50), 0.9) * 40).round().to(torch.int8),
-    "uint8": torch.arange(256).to(torch.uint8), "int32": torch.arange(-5, 5, dtype=torch.int32),
-    "int64": torch.tensor([0, 0, 2**60, -1]), "bool": torch.tensor([True, False, True]),
+    "uint8": torch.arange(256).to(torch.uint8),
+    "int32": torch.arange(-5, 5, dtype=torch.int32),
+    "int64": torch.tensor([0, 0, 2**60, -1]),
+    "bool": torch.tensor([True, False, True]),
     "float64": sparse((9, 9), 0.7).double(),
     "transposed": sparse((12, 40), 0.9).t(),
 }
@@ -65,8 +74,10 @@ def test_encoder_ratio_counts_values_scales_and_zero_points_of_the_matrices_only
     weight = sparse((300, 300), 0.9)
     scale = weight.abs().amax(0) / 127
     quantised = {
-        f"{name}_t_quantized": (weight / scale).round().to(torch.int8), f"{name}_t_scale": scale,
-        f"{name}_t_zero_point": torch.zeros(300, dtype=torch.int8), "bert.embeddings.word_embeddings.weight": weight,
+        f"{name}_t_quantized": (weight / scale).round().to(torch.int8),
+        f"{name}_t_scale": scale,
+        f"{name}_t_zero_point": torch.zeros(300, dtype=torch.int8),
+        "bert.embeddings.word_embeddings.weight": weight,
         f"{name}_t_quantized.more": weight,
     }
     assert len(belonging(name, quantised)) == 3
@@ -78,7 +89,8 @@ def test_encoder_ratio_counts_values_scales_and_zero_points_of_the_matrices_only
 
 
 DAMAGE = {
-    "cut off": lambda data: data[:-20], "of another kind": lambda data: b"XXXX" + data[4:],
+    "cut off": lambda data: data[:-20],
+    "of another kind": lambda data: b"XXXX" + data[4:],
     "overwritten": lambda data: data[:9] + b"\0" * 40,
 }
 

@@ -1,4 +1,5 @@
-"""Whole exports: what is in the folder answers as the model does, without plmc; killed or refused, there is no folder."""
+"""Whole exports: what is in the folder answers as the model does, without plmc; killed or refused, there is no
+folder."""
 
 from __future__ import annotations
 
@@ -40,7 +41,9 @@ sys.meta_path.insert(0, Refuse())
 def short(monkeypatch):
     """A few rows for the clock."""
     real = verify.latency
-    monkeypatch.setattr(verify, "latency", lambda runtime, model, split: real(runtime, model, split, rows=2, budget=0.1))
+    monkeypatch.setattr(
+        verify, "latency", lambda runtime, model, split: real(runtime, model, split, rows=2, budget=0.1)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +90,9 @@ def test_the_example_answers_like_the_model_without_torch_transformers_and_plmc(
     rows = [[row["text_a"], row["text_b"]] if pairs else row["text_a"] for row in raw]
     script = WITHOUT + f"sys.path.insert(0, {str(folder)!r})\nimport json\nrows = json.loads(sys.stdin.read())\n"
     if source.task.kind == "span":
-        script += "from answer import Reader\nreader = Reader()\nprint(json.dumps([reader.answer(*row) for row in rows]))"
+        script += (
+            "from answer import Reader\nreader = Reader()\nprint(json.dumps([reader.answer(*row) for row in rows]))"
+        )
     else:
         script += "from classify import Classifier\nprint(json.dumps(Classifier().classify(rows)))"
     done = subprocess.run(
@@ -95,10 +100,14 @@ def test_the_example_answers_like_the_model_without_torch_transformers_and_plmc(
     )
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout)
-    logits = verify.outputs(open_model(folder, threads=1), source.evaluation, kind=source.task.kind, pad_id=source.pad_id)
+    logits = verify.outputs(
+        open_model(folder, threads=1), source.evaluation, kind=source.task.kind, pad_id=source.pad_id
+    )
     for record, answer in zip(source.task.predict(logits, source.evaluation), answers, strict=True):
         if source.task.kind == "span":
-            assert answer["answer"] == record["prediction"] and answer["score"] == pytest.approx(record["score"], abs=1e-4)
+            assert answer["answer"] == record["prediction"] and answer["score"] == pytest.approx(
+                record["score"], abs=1e-4
+            )
         elif source.task.kind == "regression":
             assert answer["score"] == pytest.approx(record["prediction"], abs=1e-4)
         else:
@@ -178,9 +187,15 @@ def test_openvino_without_its_packages_names_the_extra(bert, tmp_path, silent, m
 
 def spoil(monkeypatch, source):
     """Exports that answer the opposite, on rows that the model gets right."""
-    right = [record["prediction_id"] for record in source.task.predict(verify.outputs(
-        open_model(source.folder, threads=1), source.evaluation, kind="classification", pad_id=source.pad_id
-    ), source.evaluation)]
+    right = [
+        record["prediction_id"]
+        for record in source.task.predict(
+            verify.outputs(
+                open_model(source.folder, threads=1), source.evaluation, kind="classification", pad_id=source.pad_id
+            ),
+            source.evaluation,
+        )
+    ]
     source.evaluation.labels[:] = right
     real = verify.outputs
     monkeypatch.setattr(verify, "outputs", lambda *a, **k: tuple(-head for head in real(*a, **k)))

@@ -20,7 +20,9 @@ def source(tokenizers, tmp_path_factory):
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     real = verify.latency
-    monkeypatch.setattr(verify, "latency", lambda runtime, model, split: real(runtime, model, split, rows=2, budget=0.1))
+    monkeypatch.setattr(
+        verify, "latency", lambda runtime, model, split: real(runtime, model, split, rows=2, budget=0.1)
+    )
 
 
 @pytest.mark.parametrize("scheme, error", [("none", 1e-4), ("int8", 0.1)])

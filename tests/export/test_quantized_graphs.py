@@ -18,7 +18,8 @@ INT8 = onnx.TensorProto.INT8
 
 # Without these units the library adds pairs of int8 products in 16 bits, which overflow.
 EXACT = pytest.mark.skipif(
-    not {"avx512_vnni", "avx_vnni", "amx_int8"} & set(instruction_sets()), reason="int8 products overflow on this processor"
+    not {"avx512_vnni", "avx_vnni", "amx_int8"} & set(instruction_sets()),
+    reason="int8 products overflow on this processor",
 )
 
 

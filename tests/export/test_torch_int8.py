@@ -16,15 +16,15 @@ from plmc.export.make import make
 from plmc.export.runtime import open_model
 from plmc.export.source import load_model
 
-needs_torchao = pytest.mark.skipif(
-    find_spec("torchao") is None, reason="needs pip install 'plmc[torchao]'"
-)
+needs_torchao = pytest.mark.skipif(find_spec("torchao") is None, reason="needs pip install 'plmc[torchao]'")
 
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     real = verify.latency
-    monkeypatch.setattr(verify, "latency", lambda runtime, model, split: real(runtime, model, split, rows=2, budget=0.1))
+    monkeypatch.setattr(
+        verify, "latency", lambda runtime, model, split: real(runtime, model, split, rows=2, budget=0.1)
+    )
 
 
 def bert(tokenizers, folder):
@@ -98,7 +98,9 @@ def test_without_torchao_the_extra_is_named(tokenizers, tmp_path, silent, monkey
 @needs_torchao
 def test_an_export_from_elsewhere_without_torchao_here_says_so(tokenizers, tmp_path, silent, monkeypatch):
     make(bert(tokenizers, tmp_path / "model"), Plan("torch", "int8"), tmp_path / "out", console=silent, max_drop=100)
-    assert json.loads((tmp_path / "out" / "config.json").read_text())["quantization_config"]["quant_method"] == "torchao"
+    assert (
+        json.loads((tmp_path / "out" / "config.json").read_text())["quantization_config"]["quant_method"] == "torchao"
+    )
     monkeypatch.setitem(sys.modules, "torchao", None)
     with pytest.raises(ConfigError, match="torchao"):
         open_model(tmp_path / "out", threads=1)
@@ -106,7 +108,8 @@ def test_an_export_from_elsewhere_without_torchao_here_says_so(tokenizers, tmp_p
 
 @needs_torchao
 def test_a_command_tells_nothing_of_kernels_that_torchao_cannot_load():
-    script = "import sys\nfrom plmc.cli.app import main\nsys.argv = ['plmc', '--help']\ntry:\n    main()\nexcept SystemExit:\n"
+    script = "import sys\nfrom plmc.cli.app import main\nsys.argv = ['plmc', '--help']\n"
+    script += "try:\n    main()\nexcept SystemExit:\n"
     script += "    import torchao.quantization, transformers.modeling_utils"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
     assert done.stderr == ""

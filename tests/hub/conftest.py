@@ -24,8 +24,10 @@ def content(tmp_path_factory):
     root = tmp_path_factory.mktemp("content")
     save(root / "models/tiny/bert/main", "bert")
     rows = {
-        "sentence1": [f"a tree is near the house {i}" for i in range(32)], "sentence2": ["a tree is there"] * 32,
-        "label": [i % 2 for i in range(32)], "idx": list(range(32)),
+        "sentence1": [f"a tree is near the house {i}" for i in range(32)],
+        "sentence2": ["a tree is there"] * 32,
+        "label": [i % 2 for i in range(32)],
+        "idx": list(range(32)),
     }
     label = datasets.ClassLabel(names=["entailment", "not_entailment"])
     text = datasets.Value("string")
@@ -54,7 +56,9 @@ def hub(content, tmp_path, monkeypatch):
     for name in ("HF_HUB_OFFLINE", "HF_TOKEN", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(constants, "ENDPOINT", server.address)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.address + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.address + "/{repo_id}/resolve/{revision}/{filename}"
+    )
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache/hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(datasets.config, "HF_ENDPOINT", server.address)

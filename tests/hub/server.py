@@ -84,7 +84,9 @@ class _Answers(BaseHTTPRequestHandler):
     def route(self, path: str) -> None:
         if path == "/":
             return self.say(200)
-        if found := re.fullmatch(r"/api/(models|datasets)/([\w.-]+/[\w.-]+)(?:/(revision|tree|paths-info)/(.+))?", path):
+        if found := re.fullmatch(
+            r"/api/(models|datasets)/([\w.-]+/[\w.-]+)(?:/(revision|tree|paths-info)/(.+))?", path
+        ):
             kind, name, verb, rest = found[1], found[2], found[3] or "revision", found[4] or "main"
         elif found := re.fullmatch(r"/(datasets/)?([\w.-]+/[\w.-]+)/resolve/(.+)", path):
             kind, name, verb, rest = "datasets" if found[1] else "models", found[2], "resolve", found[3]
@@ -107,8 +109,12 @@ class _Answers(BaseHTTPRequestHandler):
         return getattr(self, verb.replace("-", "_"))(name, commit, self.server.folder(kind, name, commit), below)
 
     def revision(self, name, commit, folder, below) -> None:
-        files = [{"rfilename": path.relative_to(folder).as_posix()} for path in sorted(folder.rglob("*")) if path.is_file()]
-        self.give({"id": name, "sha": commit, "siblings": files, "private": False, "tags": [], "downloads": 0, "likes": 0})
+        files = [
+            {"rfilename": path.relative_to(folder).as_posix()} for path in sorted(folder.rglob("*")) if path.is_file()
+        ]
+        self.give(
+            {"id": name, "sha": commit, "siblings": files, "private": False, "tags": [], "downloads": 0, "likes": 0}
+        )
 
     def tree(self, name, commit, folder, below) -> None:
         found = sorted(path for path in (folder / below).rglob("*"))
@@ -122,7 +128,12 @@ class _Answers(BaseHTTPRequestHandler):
         inside = path.relative_to(folder).as_posix()
         if path.is_dir():
             return {"type": "directory", "path": inside, "oid": "0" * 40, "size": 0}
-        return {"type": "file", "path": inside, "size": path.stat().st_size, "oid": hashlib.sha1(path.read_bytes()).hexdigest()}
+        return {
+            "type": "file",
+            "path": inside,
+            "size": path.stat().st_size,
+            "oid": hashlib.sha1(path.read_bytes()).hexdigest(),
+        }
 
     def resolve(self, name, commit, folder, below) -> None:
         path = folder / below

@@ -16,7 +16,10 @@ from plmc.models import load
 
 BERT = "tiny/bert"
 WORDS = (
-    *(word for word in SMALL if not word.startswith("data")), "task=rte", f"teacher.name={BERT}", "latency_rows=0",
+    *(word for word in SMALL if not word.startswith("data")),
+    "task=rte",
+    f"teacher.name={BERT}",
+    "latency_rows=0",
 )
 
 
@@ -34,7 +37,9 @@ def test_the_default_command_downloads_model_and_rows_and_says_which_commits(hub
     assert result["data_commit"] == hub.commit("datasets", "nyu-mll/glue", "main")
     # Facts of one model are asked for once a process, not once a question.
     facts = [line for line in hub.asked if line.endswith("resolve/main/config.json")]
-    assert len([line for line in hub.asked if "/api/models/tiny/bert/revision/main" in line]) <= 1 and len(facts) <= 2, facts
+    assert (
+        len([line for line in hub.asked if "/api/models/tiny/bert/revision/main" in line]) <= 1 and len(facts) <= 2
+    ), facts
 
 
 def test_a_silent_hub_leaves_what_is_cached_and_says_so_in_one_line(hub, silence, tmp_path):
@@ -66,7 +71,11 @@ def test_a_model_without_its_weights_is_noticed_before_anything_is_trained(hub, 
 
 
 def test_a_text_of_the_hub_comes_from_the_cache_too(hub, silence, tmp_path):
-    words = ("recipe=tinybert_general", "recipe.stages.general.corpus=tiny/text", "recipe.stages.general.corpus_rows=32")
+    words = (
+        "recipe=tinybert_general",
+        "recipe.stages.general.corpus=tiny/text",
+        "recipe.stages.general.corpus_rows=32",
+    )
     train(*words)
     silence()
     ended = train(*words, "seed=2")
@@ -75,7 +84,10 @@ def test_a_text_of_the_hub_comes_from_the_cache_too(hub, silence, tmp_path):
 
 def test_a_text_that_is_not_there_is_noticed_before_the_teacher_is_trained(hub):
     ended = plmc("train", *WORDS, "recipe=tinybert_general", "recipe.stages.general.corpus=tiny/novel")
-    assert ended.code == 2 and "data set tiny/novel: there is no such repository on the Hub, or it is private" in ended.message
+    assert (
+        ended.code == 2
+        and "data set tiny/novel: there is no such repository on the Hub, or it is private" in ended.message
+    )
     assert "updates of" not in ended.text
 
 
@@ -140,7 +152,9 @@ def test_pickled_weights_are_refused_with_the_command_that_converts_them(hub, tm
     state = pickled(hub)
     ended = plmc("train", *WORDS, "recipe=finetune", "teacher.name=tiny/old")
     assert ended.code == 2 and "has its weights in pytorch_model.bin alone" in ended.message, ended.text
-    assert not any("refs" in line or "discussions" in line or "POST" in line and "tiny/old" in line for line in hub.asked)
+    assert not any(
+        "refs" in line or "discussions" in line or "POST" in line and "tiny/old" in line for line in hub.asked
+    )
     command = next(line.strip() for line in ended.text.splitlines() if line.strip().startswith("plmc convert"))
     assert plmc(*command.split()[1:]).code == 0
     made = load_file(tmp_path / "old" / "model.safetensors")
@@ -191,7 +205,9 @@ def test_a_download_that_is_cut_says_so(hub):
 
 def test_nothing_with_code_of_its_own_is_loaded(hub):
     path = hub.root / "models/tiny/bert/main/config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"auto_map": {"AutoConfig": "code.Own"}, "model_type": "own"}))
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"auto_map": {"AutoConfig": "code.Own"}, "model_type": "own"})
+    )
     (path.parent / "code.py").write_text("raise SystemExit('was run')")
     with pytest.raises(ConfigError):
         load.load_config(BERT)

@@ -17,7 +17,9 @@ SHAPE = Dims(layers=2, width=32, heads=4, intermediate=48, vocabulary=60)
 
 
 def setting(**options) -> Setting:
-    return Setting(**{"stage": "main", "kind": "classification", "seed": 0, "student": SHAPE, "clock": CLOCK, **options})
+    return Setting(
+        **{"stage": "main", "kind": "classification", "seed": 0, "student": SHAPE, "clock": CLOCK, **options}
+    )
 
 
 @dataclass

@@ -162,7 +162,9 @@ def test_the_key_is_the_name_and_listing_is_kept():
     assert len(many) == 3 and "a" in many and "z" not in many
 
 
-@pytest.mark.parametrize("empty", [Method(), Chain({}), Chain({"a": Method(), "b": Method()})], ids=["method", "0", "2"])
+@pytest.mark.parametrize(
+    "empty", [Method(), Chain({}), Chain({"a": Method(), "b": Method()})], ids=["method", "0", "2"]
+)
 def test_the_default_of_every_hook_is_the_identity_of_its_law(empty):
     around, params = setting(), {"w": torch.ones(2)}
     assert empty.data("rows", around) == "rows"

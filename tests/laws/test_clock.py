@@ -40,8 +40,18 @@ def test_progress_and_epoch():
 
 @pytest.mark.parametrize(
     "text, parsed",
-    [("30%", (30, "%")), (" 30 % ", (30, "%")), ("0.5%", (0.5, "%")), ("2ep", (2, "ep")), ("1 epoch", (1, "ep")),
-     ("500", (500, "step")), (500, (500, "step")), ("7 steps", (7, "step")), ("1step", (1, "step")), ("0%", (0, "%"))],
+    [
+        ("30%", (30, "%")),
+        (" 30 % ", (30, "%")),
+        ("0.5%", (0.5, "%")),
+        ("2ep", (2, "ep")),
+        ("1 epoch", (1, "ep")),
+        ("500", (500, "step")),
+        (500, (500, "step")),
+        ("7 steps", (7, "step")),
+        ("1step", (1, "step")),
+        ("0%", (0, "%")),
+    ],
 )
 def test_points_are_read(text, parsed):
     assert parse_point(text) == parsed
@@ -76,8 +86,20 @@ def test_steps_win_over_epochs_and_the_cap_over_both():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"steps": 0}, {"epochs": 0}, {"batch_size": -1}, {"micro_batch": 0}, {"patience": 0}, {"lr": -1.0},
-              {"select": "worst"}, {"data": "corpus"}, {"warmup": "often"}, {"eval_every": "0%"}, {"steps": 2.5}]
+    "wrong",
+    [
+        {"steps": 0},
+        {"epochs": 0},
+        {"batch_size": -1},
+        {"micro_batch": 0},
+        {"patience": 0},
+        {"lr": -1.0},
+        {"select": "worst"},
+        {"data": "corpus"},
+        {"warmup": "often"},
+        {"eval_every": "0%"},
+        {"steps": 2.5},
+    ],
 )
 def test_a_stage_refuses_nonsense_by_key(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong)) if "warmup" not in wrong else "often"):

@@ -83,7 +83,14 @@ def make(tokenizer, teacher):
         dims = Dims(1, 16, 2, 16, len(VOCABULARY))
         columns = ("text_a", "text_b") if "text_b" in rows else ("text_a",)
         setting = Setting(
-            "inter", "classification", 0, dims, dims, text_columns=columns, teacher_model=teacher, tokenizer=tokenizer,
+            "inter",
+            "classification",
+            0,
+            dims,
+            dims,
+            text_columns=columns,
+            teacher_model=teacher,
+            tokenizer=tokenizer,
             encode=encode,
         )
         setting = replace(setting, **changes)
@@ -289,7 +296,10 @@ def test_whole_words_of_a_vocabulary_of_bytes_are_read_by_its_tokenizer():
 
     made = ByteLevelBPETokenizer()
     made.train_from_iterator(
-        ["a naïve film , a film", "naïve films naïve film 3"] * 4, vocab_size=320, min_frequency=1, show_progress=False,
+        ["a naïve film , a film", "naïve films naïve film 3"] * 4,
+        vocab_size=320,
+        min_frequency=1,
+        show_progress=False,
         special_tokens=["<s>", "<mask>"],
     )
     reader = PreTrainedTokenizerFast(tokenizer_object=made._tokenizer, bos_token="<s>", mask_token="<mask>")
@@ -309,7 +319,9 @@ def test_probability_zero_replaces_nothing_at_any_draw():
 
 
 def test_no_rows_make_no_rows(make):
-    made = make(Augment(n=2), rows={"id": np.zeros(0, np.int64), "text_a": np.zeros(0, str), "label": np.zeros(0, np.int64)})
+    made = make(
+        Augment(n=2), rows={"id": np.zeros(0, np.int64), "text_a": np.zeros(0, str), "label": np.zeros(0, np.int64)}
+    )
     assert made == {"id": [], "text_a": [], "label": []}
 
 
@@ -358,7 +370,8 @@ def test_glove_takes_the_nearest_of_the_first_rows(tmp_path, make):
     path = tmp_path / "glove.txt"
     path.write_text("\n".join(GLOVE))
     assert GloveNeighbours(path, k=2, rows=5)(["Film", "zzz"]) == {"Film": ("movie", "plot"), "zzz": ()}
-    # By angle: a long vector of another direction is not nearer, a short one of the same is; blanks at line ends are none.
+    # By angle: a long vector of another direction is not nearer, a short one of the same is; blanks at line ends are
+    # none.
     path.write_text("film 1 0\nfar 30 40\nnear 0.01 0.001 \nplot 0.5 0.5", encoding="utf-8")
     assert GloveNeighbours(path, k=2)(["film"]) == {"film": ("near", "plot")}
     path.write_text("\n".join(GLOVE))
@@ -375,7 +388,9 @@ def test_glove_prefers_a_word_as_it_is_written_and_passes_over_odd_entries(tmp_p
     # An entry that is an ideographic space, one of two words, and both forms of a word, as in the cased releases.
     path.write_text("\u3000 1 1\nfilm 1 0\nFilm 0 1\nnew york 1 1\nmovie 0.9 0\nCinema 0 0.8\n", encoding="utf-8")
     assert GloveNeighbours(path, k=1)(["film", "Film", "FILM"]) == {
-        "film": ("movie",), "Film": ("Cinema",), "FILM": ("movie",)
+        "film": ("movie",),
+        "Film": ("Cinema",),
+        "FILM": ("movie",),
     }
     path.write_text("", encoding="utf-8")
     with pytest.raises(DataError, match=r"glove.txt holds no word vectors. Expected lines"):
@@ -386,7 +401,9 @@ def test_masked_sentences_of_like_length_share_a_batch(tokenizer, masked_lm, mon
     source = MaskedWords(masked_lm, tokenizer, k=2, several=dict.fromkeys)
     seen, predict = [], source._predict
     monkeypatch.setattr("plmc.methods.augment.masked_lm.TOKENS_PER_BATCH", 30)
-    monkeypatch.setattr(source, "_predict", lambda batch: seen.extend(len(item.ids) for item in batch) or predict(batch))
+    monkeypatch.setattr(
+        source, "_predict", lambda batch: seen.extend(len(item.ids) for item in batch) or predict(batch)
+    )
     source([split_words(text) for text in ("a very dull plot is a bad plot", "film", "The film was good")], str.isalpha)
     assert seen == sorted(seen) and len(set(seen)) == 3
 
@@ -397,7 +414,9 @@ def test_no_code_of_others_is_run_to_load_a_language_model(masked_lm, tmp_path, 
     masked_lm.save_pretrained(tmp_path)
     asked, load = [], AutoModelForMaskedLM.from_pretrained
     monkeypatch.setattr(
-        AutoModelForMaskedLM, "from_pretrained", lambda *args, **options: asked.append(options) or load(*args, **options)
+        AutoModelForMaskedLM,
+        "from_pretrained",
+        lambda *args, **options: asked.append(options) or load(*args, **options),
     )
     assert load_masked_lm(tmp_path) is not None
     assert [options["trust_remote_code"] for options in asked] == [False]
@@ -424,7 +443,8 @@ def test_masked_words_are_the_most_probable_ones_at_the_mask(tokenizer, masked_l
 def test_batches_hold_as_many_tokens_as_allowed_and_no_more(monkeypatch):
     monkeypatch.setattr("plmc.methods.augment.masked_lm.TOKENS_PER_BATCH", 20)
     sizes = lambda lengths: [  # noqa: E731
-        [len(item.ids) for item in batch] for batch in _batches([_Masked([1] * length, [], 0, 0, 0) for length in lengths])
+        [len(item.ids) for item in batch]
+        for batch in _batches([_Masked([1] * length, [], 0, 0, 0) for length in lengths])
     ]
     assert sizes([3, 3, 5, 5, 5, 9]) == [[3, 3, 5, 5], [5, 9]]
     assert sizes([10, 10]) == [[10, 10]] and sizes([10, 11]) == [[10], [11]]
@@ -497,7 +517,8 @@ def test_auto_guesses_where_there_is_a_language_model_head(make, masked_lm, tmp_
     assert by_source["headless"] == make(Augment(n=8, p=1.0, k=3, candidates="embeddings"), rows=SINGLE)["text_a"]
     assert by_source["head"] != by_source["headless"]
     assert [record.message for record in caplog.records if "candidates from" in record.message] == [
-        f"augment: candidates from {tmp_path / 'head'}", *["augment: candidates from the teacher's embeddings"] * 2
+        f"augment: candidates from {tmp_path / 'head'}",
+        *["augment: candidates from the teacher's embeddings"] * 2,
     ]
     alone = make(Augment(n=2, candidates="mlm"), mlm_source=str(tmp_path / "head"), teacher=None, teacher_model=None)
     assert len(alone["id"]) == 9
@@ -530,7 +551,9 @@ def test_the_official_code_shows_the_language_model_the_whole_sentence(make, mas
         method.name = "augment"
         around = SimpleNamespace(mlm_source=str(tmp_path), tokenizer=tokenizer, teacher_model=None)
         found.append(method._source(around)([sentence], str.isalpha))
-        with_original = MaskedWords(masked_lm, tokenizer, k=3, several=dict.fromkeys, with_original=mode == "official_code")
+        with_original = MaskedWords(
+            masked_lm, tokenizer, k=3, several=dict.fromkeys, with_original=mode == "official_code"
+        )
         assert found[-1] == with_original([sentence], str.isalpha)
     assert found[0] != found[1]
 
@@ -539,7 +562,9 @@ def test_a_task_without_training_rows_cannot_be_augmented(teacher, tokenizer):
     method, dims = Augment(), Dims(1, 16, 2, 16, len(VOCABULARY))
     method.name = "augment"
     setting = Setting("inter", "classification", 0, dims, dims, teacher_model=teacher, tokenizer=tokenizer)
-    with pytest.raises(DataError, match="augment: the task has no training rows to augment. Remove it: ~methods.augment"):
+    with pytest.raises(
+        DataError, match="augment: the task has no training rows to augment. Remove it: ~methods.augment"
+    ):
         method.data(TaskData(None, {}, "custom"), setting)
 
 
@@ -603,8 +628,16 @@ def test_rows_have_a_fingerprint_of_what_they_are_made_from(tokenizer, teacher, 
     for cache, n in ((None, 1), (None, 2), (tmp_path, 1), (tmp_path, 1)):
         raw, dims = datasets.Dataset.from_dict(SINGLE), Dims(1, 16, 2, 16, len(VOCABULARY))
         setting = Setting(
-            "inter", "classification", 0, dims, dims, text_columns=("text_a",), teacher_model=teacher, tokenizer=tokenizer,
-            encode=lambda rows, *, training: prints.append(rows._fingerprint) or split(rows), cache=cache,
+            "inter",
+            "classification",
+            0,
+            dims,
+            dims,
+            text_columns=("text_a",),
+            teacher_model=teacher,
+            tokenizer=tokenizer,
+            encode=lambda rows, *, training: prints.append(rows._fingerprint) or split(rows),
+            cache=cache,
         )
         Augment(n=n).data(TaskData(split(raw), {}, "custom"), setting)
     assert prints[0] == prints[2] == prints[3] != prints[1] and prints[0] in str(list(tmp_path.iterdir()))
@@ -648,7 +681,14 @@ def test_only_rows_that_training_uses_are_augmented(tokenizer, teacher):
     part = replace(split(raw.select([0, 2])), raw=raw, source=np.array([0, 2]))
     dims = Dims(1, 16, 2, 16, len(VOCABULARY))
     setting = Setting(
-        "inter", "classification", 0, dims, dims, text_columns=("text_a",), teacher_model=teacher, tokenizer=tokenizer,
+        "inter",
+        "classification",
+        0,
+        dims,
+        dims,
+        text_columns=("text_a",),
+        teacher_model=teacher,
+        tokenizer=tokenizer,
         encode=lambda rows, *, training: split(rows),
         progress=lambda iterable, label, total: iterable,
     )

@@ -14,7 +14,9 @@ from plmc.models.encoder import pooler_linear, pruned_linears
 
 
 def paper(**options) -> GMPRewind:
-    return GMPRewind(**{"begin": 0, "end": 50_000, "every": 1000, "last": 80_000, "rewind": 1000, "warmup": 1000, **options})
+    return GMPRewind(
+        **{"begin": 0, "end": 50_000, "every": 1000, "last": 80_000, "rewind": 1000, "warmup": 1000, **options}
+    )
 
 
 def pruned(run) -> dict[str, torch.Tensor]:
@@ -24,7 +26,9 @@ def pruned(run) -> dict[str, torch.Tensor]:
 
 
 def test_the_cubic_of_the_paper():
-    found = [paper().sparsity(Clock(step, 100_000, 100)) for step in (0, 10_000, 20_000, 30_000, 40_000, 50_000, 90_000)]
+    found = [
+        paper().sparsity(Clock(step, 100_000, 100)) for step in (0, 10_000, 20_000, 30_000, 40_000, 50_000, 90_000)
+    ]
     assert found[0] == 0 and found[-2:] == [0.9, 0.9]
     assert found[1:5] == pytest.approx([0.4392, 0.7056, 0.8424, 0.8928])
     assert found == sorted(found)
@@ -59,9 +63,18 @@ def test_every_matrix_has_the_floor_of_its_share_and_the_rest_of_the_model_none(
         for value in pruned(run).values():
             assert int((value == 0).sum()) == int(target * value.numel() + 1e-9)
     judged, chosen = run.judged(), set(pruned(run))
-    blocks = {f"bert.encoder.layer.{i}.{part}.weight" for i in range(4) for part in (
-        "attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense",
-        "intermediate.dense", "output.dense")}  # fmt: skip
+    blocks = {
+        f"bert.encoder.layer.{i}.{part}.weight"
+        for i in range(4)
+        for part in (
+            "attention.self.query",
+            "attention.self.key",
+            "attention.self.value",
+            "attention.output.dense",
+            "intermediate.dense",
+            "output.dense",
+        )
+    }
     assert chosen == blocks | {"bert.pooler.dense.weight"}
     # The row of padding begins as zeros.
     judged["bert.embeddings.word_embeddings.weight"] = judged["bert.embeddings.word_embeddings.weight"][1:]
@@ -123,7 +136,9 @@ def test_the_forward_pass_sees_zeros_and_their_gradient_is_zero():
     name = "bert.encoder.layer.0.output.dense.weight"
     hidden = judged[name] == 0
     # Weight decay and momentum alone move what is hidden.
-    assert bool((dense[name][hidden] != 0).all()) and not torch.equal(dict(run.model.named_parameters())[name], dense[name])
+    assert bool((dense[name][hidden] != 0).all()) and not torch.equal(
+        dict(run.model.named_parameters())[name], dense[name]
+    )
 
 
 def test_what_is_finished_is_what_was_judged():

@@ -157,12 +157,15 @@ def test_dropout_rates_come_back_and_the_config_stays_stock(tmp_path):
 FAMILIES = {
     "bert": lambda **rates: tiny(**rates),
     "roberta": lambda **rates: RobertaForSequenceClassification(
-        RobertaConfig(hidden_size=32, intermediate_size=64, **SMALL, **rates)),
+        RobertaConfig(hidden_size=32, intermediate_size=64, **SMALL, **rates)
+    ),
     "electra": lambda **rates: ElectraForSequenceClassification(
-        ElectraConfig(hidden_size=32, intermediate_size=64, **SMALL, **rates)),
+        ElectraConfig(hidden_size=32, intermediate_size=64, **SMALL, **rates)
+    ),
     "distilbert": lambda **rates: DistilBertForSequenceClassification(
-        DistilBertConfig(dim=32, hidden_dim=64, dropout=0.0, attention_dropout=0.0, **SMALL)),
-}  # fmt: skip
+        DistilBertConfig(dim=32, hidden_dim=64, dropout=0.0, attention_dropout=0.0, **SMALL)
+    ),
+}
 
 
 @pytest.mark.parametrize("family", FAMILIES)

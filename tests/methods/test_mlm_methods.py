@@ -65,7 +65,15 @@ def updates(split, *, start=0, count=4, **options):
 
 
 def training(folder, methods, **options):
-    given = {"model": lm(), "teacher": lm(7), "split": text(), "kind": "mlm", "evaluate": None, "select": "last", "steps": 8}
+    given = {
+        "model": lm(),
+        "teacher": lm(7),
+        "split": text(),
+        "kind": "mlm",
+        "evaluate": None,
+        "select": "last",
+        "steps": 8,
+    }
     return rig(methods, folder, **{**given, **options})
 
 

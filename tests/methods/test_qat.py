@@ -154,7 +154,9 @@ def test_running_range():
     follower.train()
     follower.switch.observing = False
     follower(torch.tensor([99.0]))
-    assert torch.equal(follower.high, before) and not follower.seen_high.any(), "in evaluation and after the freeze: nothing"
+    assert torch.equal(follower.high, before) and not follower.seen_high.any(), (
+        "in evaluation and after the freeze: nothing"
+    )
 
 
 def test_a_short_run_finds_the_range_that_a_long_one_keeps():
@@ -222,8 +224,14 @@ def test_which_modules(name):
     assert any(isinstance(m, FakeQuantEmbedding) for m in run.model.modules()) == SCHEMES[name].embeddings
     quantized = {key for key, module in found.items() if isinstance(module.output_range, Range)}
     assert {key.rsplit("layer.0.")[-1] for key in quantized if "layer.0." in key} == {
-        "q8bert": {"attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense",
-                   "intermediate.dense", "output.dense"},
+        "q8bert": {
+            "attention.self.query",
+            "attention.self.key",
+            "attention.self.value",
+            "attention.output.dense",
+            "intermediate.dense",
+            "output.dense",
+        },
         "prune_ofa": {"attention.self.query", "attention.self.key", "intermediate.dense"},
         "per_channel": set(),
         "static": set(),
@@ -275,7 +283,8 @@ def test_exported_weights_are_the_integers_that_were_judged(tmp_path, name):
     model = judge(run)
     grids = {
         key: (fake.signed(m.weight.detach(), fake.weight_scale(m.weight, rows=m.rows)), m.rows)
-        for key, m in model.named_modules() if isinstance(m, FakeQuantLinear)
+        for key, m in model.named_modules()
+        if isinstance(m, FakeQuantLinear)
     }
     tables = {key: m.on_grid().detach() for key, m in model.named_modules() if isinstance(m, FakeQuantEmbedding)}
     plain = run.chain.finish(model, setting())
@@ -311,7 +320,9 @@ def test_the_exported_model_answers_as_the_judged_one_but_for_its_activations(na
 
 def test_rows_are_quantized_more_finely_than_tensors():
     x = values(2) * torch.logspace(-2, 0, 40)[:, None]
-    error = {rows: float((fake.on_signed_grid(x, fake.weight_scale(x, rows=rows)) - x).norm()) for rows in (True, False)}
+    error = {
+        rows: float((fake.on_signed_grid(x, fake.weight_scale(x, rows=rows)) - x).norm()) for rows in (True, False)
+    }
     assert error[True] < 0.8 * error[False]
 
 
@@ -346,7 +357,9 @@ def test_averages_are_taken_of_float_weights_and_then_rounded(name):
 
 
 @EVERY
-@pytest.mark.parametrize("other", [GMP(final=0.5), FFNPruning(multiple=1), LayerDrop(drop=[0])], ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize(
+    "other", [GMP(final=0.5), FFNPruning(multiple=1), LayerDrop(drop=[0])], ids=lambda m: type(m).__name__
+)
 @pytest.mark.parametrize("first", [True, False])
 def test_what_is_cut_or_masked_lies_on_the_judged_grid(name, other, first):
     methods = {"qat": QAT(scheme=name), "other": other} if first else {"other": other, "qat": QAT(scheme=name)}
@@ -354,7 +367,8 @@ def test_what_is_cut_or_masked_lies_on_the_judged_grid(name, other, first):
     judged = judge(run)
     scales = [
         (module, fake.weight_scale(module.weight, rows=module.rows))
-        for module in judged.modules() if isinstance(module, FakeQuantLinear)
+        for module in judged.modules()
+        if isinstance(module, FakeQuantLinear)
     ]
     expected = weights_alone(judged)
     effect = float((unquantized(judged) - expected).abs().max())
@@ -399,8 +413,10 @@ def test_selection_and_averages_wait_for_the_start():
 @pytest.mark.parametrize(
     "options, says",
     [
-        ({"scheme": "int8"}, "q8bert, prune_ofa, per_channel, static"), ({"decay": 1.0}, "below 1"),
-        ({"scheme": "per_channel", "decay": 0.9}, "Remove decay"), ({"start": "early"}, "not a moment"),
+        ({"scheme": "int8"}, "q8bert, prune_ofa, per_channel, static"),
+        ({"decay": 1.0}, "below 1"),
+        ({"scheme": "per_channel", "decay": 0.9}, "Remove decay"),
+        ({"start": "early"}, "not a moment"),
     ],
 )
 def test_wrong_fields_are_refused(options, says):
@@ -433,7 +449,8 @@ def test_the_record_says_what_was_asked_for_against_the_scheme(given):
 
 
 @pytest.mark.parametrize(
-    "values, low, high", [([-0.5, 0.25], -0.5, 0.25), ([0.2, 0.3], 0.0, 0.3), ([-3.0, -2.0], -3.0, 0.0), ([0.0], 0.0, 0.0)]
+    "values, low, high",
+    [([-0.5, 0.25], -0.5, 0.25), ([0.2, 0.3], 0.0, 0.3), ([-3.0, -2.0], -3.0, 0.0), ([0.0], 0.0, 0.0)],
 )
 def test_limits_hold_zero_and_nothing_more(values, low, high):
     found = fake.limits(torch.tensor(values))

@@ -13,7 +13,8 @@ from plmc.models import encoder
 
 # Without these units the library adds pairs of int8 products in 16 bits, which overflow.
 EXACT = pytest.mark.skipif(
-    not {"avx512_vnni", "avx_vnni", "amx_int8"} & set(instruction_sets()), reason="int8 products overflow on this processor"
+    not {"avx512_vnni", "avx_vnni", "amx_int8"} & set(instruction_sets()),
+    reason="int8 products overflow on this processor",
 )
 NAMES = ("input_ids", "attention_mask")
 
@@ -24,7 +25,8 @@ GRAPHS = {"per_channel": "int8", "static": "int8-static", "prune_ofa": "int8-sta
 
 @pytest.fixture(scope="module")
 def exported(request):
-    """A trained student as it is judged: its logits, its integers, and the quantized graph of what `finish` makes of it."""
+    """A trained student as it is judged: its logits, its integers, and the quantized graph of what `finish` makes of
+    it."""
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     from plmc.export.onnx import to_onnx
@@ -59,8 +61,10 @@ def test_the_graph_holds_the_trained_integers(exported):
     signed = [array for array in stored if array.dtype == np.int8 and array.ndim == 2]
     assert len(signed) >= 6
     for array in signed:
-        assert any((array.shape == q.T.shape and (array == q.T).all()) or (array.shape == q.shape and (array == q).all())
-                   for q in integers.values()), array.shape
+        assert any(
+            (array.shape == q.T.shape and (array == q.T).all()) or (array.shape == q.shape and (array == q).all())
+            for q in integers.values()
+        ), array.shape
     unsigned = [array for array in stored if array.dtype == np.uint8 and array.ndim == 2]
     assert unsigned and all(array.min() == 0 and array.max() == 255 for array in unsigned)
 
@@ -72,7 +76,8 @@ def test_the_graph_has_the_trained_ranges(exported):
     *_, ranges, proto = exported
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
     pairs = {
-        (float(stored[node.input[1]]), int(stored[node.input[2]])) for node in proto.graph.node
+        (float(stored[node.input[1]]), int(stored[node.input[2]]))
+        for node in proto.graph.node
         if node.op_type == "QuantizeLinear" and node.input[1] in stored and stored[node.input[1]].ndim == 0
     }
     assert len(ranges) >= 6
@@ -92,5 +97,6 @@ def test_the_graph_answers_as_the_judged_model(exported):
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
-    # What quantization does to the logits is the yardstick; a value that falls to the other side of a step is allowed for.
+    # What quantization does to the logits is the yardstick; a value that falls to the other side of a step is allowed
+    # for.
     assert np.abs(found - judged).max() < 0.05 * np.abs(plain - judged).max()

@@ -101,7 +101,9 @@ def test_scales_a_row_are_closer_to_the_model_than_one_a_tensor(shared_data):
         if fields:
             chain = Chain({"qat": QAT(**fields)})
             model = chain.prepare(model, setting(model, clock=Clock(0, 1, 1))).eval()
-            chain.after_update(model.eval(), Clock(1, 1, 1))  # switched on; nothing was seen, so ranges are the tensors' own
+            chain.after_update(
+                model.eval(), Clock(1, 1, 1)
+            )  # switched on; nothing was seen, so ranges are the tensors' own
             chain["qat"]._switch.updates = 0
         with torch.no_grad():
             states, mask = model(**inputs).last_hidden_state, inputs["attention_mask"][..., None]
@@ -111,10 +113,11 @@ def test_scales_a_row_are_closer_to_the_model_than_one_a_tensor(shared_data):
     cosine = {
         name: float(torch.cosine_similarity(exact, sentences(**fields)).mean())
         for name, fields in {
-            "rows": {"scheme": "per_channel"}, "rows, float table": {"scheme": "per_channel", "embeddings": False},
+            "rows": {"scheme": "per_channel"},
+            "rows, float table": {"scheme": "per_channel", "embeddings": False},
             "tensor": {"scheme": "q8bert"},
         }.items()
-    }  # fmt: skip
+    }
     print(cosine)
     assert cosine["rows"] >= 0.99 and cosine["rows"] > cosine["tensor"] + 0.005 and cosine["tensor"] < 0.99
     assert abs(cosine["rows"] - cosine["rows, float table"]) < 0.001
@@ -122,7 +125,8 @@ def test_scales_a_row_are_closer_to_the_model_than_one_a_tensor(shared_data):
 
 @pytest.mark.slow
 def test_training_with_the_grid_beats_rounding_afterwards(trained):
-    """Spec: of one static scheme with a scale a tensor, trained 8-bit models are better than those rounded afterwards."""
+    """Spec: of one static scheme with a scale a tensor, trained 8-bit models are better than those rounded
+    afterwards."""
     train, dev, pad = trained
 
     def accuracy(model):

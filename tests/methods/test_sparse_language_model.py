@@ -1,4 +1,5 @@
-"""Prune OFA on a language that a tiny model masters: gradual against one shot, and what its pattern is worth elsewhere."""
+"""Prune OFA on a language that a tiny model masters: gradual against one shot, and what its pattern is worth
+elsewhere."""
 
 from __future__ import annotations
 
@@ -37,9 +38,20 @@ def language(count: int, seed: int, step: int = 1) -> Split:
 
 
 def trained(folder, methods, model, steps, *, step=1, lr=1e-3, **options) -> nn.Module:
-    given = {"kind": "mlm", "evaluate": None, "select": "last", "batch_size": 32, "eval_every": 10**6, "log_every": 10**6}
+    given = {
+        "kind": "mlm",
+        "evaluate": None,
+        "select": "last",
+        "batch_size": 32,
+        "eval_every": 10**6,
+        "log_every": 10**6,
+    }
     split = language(2000, 0, step)
-    return rig(methods, folder, model=copy.deepcopy(model), split=split, steps=steps, lr=lr, **{**given, **options}).fit().model
+    return (
+        rig(methods, folder, model=copy.deepcopy(model), split=split, steps=steps, lr=lr, **{**given, **options})
+        .fit()
+        .model
+    )
 
 
 def loss(model: nn.Module, step: int = 1) -> float:
@@ -55,7 +67,9 @@ def loss(model: nn.Module, step: int = 1) -> float:
 
 @pytest.fixture(scope="module")
 def dense(tmp_path_factory) -> nn.Module:
-    return trained(tmp_path_factory.mktemp("dense"), {"mlm": TaskLoss()}, lm(0, dropout=0.0), 2500, lr=3e-3, warmup="10%")
+    return trained(
+        tmp_path_factory.mktemp("dense"), {"mlm": TaskLoss()}, lm(0, dropout=0.0), 2500, lr=3e-3, warmup="10%"
+    )
 
 
 def pruned(folder, dense, steps, seed, method) -> nn.Module:

@@ -21,14 +21,18 @@ from plmc.methods.prune.gmp import GMP
 from plmc.methods.prune.heads import HeadPruning
 from plmc.models import encoder, load, surgery
 
-BOTH = pytest.mark.parametrize("make", [HeadPruning, lambda **o: FFNPruning(**{"multiple": 1, **o})], ids=["heads", "ffn"])
+BOTH = pytest.mark.parametrize(
+    "make", [HeadPruning, lambda **o: FFNPruning(**{"multiple": 1, **o})], ids=["heads", "ffn"]
+)
 
 
 def family(name: str):
     torch.manual_seed(0)
     shared = dict(vocab_size=100, max_position_embeddings=40)
     if name == "distilbert":
-        return DistilBertForSequenceClassification(DistilBertConfig(dim=32, n_layers=2, n_heads=4, hidden_dim=48, **shared))
+        return DistilBertForSequenceClassification(
+            DistilBertConfig(dim=32, n_layers=2, n_heads=4, hidden_dim=48, **shared)
+        )
     if name == "bert":
         return tiny(num_hidden_layers=2)
     sizes = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48, **shared)
@@ -158,7 +162,10 @@ def test_the_width_is_a_multiple():
 @pytest.mark.parametrize("name", ["bert", "roberta", "distilbert", "electra"])
 @pytest.mark.parametrize("ranking", ["layer", "global"])
 def test_a_saved_model_comes_back_with_its_shape(tmp_path, name, ranking):
-    methods = {"heads": HeadPruning(keep=0.4, ranking=ranking), "ffn": FFNPruning(keep=0.4, ranking=ranking, multiple=1)}
+    methods = {
+        "heads": HeadPruning(keep=0.4, ranking=ranking),
+        "ffn": FFNPruning(keep=0.4, ranking=ranking, multiple=1),
+    }
     run = start(methods, model=family(name)).go()
     model = run.chain.finish(run.model, setting())
     model.save_pretrained(tmp_path)
@@ -193,7 +200,9 @@ def test_a_cut_student_can_be_trained_cut_and_shortened_again(tmp_path):
     made = again.chain.finish(again.model, setting())
     assert sum(widths(made)[0]) == max(2, round(0.5 * (first[1] + first[3])))
     made.save_pretrained(tmp_path / "second")
-    assert torch.equal(logits(load.load_whole(AutoModelForSequenceClassification, str(tmp_path / "second"))), logits(made))
+    assert torch.equal(
+        logits(load.load_whole(AutoModelForSequenceClassification, str(tmp_path / "second"))), logits(made)
+    )
 
 
 @BOTH
@@ -237,8 +246,11 @@ def test_masks_over_weights_come_after_the_cut():
 @pytest.mark.parametrize(
     "options, says",
     [
-        ({"keep": 0}, "keep=0.5"), ({"keep": 1.5}, "below 1"), ({"ranking": "local"}, "global or layer"),
-        ({"every": 0}, "every=5%"), ({"ranking": "global", "multiple": 8}, "multiple=1"),
+        ({"keep": 0}, "keep=0.5"),
+        ({"keep": 1.5}, "below 1"),
+        ({"ranking": "local"}, "global or layer"),
+        ({"every": 0}, "every=5%"),
+        ({"ranking": "global", "multiple": 8}, "multiple=1"),
     ],
 )
 def test_wrong_fields_are_refused(options, says):
@@ -268,7 +280,9 @@ def test_an_event_keeps_the_units_of_the_largest_scores(make, ranking, normalize
     if ranking == "layer":
         expected = [set(each.topk(len(each) // 2).indices.tolist()) for each in scores]
     else:
-        flat = torch.cat([each.where(torch.arange(len(each)) != i, torch.inf) for each, i in zip(scores, best, strict=True)])
+        flat = torch.cat(
+            [each.where(torch.arange(len(each)) != i, torch.inf) for each, i in zip(scores, best, strict=True)]
+        )
         chosen, size = flat.topk(len(flat) // 2).indices, len(scores[0])
         expected = [{int(i) % size for i in chosen if int(i) // size == layer} for layer in range(len(scores))]
     assert [set(kept.nonzero().flatten().tolist()) for kept in method._kept] == expected
@@ -361,7 +375,9 @@ def test_masks_of_another_shape_are_refused():
     for student in (tiny(num_hidden_layers=2), tiny(num_attention_heads=2)):
         run = start({"heads": HeadPruning()}, model=student)
         run.chain.load_state_dict(wide.chain.state_dict())
-        with pytest.raises(ConfigError, match="heads: what was carried over is of another shape.*Remove heads from carry"):
+        with pytest.raises(
+            ConfigError, match="heads: what was carried over is of another shape.*Remove heads from carry"
+        ):
             run.go(until=1)
 
 

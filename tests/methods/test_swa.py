@@ -166,7 +166,8 @@ def test_two_averagers_and_an_empty_window_are_refused():
 
 
 @pytest.mark.parametrize(
-    "fields, says", [(dict(begin="later"), "not a moment"), (dict(every=0), "every=0 must"), (dict(lr=-1.0), "lr=-1.0 must")]
+    "fields, says",
+    [(dict(begin="later"), "not a moment"), (dict(every=0), "every=0 must"), (dict(lr=-1.0), "lr=-1.0 must")],
 )
 def test_nonsense_is_refused(fields, says):
     with pytest.raises(ConfigError, match=says):

@@ -149,7 +149,6 @@ def test_maps_that_do_not_fit_are_refused(strategy, student, says):
         layer_map(strategy, student=student, teacher=12)
 
 
-
 def test_four_of_twelve_layers_compare_the_right_pairs():
     def numbered(layers):
         return Outputs(
@@ -330,7 +329,8 @@ def test_prediction_at_a_temperature_has_no_factor():
     seen = view(bert(), bert(seed=1))
     s, t = (each.logits[0] / 3 for each in (seen.student, seen.teacher))
     torch.testing.assert_close(
-        PredictionKD(temperature=3.0).losses(seen, CLOCK)["soft_ce"], -(t.softmax(-1) * s.log_softmax(-1)).sum(-1).mean()
+        PredictionKD(temperature=3.0).losses(seen, CLOCK)["soft_ce"],
+        -(t.softmax(-1) * s.log_softmax(-1)).sum(-1).mean(),
     )
     assert PredictionKD().terms() == {"soft_ce": 1.0}
 
@@ -343,10 +343,17 @@ def test_prediction_of_two_heads_is_their_mean_at_the_temperature():
     torch.testing.assert_close(PredictionKD(temperature=2.0).losses(seen, CLOCK)["soft_ce"], (each[0] + each[1]) / 2)
 
 
-@pytest.mark.parametrize("fields, layers", [
-    ({}, {0, 2, 4}), ({"embedding": 0}, {2, 4}), ({"hidden": 0}, {0}), ({"hidden": 0, "embedding": 0}, set()),
-    ({"map": "top"}, {0, 3, 4}), ({"map": "bottom"}, {0, 1, 2}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "fields, layers",
+    [
+        ({}, {0, 2, 4}),
+        ({"embedding": 0}, {2, 4}),
+        ({"hidden": 0}, {0}),
+        ({"hidden": 0, "embedding": 0}, set()),
+        ({"map": "top"}, {0, 3, 4}),
+        ({"map": "bottom"}, {0, 1, 2}),
+    ],
+)
 def test_only_the_mapped_hidden_states_are_stored(fields, layers):
     around = Setting("main", "classification", 0, Dims(2, 8, 2, 8, 9), Dims(4, 8, 2, 8, 9))
     assert LayersKD(**fields).teacher_layers(around) == layers
@@ -374,7 +381,8 @@ def test_prediction_of_spans_ignores_padding_and_has_no_official_code():
 
 
 @pytest.mark.parametrize(
-    "fields, says", [({"mode": "code"}, "mode=code must be paper or official_code"), ({"temperature": 0}, "greater than 0")]
+    "fields, says",
+    [({"mode": "code"}, "mode=code must be paper or official_code"), ({"temperature": 0}, "greater than 0")],
 )
 def test_prediction_refuses_nonsense(fields, says):
     with pytest.raises(ConfigError, match=says):

@@ -1,4 +1,5 @@
-"""Vocabulary trimming: a smaller table and tokenizer that agree with each other and, on kept tokens, with the old ones."""
+"""Vocabulary trimming: a smaller table and tokenizer that agree with each other and, on kept tokens, with the old
+ones."""
 
 from dataclasses import replace
 
@@ -23,13 +24,28 @@ from plmc.methods.prune.tokens import closed, trimmed
 from plmc.methods.prune.vocabulary import VocabularyTrim, keep_rows
 from plmc.methods.quant.qat import QAT
 
-SEEN = ["the cat sat on the mat .", "a good film , not dull", "she runs", "is it a great city ?", "the dog eats in the house"]
+SEEN = [
+    "the cat sat on the mat .",
+    "a good film , not dull",
+    "she runs",
+    "is it a great city ?",
+    "the dog eats in the house",
+]
 UNSEEN = ["boring river", "the answer was bad : 10 !", "xyzzy cats", "He SEES the Film"]
 
 
 def wordpiece():
     letters = "abcdefghijklmnopqrstuvwxyz0123456789.,?!:"
-    words = " ".join([*SEEN, *UNSEEN]).lower().split() + ["run", "##s", "unused", "##ing", "mats", "good", "filmed", "##ed"]
+    words = " ".join([*SEEN, *UNSEEN]).lower().split() + [
+        "run",
+        "##s",
+        "unused",
+        "##ing",
+        "mats",
+        "good",
+        "filmed",
+        "##ed",
+    ]
     tokens = ["[PAD]", "[unused0]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words, *letters, *(f"##{c}" for c in letters)]
     vocabulary = {token: number for number, token in enumerate(dict.fromkeys(tokens))}
     return BertTokenizerFast(vocab=vocabulary, do_lower_case=True, model_max_length=64)
@@ -40,13 +56,18 @@ def bytelevel():
 
     made = ByteLevelBPETokenizer()
     made.train_from_iterator(
-        [*SEEN, *UNSEEN, "hello there world", "the theatre weather"] * 4, vocab_size=480, min_frequency=1,
-        special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"], show_progress=False,
+        [*SEEN, *UNSEEN, "hello there world", "the theatre weather"] * 4,
+        vocab_size=480,
+        min_frequency=1,
+        special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
+        show_progress=False,
     )
     import json
 
     state = json.loads(made._tokenizer.to_str())["model"]
-    return RobertaTokenizerFast(vocab=state["vocab"], merges=[tuple(pair) for pair in state["merges"]], model_max_length=64)
+    return RobertaTokenizerFast(
+        vocab=state["vocab"], merges=[tuple(pair) for pair in state["merges"]], model_max_length=64
+    )
 
 
 def generic():
@@ -61,7 +82,13 @@ def generic():
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=list(ids.items())
     )
     made.post_processor = processors.Sequence([template])
-    names = {"unk_token": "[UNK]", "pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+    names = {
+        "unk_token": "[UNK]",
+        "pad_token": "[PAD]",
+        "cls_token": "[CLS]",
+        "sep_token": "[SEP]",
+        "mask_token": "[MASK]",
+    }
     reader = PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=64, **names)
     reader.add_tokens([AddedToken("ünknown-wörd", normalized=False), AddedToken("<film>", special=True)])
     return reader
@@ -73,7 +100,9 @@ EVERY = pytest.mark.parametrize("family", list(FAMILIES))
 
 def model_for(tokenizer):
     torch.manual_seed(0)
-    sizes = dict(vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48)
+    sizes = dict(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48
+    )
     if isinstance(tokenizer, RobertaTokenizerFast):
         config = RobertaConfig(**sizes, max_position_embeddings=70, pad_token_id=1, type_vocab_size=1)
         return RobertaForSequenceClassification(config).eval()
@@ -188,7 +217,9 @@ def test_no_code_of_others_is_run_to_read_a_trimmed_tokenizer(monkeypatch):
     from transformers import AutoTokenizer
 
     asked, load = [], AutoTokenizer.from_pretrained
-    monkeypatch.setattr(AutoTokenizer, "from_pretrained", lambda *a, **options: asked.append(options) or load(*a, **options))
+    monkeypatch.setattr(
+        AutoTokenizer, "from_pretrained", lambda *a, **options: asked.append(options) or load(*a, **options)
+    )
     trim("wordpiece")
     assert [options["trust_remote_code"] for options in asked] == [False]
 
@@ -319,7 +350,9 @@ def test_without_training_rows_nothing_can_be_counted(lacks):
     missing = {"data": replace(whole.data, train=None)} if lacks == "train" else {lacks: None}
     method = VocabularyTrim()
     method.name = "vocab_trim"
-    with pytest.raises(ConfigError, match="vocab_trim counts tokens of training rows, and there are none. Remove ~methods"):
+    with pytest.raises(
+        ConfigError, match="vocab_trim counts tokens of training rows, and there are none. Remove ~methods"
+    ):
         method.finish(model_for(tokenizer), replace(whole, **missing))
 
 

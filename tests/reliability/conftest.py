@@ -78,7 +78,14 @@ def places(tmp_path_factory) -> dict[str, str]:
     before = Path.cwd()
     os.chdir(root)
     try:
-        words = (*SMALL, f"teacher.name={found['bert']}", "student=half", "task=sst2", "recipe=finetune", "latency_rows=0")
+        words = (
+            *SMALL,
+            f"teacher.name={found['bert']}",
+            "student=half",
+            "task=sst2",
+            "recipe=finetune",
+            "latency_rows=0",
+        )
         ended = plmc("train", *words)
         assert ended.code == 0, ended.text
     finally:

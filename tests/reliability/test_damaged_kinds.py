@@ -40,21 +40,43 @@ RUN = {
     "export/onnx-int8/tokenizer.json": ("export", "bench"),
     "export/onnx-int8/tokenizer_config.json": ("export", "bench"),
 }
-TEACHER = {f"teachers/*/{name}": ("force",) for name in (
-    "result.json", "config.yaml", "model/config.json", "model/model.safetensors", "model/tokenizer.json",
-    "model/tokenizer_config.json", "seen.npy", "stages/0-finetune/done.json", "stages/0-finetune/done.pt",
-)}  # fmt: skip
-CACHE = {f"cache/{name}": ("force",) for name in (
-    "teacher/*/head0.npy", "teacher/*/digests.json", "[0-9a-f]*/state.json", "[0-9a-f]*/digests.json",
-    "[0-9a-f]*/dataset_info.json", "[0-9a-f]*/data-*.arrow",
-)}  # fmt: skip
+TEACHER = {
+    f"teachers/*/{name}": ("force",)
+    for name in (
+        "result.json",
+        "config.yaml",
+        "model/config.json",
+        "model/model.safetensors",
+        "model/tokenizer.json",
+        "model/tokenizer_config.json",
+        "seen.npy",
+        "stages/0-finetune/done.json",
+        "stages/0-finetune/done.pt",
+    )
+}
+CACHE = {
+    f"cache/{name}": ("force",)
+    for name in (
+        "teacher/*/head0.npy",
+        "teacher/*/digests.json",
+        "[0-9a-f]*/state.json",
+        "[0-9a-f]*/digests.json",
+        "[0-9a-f]*/dataset_info.json",
+        "[0-9a-f]*/data-*.arrow",
+    )
+}
 CUT = {f"kd-rte-*/stages/0-distil/{name}": ("again",) for name in ("checkpoint.pt", "best.pt")}
 CASES = [
     *[("finished", f"kd-rte-*/{file}", way, verb) for file, verbs in RUN.items() for way in WAYS for verb in verbs],
-    *[("finished", file, way, verb) for files in (TEACHER, CACHE) for file, verbs in files.items() for way in WAYS
-      for verb in verbs],
+    *[
+        ("finished", file, way, verb)
+        for files in (TEACHER, CACHE)
+        for file, verbs in files.items()
+        for way in WAYS
+        for verb in verbs
+    ],
     *[("cut off", file, way, verb) for file, verbs in CUT.items() for way in WAYS for verb in verbs],
-]  # fmt: skip
+]
 
 
 @pytest.fixture(scope="module")
@@ -91,14 +113,30 @@ def made(tmp_path_factory):
     assert plmc("export", run, "--quantize", "int8", "--max-drop", "100").code == 0
     shutil.copytree("outputs", "finished")
     verbs = {
-        "again": ["train", *words], "force": ["train", *words, "force=true"], "finish": ["train", *words],
+        "again": ["train", *words],
+        "force": ["train", *words, "force=true"],
+        "finish": ["train", *words],
         "next": ["train", *words, "recipe=finetune", "student=base", f"student.name=outputs/{run}", "seed=2"],
-        "evaluate": ["evaluate", run], "predict": ["predict", run, "the tree is near", "a bird"], "compare": ["compare"],
-        "report": ["report"], "ls": ["ls", "runs"], "sync": ["sync"], "bench": [
-            "bench", f"outputs/{run}/export/onnx-int8", "task=rte", "data=embedded", "data.validation_rows=8",
-            "--batch", "1", "--rounds", "1", "--no-memory"],
+        "evaluate": ["evaluate", run],
+        "predict": ["predict", run, "the tree is near", "a bird"],
+        "compare": ["compare"],
+        "report": ["report"],
+        "ls": ["ls", "runs"],
+        "sync": ["sync"],
+        "bench": [
+            "bench",
+            f"outputs/{run}/export/onnx-int8",
+            "task=rte",
+            "data=embedded",
+            "data.validation_rows=8",
+            "--batch",
+            "1",
+            "--rounds",
+            "1",
+            "--no-memory",
+        ],
         "export": ["export", run, "--quantize", "int8", "--max-drop", "100"],
-    }  # fmt: skip
+    }
     yield root, run, verbs
     os.chdir(before)
 
@@ -139,7 +177,9 @@ def judge(done, left, expected, path: Path) -> str:
     if "Traceback" in done.text or "fault of plmc" in done.text:
         return "fault"
     if done.code != 0:
-        names = [part for part in path.parts[1:] if part not in ("model", "stages", "tracking", "export", "predictions")]
+        names = [
+            part for part in path.parts[1:] if part not in ("model", "stages", "tracking", "export", "predictions")
+        ]
         named = any(name in done.text for name in names)
         return "error" if done.text.count("error ") == 1 and named else "unclear error"
     if path.parent.name == "predictions" and "nothing to train" in done.text:

@@ -84,8 +84,17 @@ def test_rows_numbers_commands_and_exports_are_in_it(document):
     parsed.feed(document)
     text = re.sub(r"\s+", " ", " ".join(parsed.text))
     for words in (
-        "kd <T=4> & more", "finetune (baseline)", "80.00 ± 0.00", "plmc train recipe=kd task=sst2", "onnx int8", "79.00",
-        "2.00 [1.90, 2.10]", "1.25", "95 % interval by paired bootstrap", "torch 2", "seeds 1, 2",
+        "kd <T=4> & more",
+        "finetune (baseline)",
+        "80.00 ± 0.00",
+        "plmc train recipe=kd task=sst2",
+        "onnx int8",
+        "79.00",
+        "2.00 [1.90, 2.10]",
+        "1.25",
+        "95 % interval by paired bootstrap",
+        "torch 2",
+        "seeds 1, 2",
     ):
         assert words in text, words
 

@@ -100,7 +100,13 @@ def test_a_teacher_that_was_not_looked_at_separates_nothing(tmp_path):
 def test_the_files_of_a_teacher_that_was_not_looked_at_separate_nothing(tmp_path):
     for seed, digest in ((1, "a"), (2, "b")):
         files = {"teacher.checkpoint": digest, "data.train": "same"}
-        make_run(tmp_path, recipe="finetune", seed=seed, config={"files": files}, teacher={"name": "x", "learned_from": False})
+        make_run(
+            tmp_path,
+            recipe="finetune",
+            seed=seed,
+            config={"files": files},
+            teacher={"name": "x", "learned_from": False},
+        )
     assert len(arms(find(tmp_path))) == 1
 
 

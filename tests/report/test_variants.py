@@ -25,7 +25,11 @@ def outputs(tmp_path):
     for seed, p50 in ((1, 4.0), (2, 6.0)):
         folder = make_run(tmp_path, recipe="kd", seed=seed)
         add_export(folder, score=0.78 + seed / 100)
-        figures = [bench_record(p50=p50), bench_record("onnx-int8", p50=1.0), bench_record(p50=9.0, batch=32, threads=2)]
+        figures = [
+            bench_record(p50=p50),
+            bench_record("onnx-int8", p50=1.0),
+            bench_record(p50=9.0, batch=32, threads=2),
+        ]
         add_bench(folder, figures)
     return tmp_path
 
@@ -56,7 +60,9 @@ def test_bench_figures_stand_beside_the_accuracy(outputs):
 def test_an_exports_own_check_fills_its_row(tmp_path):
     folder = make_run(tmp_path, recipe="kd", metrics={"accuracy": 0.8, "f1": 0.75})
     add_export(
-        folder, verification={"metrics_after": {"accuracy": 0.79, "f1": 0.7}}, latency={"export_ms": 1.25, "speedup": 4.0}
+        folder,
+        verification={"metrics_after": {"accuracy": 0.79, "f1": 0.7}},
+        latency={"export_ms": 1.25, "speedup": 4.0},
     )
     (table,) = compare(find(tmp_path), resamples=50)
     export = row(table, "kd > onnx int8")
@@ -103,7 +109,9 @@ def test_the_teachers_speed_comes_from_the_run_with_its_metrics(outputs):
 
 
 def recipe(*targets):
-    return {"recipe": {"name": "x", "stages": {"s": {"methods": {str(i): {"_target_": t} for i, t in enumerate(targets)}}}}}
+    return {
+        "recipe": {"name": "x", "stages": {"s": {"methods": {str(i): {"_target_": t} for i, t in enumerate(targets)}}}}
+    }
 
 
 @pytest.mark.parametrize(
@@ -143,7 +151,14 @@ def test_every_method_that_changes_a_models_form_names_its_family():
     for name, path in options("method").items():
         families[name] = get_class(yaml.safe_load(path.read_text())["_target_"]).family
     assert {name for name, family in families.items() if family == "pruning"} == {
-        "ffn_prune", "gmp", "gmp_lrr", "head_prune", "layer_drop", "lock", "one_shot", "vocab_trim",
+        "ffn_prune",
+        "gmp",
+        "gmp_lrr",
+        "head_prune",
+        "layer_drop",
+        "lock",
+        "one_shot",
+        "vocab_trim",
     }
     assert {name for name, family in families.items() if family == "quantization"} == {"qat"}
     assert {name for name, family in families.items() if family == "distillation"} == {"cosine_kd", "token_kd"}
@@ -153,8 +168,12 @@ def points(count):
     rng = np.random.default_rng(0)
     return [
         Row(
-            f"arm number {i}", 1, {"accuracy": (0.7 + 0.02 * rng.random(), float("nan"))}, size_bytes=1e7 * (1 + rng.random()),
-            bench_ms={"b1 real": (1 + rng.random(), float("nan"))}, kind=variants.KINDS[i % 5],
+            f"arm number {i}",
+            1,
+            {"accuracy": (0.7 + 0.02 * rng.random(), float("nan"))},
+            size_bytes=1e7 * (1 + rng.random()),
+            bench_ms={"b1 real": (1 + rng.random(), float("nan"))},
+            kind=variants.KINDS[i % 5],
         )
         for i in range(count)
     ]

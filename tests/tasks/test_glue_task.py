@@ -83,8 +83,12 @@ def test_records_of_a_classification_task(tiny_tokenizer):
     split = task.encode(rows([0, 1, 1, 1], pair=True), tiny_tokenizer, training=False)
     records = task.predict([np.array([[2, 1], [0, 3], [1, 0], [-1, 0]], dtype=np.float32)], split)
     assert records[0] == {
-        "id": 10, "prediction": "not_equivalent", "prediction_id": 0, "logits": [2.0, 1.0], "label": 0,
-    }  # fmt: skip
+        "id": 10,
+        "prediction": "not_equivalent",
+        "prediction_id": 0,
+        "logits": [2.0, 1.0],
+        "label": 0,
+    }
     # 2 of 3 positives found, none made up.
     assert task.score(records, split) == {"accuracy": 0.75, "f1": pytest.approx(0.8)}
 

@@ -104,9 +104,16 @@ def put_in_cache(folder, repository, config, **splits):
         infos[split] = datasets.SplitInfo(split, num_bytes=1, num_examples=len(rows), dataset_name=name)
         features = rows.features
     datasets.DatasetInfo(
-        features=features, splits=datasets.SplitDict(infos), builder_name="parquet", dataset_name=name,
-        config_name=config, version="0.0.0", download_size=1, dataset_size=1, size_in_bytes=2,
-    ).write_to_directory(str(target))  # fmt: skip
+        features=features,
+        splits=datasets.SplitDict(infos),
+        builder_name="parquet",
+        dataset_name=name,
+        config_name=config,
+        version="0.0.0",
+        download_size=1,
+        dataset_size=1,
+        size_in_bytes=2,
+    ).write_to_directory(str(target))
 
 
 @pytest.fixture
@@ -127,9 +134,13 @@ def glue_rows(names, labels, columns=("sentence1", "sentence2")):
 def test_glue_comes_from_the_cache_when_the_hub_is_silent(cache):
     names = ["entailment", "not_entailment"]
     put_in_cache(
-        cache, "nyu-mll/glue", "rte", train=glue_rows(names, [0, 1, 1]), validation=glue_rows(names, [1]),
+        cache,
+        "nyu-mll/glue",
+        "rte",
+        train=glue_rows(names, [0, 1, 1]),
+        validation=glue_rows(names, [1]),
         test=glue_rows(names, [-1, -1]),
-    )  # fmt: skip
+    )
     before = datasets.config.HF_HUB_OFFLINE
     splits = Hub().load(Glue(name="rte"))
     assert datasets.config.HF_HUB_OFFLINE is before
@@ -191,8 +202,13 @@ def test_squad_keeps_keys_and_answers(monkeypatch):
     loads(monkeypatch, validation=datasets.Dataset.from_dict(data | {"answers": answers}))
     rows = Hub().load(Squad(name="squad_v2", version="2.0"))["validation"]
     assert rows[0] == {
-        "id": 0, "key": "x", "title": "T", "text_a": "Who?", "text_b": "The cat.", "answers": answers[0],
-    }  # fmt: skip
+        "id": 0,
+        "key": "x",
+        "title": "T",
+        "text_a": "Who?",
+        "text_b": "The cat.",
+        "answers": answers[0],
+    }
     assert rows[1]["answers"] == answers[1] and np.array_equal(rows["id"][:], [0, 1])
 
 

@@ -204,9 +204,13 @@ def test_squad_is_found_wherever_it_lies(tmp_path, name):
     put((tmp_path / name).parent, (tmp_path / name).name, squad(question()))
     rows = Local(root=str(tmp_path)).load(Squad(name="squad"))["train"]
     assert rows[0] == {
-        "id": 0, "key": "q", "title": "T", "text_a": "Who?", "text_b": CONTEXT,
+        "id": 0,
+        "key": "q",
+        "title": "T",
+        "text_a": "Who?",
+        "text_b": CONTEXT,
         "answers": {"text": ["cat"], "answer_start": [4]},
-    }  # fmt: skip
+    }
 
 
 def test_the_versions_do_not_mix(tmp_path):

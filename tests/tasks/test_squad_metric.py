@@ -9,9 +9,30 @@ import pytest
 from plmc.tasks.squad_metric import best_threshold, evaluate, exact_match, normalise_answer, raw_scores, token_f1
 
 PIECES = [
-    "the", "The", "a", "an", "An", "cat", "Cat", "dog's", "1,000", "U.S.", "état", "½", "a–b", "the-end", "_", "...",
-    " ", "\u00a0", "theatre", "anna", "x", "x", "",
-]  # fmt: skip
+    "the",
+    "The",
+    "a",
+    "an",
+    "An",
+    "cat",
+    "Cat",
+    "dog's",
+    "1,000",
+    "U.S.",
+    "état",
+    "½",
+    "a–b",
+    "the-end",
+    "_",
+    "...",
+    " ",
+    "\u00a0",
+    "theatre",
+    "anna",
+    "x",
+    "x",
+    "",
+]
 
 
 def words_of(text):
@@ -62,10 +83,16 @@ def test_equals_the_second_implementation(version):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("The  Cat!", "cat"), ("a an the", ""), ("U.S.", "us"), ("theatre", "theatre"), ("the-end", "theend"),
-        ("an\u00a0apple", "apple"), ("", ""), ("“The” cat", "“ ” cat"),
+        ("The  Cat!", "cat"),
+        ("a an the", ""),
+        ("U.S.", "us"),
+        ("theatre", "theatre"),
+        ("the-end", "theend"),
+        ("an\u00a0apple", "apple"),
+        ("", ""),
+        ("“The” cat", "“ ” cat"),
     ],
-)  # fmt: skip
+)
 def test_normalisation(text, expected):
     assert normalise_answer(text) == expected
 

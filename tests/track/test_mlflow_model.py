@@ -23,7 +23,9 @@ def checkpoints(tmp_path_factory):
     tokenizer = BertTokenizerFast(vocab={word: i for i, word in enumerate(WORDS)}, model_max_length=32)
     for kind, outputs in (("classification", 3), ("regression", 1), ("span", 2)):
         torch.manual_seed(0)
-        config = BertConfig(vocab_size=10, max_position_embeddings=32, num_labels=outputs, initializer_range=1.0, **size)
+        config = BertConfig(
+            vocab_size=10, max_position_embeddings=32, num_labels=outputs, initializer_range=1.0, **size
+        )
         model = (BertForQuestionAnswering if kind == "span" else BertForSequenceClassification)(config)
         model.save_pretrained(root / kind)
         tokenizer.save_pretrained(root / kind)

@@ -82,7 +82,9 @@ def test_artifacts_that_cannot_be_written_do_not_keep_a_run_from_ending(tmp_path
         (500, b"oops", "text/plain", "500"),
     ],
 )
-def test_a_server_that_gives_the_same_answer_to_everything_does_not_keep_a_run_from_ending(tmp_path, status, body, kind, told):
+def test_a_server_that_gives_the_same_answer_to_everything_does_not_keep_a_run_from_ending(
+    tmp_path, status, body, kind, told
+):
     with answering(status, body, kind) as uri:
         tracker = make(tmp_path / "run", uri)
         tracker.start({"seed": 1})
@@ -110,8 +112,8 @@ def test_a_row_that_two_processes_put_in_at_once_is_put_in_again(tmp_path, monke
         tries.append(1)
         if len(tries) < 3:
             text = (
-                "(sqlite3.IntegrityError) UNIQUE constraint failed: datasets.experiment_id, datasets.name, datasets.digest\n"
-                "[SQL: INSERT INTO datasets …]\n(Background on this error at: https://sqlalche.me/e/20/gkpj)"
+                "(sqlite3.IntegrityError) UNIQUE constraint failed: datasets.experiment_id, datasets.name, "
+                "datasets.digest\n[SQL: INSERT INTO datasets …]\n(Background on this error at: https://sqlalche.me/e/20/gkpj)"
             )
             raise MlflowException(text, error_code=BAD_REQUEST)
         return put(self, *arguments, **named)

@@ -43,8 +43,14 @@ def bert(
     """A random BERT of width 32 with a head for `kind`."""
     torch.manual_seed(seed)
     config = BertConfig(
-        vocab_size=vocabulary, hidden_size=32, num_hidden_layers=layers, num_attention_heads=4, intermediate_size=48,
-        max_position_embeddings=24, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout,
+        vocab_size=vocabulary,
+        hidden_size=32,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        intermediate_size=48,
+        max_position_embeddings=24,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
         num_labels=CLASSES if kind == "classification" else 2,
     )
     return (BertForQuestionAnswering if kind == "span" else BertForSequenceClassification)(config)
@@ -135,10 +141,21 @@ class Interrupted(Exception):
 
 
 def rig(
-    methods: Mapping[str, Method], folder: Path, *, model: nn.Module | None = None, teacher: nn.Module | None = None,
-    split: Split | None = None, kind: str = "classification", precision: str = "fp32", seed: int = 1,
-    evaluate: Callable | None | str = "score", source: Callable | None = None, stop_after: int | None = None,
-    checkpoint_steps: int | None = None, log_every: int = 1, signature: str = "this-run",
+    methods: Mapping[str, Method],
+    folder: Path,
+    *,
+    model: nn.Module | None = None,
+    teacher: nn.Module | None = None,
+    split: Split | None = None,
+    kind: str = "classification",
+    precision: str = "fp32",
+    seed: int = 1,
+    evaluate: Callable | None | str = "score",
+    source: Callable | None = None,
+    stop_after: int | None = None,
+    checkpoint_steps: int | None = None,
+    log_every: int = 1,
+    signature: str = "this-run",
     **stage_options,
 ) -> Rig:
     """A stage over `methods`, checked and prepared. `source` replaces the live teacher; `stop_after` ends the process
@@ -151,8 +168,17 @@ def rig(
     data = TaskData(train=split, evaluation={"validation": evaluation}, source="custom")
     torch.manual_seed(seed)
     setting = Setting(
-        stage=stage.name, kind=kind, seed=seed, student=dims(model), teacher=dims(teacher) if teacher is not None else None,
-        methods=stage.methods, text_columns=("text_a",), teacher_model=teacher, tokenizer=words(), data=data, encode=encode,
+        stage=stage.name,
+        kind=kind,
+        seed=seed,
+        student=dims(model),
+        teacher=dims(teacher) if teacher is not None else None,
+        methods=stage.methods,
+        text_columns=("text_a",),
+        teacher_model=teacher,
+        tokenizer=words(),
+        data=data,
+        encode=encode,
     )
     chain.check(setting)  # as a run does before it looks at a row
     data = chain.data(data, setting)
@@ -167,7 +193,12 @@ def rig(
             use_scores(teacher)
         source = teachers.live(teacher, needs, kind)
     objective = Objective(
-        model, chain, chain.modules(setting), kind=kind, teacher=source, autocast=AUTOCAST[precision],
+        model,
+        chain,
+        chain.modules(setting),
+        kind=kind,
+        teacher=source,
+        autocast=AUTOCAST[precision],
     )
     made: list[Rig] = []
     progress = Progress(
@@ -175,9 +206,23 @@ def rig(
     )
     judge = (lambda m: score(m, evaluation)) if evaluate == "score" else evaluate
     trainer = Trainer(
-        objective, chain, stage, split, clock=clock, index=0, seed=seed, pad_id=PAD, accelerator=Accelerator(cpu=True),
-        evaluate=judge, metric="likelihood" if judge else None, folder=folder, signature=signature,
-        log_every=log_every, checkpoint_seconds=0, checkpoint_steps=checkpoint_steps, precision=precision,
+        objective,
+        chain,
+        stage,
+        split,
+        clock=clock,
+        index=0,
+        seed=seed,
+        pad_id=PAD,
+        accelerator=Accelerator(cpu=True),
+        evaluate=judge,
+        metric="likelihood" if judge else None,
+        folder=folder,
+        signature=signature,
+        log_every=log_every,
+        checkpoint_seconds=0,
+        checkpoint_steps=checkpoint_steps,
+        precision=precision,
         progress=progress,
     )
     made.append(Rig(model, chain, setting, trainer, teacher, stop_after=stop_after))

@@ -19,9 +19,12 @@ def updates(count, *, start=0, split=SPLIT, **options):
 
 def same(one, two):
     return len(one) == len(two) and all(
-        np.array_equal(a.rows, b.rows) and a.inputs.keys() == b.inputs.keys()
-        and all(torch.equal(a.inputs[k], b.inputs[k]) for k in a.inputs) and torch.equal(a.labels, b.labels)
-        for left, right in zip(one, two, strict=True) for a, b in zip(left, right, strict=True)
+        np.array_equal(a.rows, b.rows)
+        and a.inputs.keys() == b.inputs.keys()
+        and all(torch.equal(a.inputs[k], b.inputs[k]) for k in a.inputs)
+        and torch.equal(a.labels, b.labels)
+        for left, right in zip(one, two, strict=True)
+        for a, b in zip(left, right, strict=True)
     )
 
 
@@ -78,7 +81,10 @@ def test_collate_pads_to_the_longest_and_masks_the_padding():
         length = SPLIT.lengths[row]
         assert batch.inputs["input_ids"][i, :length].tolist() == SPLIT.columns["input_ids"][row].tolist()
         assert batch.inputs["input_ids"][i, length:].tolist() == [7] * (width - length)
-        assert batch.inputs["token_type_ids"][i].tolist() == [*SPLIT.columns["token_type_ids"][row], *[0] * (width - length)]
+        assert batch.inputs["token_type_ids"][i].tolist() == [
+            *SPLIT.columns["token_type_ids"][row],
+            *[0] * (width - length),
+        ]
         assert batch.inputs["attention_mask"][i].tolist() == [1] * length + [0] * (width - length)
     assert batch.labels.tolist() == SPLIT.labels[chosen].tolist()
     assert batch.ids.tolist() == (chosen + 100).tolist()

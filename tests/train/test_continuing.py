@@ -25,7 +25,11 @@ OPTIONS = {"steps": 14, "micro_batch": 3}
 
 def everything():
     return {
-        "kd": LogitKD(), "layers": LayersKD(projection="always"), "gmp": GMP(every=1), "sam": SAM(), "swa": SWA(begin="80%"),
+        "kd": LogitKD(),
+        "layers": LayersKD(projection="always"),
+        "gmp": GMP(every=1),
+        "sam": SAM(),
+        "swa": SWA(begin="80%"),
     }
 
 

@@ -190,7 +190,11 @@ def test_what_is_best_is_chosen_among_the_settled(tmp_path):
 def test_the_best_weights_with_an_average_have_it(tmp_path, every):
     scores = iter([0.9, 0.8, 0.3, 0.4, 0.2])
     made = rig(
-        {"task": TaskLoss(), "swa": SWA(begin=4, every=every)}, tmp_path, steps=10, eval_every=2, select="best",
+        {"task": TaskLoss(), "swa": SWA(begin=4, every=every)},
+        tmp_path,
+        steps=10,
+        eval_every=2,
+        select="best",
         evaluate=lambda model: {"likelihood": next(scores)},
     )
     kept = {}
@@ -234,10 +238,10 @@ def test_without_an_evaluation_the_last_judged_weights_are_kept(tmp_path):
 
 
 def test_the_metrics_told_are_those_of_the_weights_left_behind(tmp_path):
-    made = rig({"task": TaskLoss(), "gmp": GMP(begin=1, end=4, every=1, initial=0.2, final=0.5)}, tmp_path, lr=1e-2).fit()
+    made = rig(
+        {"task": TaskLoss(), "gmp": GMP(begin=1, end=4, every=1, initial=0.2, final=0.5)}, tmp_path, lr=1e-2
+    ).fit()
     assert score(made.model, rows(9, seed=5)) == made.outcome.metrics
-
-
 
 
 def test_the_mode_of_the_student_comes_back(tmp_path):

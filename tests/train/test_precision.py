@@ -56,12 +56,16 @@ def test_half_precision_trains_close_to_full(tmp_path, name, precision):
     assert all(math.isfinite(value) for values in half.logs.values() for value in values.values())
 
 
-@pytest.mark.parametrize("precision, inside", [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)])
+@pytest.mark.parametrize(
+    "precision, inside", [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)]
+)
 def test_the_blocks_run_in_the_precision_asked_for_and_losses_in_float32(tmp_path, precision, inside):
     watch = Watch()
     made = rig({"task": TaskLoss(), "watch": watch}, tmp_path, precision=precision, steps=1)
     kinds = []
-    made.model.bert.encoder.layer[0].attention.self.query.register_forward_hook(lambda m, i, out: kinds.append(out.dtype))
+    made.model.bert.encoder.layer[0].attention.self.query.register_forward_hook(
+        lambda m, i, out: kinds.append(out.dtype)
+    )
     made.fit()
     # Evaluation is in float32 whatever the precision.
     assert (kinds[0], kinds[-1]) == (inside, torch.float32)

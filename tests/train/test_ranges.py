@@ -17,8 +17,16 @@ def train(folder, scheme, *, extra=None, **options):
     split = rows(12, shortest=6, longest=6)
     methods = {"task": TaskLoss(), "qat": QAT(scheme=scheme), **(extra or {})}
     made = rig(
-        methods, folder, model=bert(dropout=0.0), split=split, evaluate=None, batch_size=4, lr=1e-3,
-        schedule="constant", warmup=0, **options,
+        methods,
+        folder,
+        model=bert(dropout=0.0),
+        split=split,
+        evaluate=None,
+        batch_size=4,
+        lr=1e-3,
+        schedule="constant",
+        warmup=0,
+        **options,
     )
     ranges = {name: module for name, module in made.model.named_modules() if isinstance(module, Range)}
     made.trainer.fit()
@@ -44,8 +52,8 @@ def test_micro_batches_are_the_same_update(tmp_path, scheme, size):
 
 @SCHEMES
 def test_after_several_updates_too(tmp_path, scheme):
-    # Rounding to integers turns the last bits of a sum into steps, so the runs drift apart; ranges that moved once a forward
-    # would differ by the difference between the means of 4 and of 16 numbers.
+    # Rounding to integers turns the last bits of a sum into steps, so the runs drift apart; ranges that moved once a
+    # forward would differ by the difference between the means of 4 and of 16 numbers.
     _, ranges = train(tmp_path / "whole", scheme, steps=4)
     made, again = train(tmp_path / "parts", scheme, steps=4, micro_batch=1)
     assert made.chain["qat"]._switch.updates == 4
@@ -70,8 +78,16 @@ def test_the_climb_of_sam_does_not_move_ranges(tmp_path, first):
         methods = {"sam": SAM(rho=5.0), "task": TaskLoss(), "qat": QAT(scheme="static")}
         methods = methods if first else dict(reversed(methods.items()))
         made = rig(
-            methods, tmp_path / "sam", model=bert(dropout=0.0), split=split, evaluate=None, batch_size=4, lr=1e-3,
-            schedule="constant", warmup=0, steps=1,
+            methods,
+            tmp_path / "sam",
+            model=bert(dropout=0.0),
+            split=split,
+            evaluate=None,
+            batch_size=4,
+            lr=1e-3,
+            schedule="constant",
+            warmup=0,
+            steps=1,
         )
         made.trainer.fit()
     assert len(seen) == len(plain) == len(ranges) and seen == plain

@@ -54,8 +54,15 @@ def test_training_on_either_is_the_same(tmp_path, kind, method):
     source = from_store(cached(tmp_path / "cache", model, split, kind), split, kind)
     runs = [
         rig(
-            {"kd": method()}, tmp_path / name, model=bert(dropout=0.0, kind=kind), teacher=model, kind=kind, evaluate=None,
-            source=given, lr=1e-4, steps=3,
+            {"kd": method()},
+            tmp_path / name,
+            model=bert(dropout=0.0, kind=kind),
+            teacher=model,
+            kind=kind,
+            evaluate=None,
+            source=given,
+            lr=1e-4,
+            steps=3,
         ).fit()
         for name, given in (("live", None), ("cached", source))
     ]
@@ -168,8 +175,14 @@ def test_training_on_stored_hidden_states_is_the_same(tmp_path):
     store = from_store(cached(tmp_path / "cache", model, split, layers=(0, 2)), split, "classification", layers=(0, 2))
     runs = [
         rig(
-            {"layers": method()}, tmp_path / name, model=bert(layers=1, dropout=0.0), teacher=model, evaluate=None,
-            source=given, lr=1e-4, steps=3,
+            {"layers": method()},
+            tmp_path / name,
+            model=bert(layers=1, dropout=0.0),
+            teacher=model,
+            evaluate=None,
+            source=given,
+            lr=1e-4,
+            steps=3,
         ).fit()
         for name, given in (("live", None), ("cached", store))
     ]

@@ -68,13 +68,19 @@ def test_gradients_of_parts_sum_to_that_of_the_whole(tmp_path):
 
 @pytest.mark.parametrize(
     "kind, methods",
-    [("classification", lambda: {"task": TaskLoss()}), ("classification", lambda: {"kd": LogitKD()}),
-     ("span", lambda: {"task": TaskLoss()}), ("span", lambda: {"kd": LogitKD(temperature=3.0)}),
-     ("span", lambda: {"kd": PredictionKD()}),
-     ("classification", lambda: {"layers": LayersKD(attention=0.0)})],
+    [
+        ("classification", lambda: {"task": TaskLoss()}),
+        ("classification", lambda: {"kd": LogitKD()}),
+        ("span", lambda: {"task": TaskLoss()}),
+        ("span", lambda: {"kd": LogitKD(temperature=3.0)}),
+        ("span", lambda: {"kd": PredictionKD()}),
+        ("classification", lambda: {"layers": LayersKD(attention=0.0)}),
+    ],
 )
 def test_padding_does_not_change_the_loss(tmp_path, kind, methods):
-    made = rig(methods(), tmp_path, model=bert(dropout=0.0, kind=kind), teacher=bert(7, kind=kind), kind=kind, evaluate=None)
+    made = rig(
+        methods(), tmp_path, model=bert(dropout=0.0, kind=kind), teacher=bert(7, kind=kind), kind=kind, evaluate=None
+    )
     objective, split = made.trainer.objective.eval(), made.trainer.split
     order = np.argsort(split.lengths)[[0, 8, -1]]
     clock = made.trainer.clock

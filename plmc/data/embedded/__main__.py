@@ -17,7 +17,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=10, help="rows to print (default: 10)")
     parser.add_argument("--split", default="train", help="split to print from (default: train)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the world (default: 0)")
-    parser.add_argument("--bag-of-words", action="store_true", help="also train a unigram classifier and print its accuracy")
+    parser.add_argument(
+        "--bag-of-words", action="store_true", help="also train a unigram classifier and print its accuracy"
+    )
     words = parser.parse_args()
     if words.bag_of_words and words.task in ("stsb", "squad", "squad_v2", "corpus"):
         parser.error(f"--bag-of-words is for classification; {words.task} has no classes.")

@@ -39,7 +39,9 @@ def _agreement(event: Event, rng: Random) -> Pair:
     many = rng.random() < 0.5
     subject = f"the {plural(head) if many else head}"
     attractor = f"the {attractor if many else plural(attractor)}"
-    link = rng.choice((f"near {attractor}", f"who thanked {attractor}", f"in front of {attractor}", f"that {attractor} know"))
+    link = rng.choice(
+        (f"near {attractor}", f"who thanked {attractor}", f"in front of {attractor}", f"that {attractor} know")
+    )
     if link.startswith("that") and many:
         link += "s"
     singular, several = rng.choice((("is", "are"), ("was", "were"), ("has been", "have been")))

@@ -122,7 +122,9 @@ def _told(genre: Genre, rng: Random, label: int) -> Problem:
         target = replace(event if event.negated else plain, negated=not event.negated)
         hypothesis = statement(target, rng)
     elif event.negated:
-        added = replace(event, time=event.time or rng.choice(genre.times), place=event.place or rng.choice(genre.places))
+        added = replace(
+            event, time=event.time or rng.choice(genre.times), place=event.place or rng.choice(genre.places)
+        )
         changed = change(event, rng.choice(("agent", "patient", "action")), genre, rng)
         hypothesis = statement(added if label == ENTAILMENT else changed, rng)
     elif label == ENTAILMENT:
@@ -174,7 +176,9 @@ def _compared(genre: Genre, rng: Random, label: int) -> Problem:
     (more, less), (a, b, c) = rng.choice(_DEGREES), (f"the {person.say(rng)}" for person in (one, two, three))
     if rng.random() < 0.5:
         more, less = less, more
-    chain = rng.choice((f"{a} is {more} than {b}, who is {more} than {c}", f"{b} is {more} than {c} but {less} than {a}"))
+    chain = rng.choice(
+        (f"{a} is {more} than {b}, who is {more} than {c}", f"{b} is {more} than {c} but {less} than {a}")
+    )
     if label == NEUTRAL:
         chain = rng.choice((f"{a} is {more} than {b}, and so is {c}", f"both {a} and {c} are {more} than {b}"))
     right, wrong = (
@@ -209,8 +213,16 @@ def _ordered(genre: Genre, rng: Random, label: int) -> Problem:
 
 
 _PHENOMENA: tuple[Callable[[Genre, Random, int], Problem], ...] = (
-    _quantified, _quantified, _told, _told, _told, _counted, _compared, _implied, _ordered,
-)  # fmt: skip
+    _quantified,
+    _quantified,
+    _told,
+    _told,
+    _told,
+    _counted,
+    _compared,
+    _implied,
+    _ordered,
+)
 
 
 def mnli(genre: Genre = TOWN) -> Maker:

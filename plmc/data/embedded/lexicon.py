@@ -83,7 +83,8 @@ TOWN = Genre(
         "quiet/silent, careful/cautious, clever/smart, rude/impolite"
     ),
     thing_traits=_concepts(
-        "large/big, small/little, expensive/costly, cheap/inexpensive, heavy, red, blue, green, dirty/filthy, new, strange/odd"
+        "large/big, small/little, expensive/costly, cheap/inexpensive, heavy, red, blue, green, dirty/filthy, new, "
+        "strange/odd"
     ),
 )
 
@@ -117,6 +118,8 @@ HARBOUR = Genre(
         "near the crane, in the dry dock, outside the tavern/outside the inn, beyond the breakwater"
     ),
     times=_TIMES,
-    person_traits=_concepts("brave/courageous, lazy/idle, strong, cheerful/merry, foreign, greedy, stubborn, friendly/kind"),
+    person_traits=_concepts(
+        "brave/courageous, lazy/idle, strong, cheerful/merry, foreign, greedy, stubborn, friendly/kind"
+    ),
     thing_traits=_concepts("wet/soaked, rusty, grey, long, light, damaged, valuable/precious, empty"),
 )

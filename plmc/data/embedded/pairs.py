@@ -59,7 +59,9 @@ def mrpc(rng: Random, label: int) -> Row:
     if not label:
         facts = changeable(event, TOWN)
         # Swaps keep the words, so they get more than their share.
-        fact = rng.choice(facts + ["roles"] * (2 * ("roles" in facts)) + ["order"] * 3 * (len(told) > 1) + ["negation"] * 2)
+        fact = rng.choice(
+            facts + ["roles"] * (2 * ("roles" in facts)) + ["order"] * 3 * (len(told) > 1) + ["negation"] * 2
+        )
         if fact == "order":
             altered = told[::-1]
         else:
@@ -124,7 +126,9 @@ def _who(rng: Random, label: int) -> tuple[Ask, Ask]:
     kinds = ["agent", "patient", "reason", "manner"] + ["place"] * bool(event.place) + ["time"] * bool(event.time)
     asked = again = rng.choice(kinds)
     if not label:
-        facts = [f for f in changeable(event, TOWN) if f != asked and (f != "roles" or asked not in ("agent", "patient"))]
+        facts = [
+            f for f in changeable(event, TOWN) if f != asked and (f != "roles" or asked not in ("agent", "patient"))
+        ]
         facts = [f for f in facts if f not in ("count", "traits") or asked not in ("agent", "patient")]
         if rng.random() < 0.25:
             again = other(rng, ("agent", "patient", "reason", "manner"), asked)

@@ -15,7 +15,9 @@ from plmc.data.embedded.lexicon import TOWN
 
 _HOLDERS = tuple("suitcase,drawer,box,cupboard,basket,trunk,backpack,safe,cabinet,locker".split(","))
 _HELD = tuple(
-    "trophy,violin,vase,statue,painting,helmet,telescope,pillow,lamp,teapot,keyboard,globe,birdcage,kite,drum".split(",")
+    "trophy,violin,vase,statue,painting,helmet,telescope,pillow,lamp,teapot,keyboard,globe,birdcage,kite,drum".split(
+        ","
+    )
 )
 _HARD = tuple("hammer,stone,brick,cannonball,anvil,crowbar,wrench,marble,paperweight,padlock".split(","))
 _FRAGILE = tuple("vase,mirror,window,bottle,plate,cup,lantern,screen,jar,bowl,egg,lens".split(","))

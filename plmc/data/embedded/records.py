@@ -50,7 +50,9 @@ def invent(kind: str, rng: Random) -> str:
     if kind == "ship":
         return f"{rng.choice(_COLOURS)} {rng.choice(_BEARERS)}"
     if kind == "book":
-        return f"On {rng.choice(('the Nature of', 'the Origin of', 'the Use of'))} {rng.choice(_FILLERS['goods']).title()}"
+        return (
+            f"On {rng.choice(('the Nature of', 'the Origin of', 'the Use of'))} {rng.choice(_FILLERS['goods']).title()}"
+        )
     return rng.choice(_FILLERS[kind])
 
 
@@ -91,88 +93,209 @@ class Subject:
         return self.name + ("'" if self.name.endswith("s") else "'s")
 
 
-_TOWNS = Topic("town", ("it", "its"), (
-    Fact(("{it} was founded in {year} by {person}", "in {year}, {person} founded {it}"), {
-        "year": ("When was {name} founded?", "In which year did {person} found {name}?"),
-        "person": ("Who founded {name}?", "By whom was {name} founded?")}),
-    Fact(("a {disaster} destroyed {its} {building} in {year}", "{its} {building} fell to a {disaster} in {year}"), {
-        "year": ("When was the {building} of {name} destroyed?", "In what year did {name} lose its {building}?"),
-        "disaster": ("What destroyed the {building} of {name}?", "What kind of disaster hit {name} in {year}?"),
-        "building": ("What did the {disaster} destroy in {name}?", "Which building did {name} lose in {year}?")}),
-    Fact(("{its} {building} was rebuilt by {person} in {year}", "in {year}, {person} rebuilt {its} {building}"), {
-        "person": ("Who rebuilt the {building} of {name}?", "Which architect restored the {building} of {name}?"),
-        "year": ("When was the {building} of {name} rebuilt?", "When did {name} get its {building} back?")}),
-    Fact(("{it} has {number} inhabitants", "{number} people live in {it}"), {
-        "number": ("How many people live in {name}?", "What is the population of {name}?")}),
-    Fact(("{its} people sell {goods} and buy {goods_2}", "{its} people buy {goods_2} and sell {goods}"), {
-        "goods": ("What do the people of {name} sell?", "Which goods does {name} export?"),
-        "goods_2": ("What do the people of {name} buy?", "Which goods does {name} import?")}),
-    Fact(("{its} first mayor was {person}, a {trade}", "{person}, a {trade}, was {its} first mayor"), {
-        "person": ("Who was the first mayor of {name}?", "Who was the first to govern {name}?"),
-        "trade": ("What had the first mayor of {name} been?", "What was the trade of the first mayor of {name}?")}),
-    Fact(("{it} lies on the {river}, {dozens} miles from the coast", "{it} lies {dozens} miles up the {river}"), {
-        "river": ("On which river does {name} lie?", "What river flows through {name}?"),
-        "dozens": ("How far is {name} from the coast?", "How many miles inland is {name}?")}),
-))  # fmt: skip
+_TOWNS = Topic(
+    "town",
+    ("it", "its"),
+    (
+        Fact(
+            ("{it} was founded in {year} by {person}", "in {year}, {person} founded {it}"),
+            {
+                "year": ("When was {name} founded?", "In which year did {person} found {name}?"),
+                "person": ("Who founded {name}?", "By whom was {name} founded?"),
+            },
+        ),
+        Fact(
+            ("a {disaster} destroyed {its} {building} in {year}", "{its} {building} fell to a {disaster} in {year}"),
+            {
+                "year": (
+                    "When was the {building} of {name} destroyed?",
+                    "In what year did {name} lose its {building}?",
+                ),
+                "disaster": ("What destroyed the {building} of {name}?", "What kind of disaster hit {name} in {year}?"),
+                "building": ("What did the {disaster} destroy in {name}?", "Which building did {name} lose in {year}?"),
+            },
+        ),
+        Fact(
+            ("{its} {building} was rebuilt by {person} in {year}", "in {year}, {person} rebuilt {its} {building}"),
+            {
+                "person": (
+                    "Who rebuilt the {building} of {name}?",
+                    "Which architect restored the {building} of {name}?",
+                ),
+                "year": ("When was the {building} of {name} rebuilt?", "When did {name} get its {building} back?"),
+            },
+        ),
+        Fact(
+            ("{it} has {number} inhabitants", "{number} people live in {it}"),
+            {"number": ("How many people live in {name}?", "What is the population of {name}?")},
+        ),
+        Fact(
+            ("{its} people sell {goods} and buy {goods_2}", "{its} people buy {goods_2} and sell {goods}"),
+            {
+                "goods": ("What do the people of {name} sell?", "Which goods does {name} export?"),
+                "goods_2": ("What do the people of {name} buy?", "Which goods does {name} import?"),
+            },
+        ),
+        Fact(
+            ("{its} first mayor was {person}, a {trade}", "{person}, a {trade}, was {its} first mayor"),
+            {
+                "person": ("Who was the first mayor of {name}?", "Who was the first to govern {name}?"),
+                "trade": (
+                    "What had the first mayor of {name} been?",
+                    "What was the trade of the first mayor of {name}?",
+                ),
+            },
+        ),
+        Fact(
+            ("{it} lies on the {river}, {dozens} miles from the coast", "{it} lies {dozens} miles up the {river}"),
+            {
+                "river": ("On which river does {name} lie?", "What river flows through {name}?"),
+                "dozens": ("How far is {name} from the coast?", "How many miles inland is {name}?"),
+            },
+        ),
+    ),
+)
 
-_FIRMS = Topic("firm", ("it", "its"), (
-    Fact(("{it} was opened in {year} by {person}", "{person} opened {it} in {year}"), {
-        "year": ("When was {name} opened?", "In what year was {name} established?"),
-        "person": ("Who opened {name}?", "Who established {name}?")}),
-    Fact(("{it} moved from {town} to {town_2} in {year}", "in {year}, {it} moved to {town_2} from {town}"), {
-        "town": ("Where was {name} before it moved?", "Which town did {name} leave?"),
-        "town_2": ("Where did {name} move?", "Which town became the new home of {name}?"),
-        "year": ("When did {name} leave {town}?", "In which year did {name} move to {town_2}?")}),
-    Fact(("{it} makes {device} but no longer {device_2}", "{it} used to make {device_2} and now makes {device}"), {
-        "device": ("What does {name} make today?", "What is the current product of {name}?"),
-        "device_2": ("What did {name} make in the past?", "What has {name} stopped making?")}),
-    Fact(("{it} employs {number} people", "{number} people work for {it}"), {
-        "number": ("How many people does {name} employ?", "How many employees does {name} have?")}),
-    Fact(("{it} bought {firm} in {year}", "{firm} was taken over by {it} in {year}"), {
-        "firm": ("Which firm did {name} take over?", "What company was bought by {name}?"),
-        "year": ("When did {name} buy {firm}?", "In which year was {firm} taken over by {name}?")}),
-    Fact(("{person} followed {person_2} as {its} director", "as {its} director, {person_2} was followed by {person}"), {
-        "person": ("Who replaced {person_2} at {name}?", "Who was the later director of {name}?"),
-        "person_2": ("Whom did {person} replace at {name}?", "Who was the earlier director of {name}?")}),
-))  # fmt: skip
+_FIRMS = Topic(
+    "firm",
+    ("it", "its"),
+    (
+        Fact(
+            ("{it} was opened in {year} by {person}", "{person} opened {it} in {year}"),
+            {
+                "year": ("When was {name} opened?", "In what year was {name} established?"),
+                "person": ("Who opened {name}?", "Who established {name}?"),
+            },
+        ),
+        Fact(
+            ("{it} moved from {town} to {town_2} in {year}", "in {year}, {it} moved to {town_2} from {town}"),
+            {
+                "town": ("Where was {name} before it moved?", "Which town did {name} leave?"),
+                "town_2": ("Where did {name} move?", "Which town became the new home of {name}?"),
+                "year": ("When did {name} leave {town}?", "In which year did {name} move to {town_2}?"),
+            },
+        ),
+        Fact(
+            ("{it} makes {device} but no longer {device_2}", "{it} used to make {device_2} and now makes {device}"),
+            {
+                "device": ("What does {name} make today?", "What is the current product of {name}?"),
+                "device_2": ("What did {name} make in the past?", "What has {name} stopped making?"),
+            },
+        ),
+        Fact(
+            ("{it} employs {number} people", "{number} people work for {it}"),
+            {"number": ("How many people does {name} employ?", "How many employees does {name} have?")},
+        ),
+        Fact(
+            ("{it} bought {firm} in {year}", "{firm} was taken over by {it} in {year}"),
+            {
+                "firm": ("Which firm did {name} take over?", "What company was bought by {name}?"),
+                "year": ("When did {name} buy {firm}?", "In which year was {firm} taken over by {name}?"),
+            },
+        ),
+        Fact(
+            (
+                "{person} followed {person_2} as {its} director",
+                "as {its} director, {person_2} was followed by {person}",
+            ),
+            {
+                "person": ("Who replaced {person_2} at {name}?", "Who was the later director of {name}?"),
+                "person_2": ("Whom did {person} replace at {name}?", "Who was the earlier director of {name}?"),
+            },
+        ),
+    ),
+)
 
-_PEOPLE = Topic("person", None, (
-    Fact(("{it} was born in {town} in {year}", "in {year}, {it} was born in {town}"), {
-        "town": ("Where was {name} born?", "What is the birthplace of {name}?"),
-        "year": ("When was {name} born?", "What is the year of birth of {name}?")}),
-    Fact(("{it} studied {field} with {person}", "{person} was {its} teacher of {field}"), {
-        "person": ("Who taught {name} {field}?", "Who was the teacher of {name}?"),
-        "field": ("What did {name} learn from {person}?", "Which subject did {name} study?")}),
-    Fact(("{it} later taught {person} {field}", "{person} later learned {field} as {its} pupil"), {
-        "person": ("Whom did {name} teach?", "Who was a pupil of {name}?"),
-        "field": ("Which subject did {name} teach?", "What did {person} learn from {name}?")}),
-    Fact(("{its} book {book} came out in {year}", "{it} published {book} in {year}"), {
-        "book": ("What is the title of the book by {name}?", "What did {name} publish?"),
-        "year": ("When was the book by {name} published?", "In what year did {name} publish {book}?")}),
-    Fact(("{it} left {town} for {town_2} in {year}", "in {year}, {it} moved to {town_2} from {town}"), {
-        "town": ("Where did {name} live before {year}?", "Which town did {name} leave?"),
-        "town_2": ("Where did {name} move?", "Which town did {name} move to?")}),
-    Fact(("{it} died in {town} at the age of {dozens}", "aged {dozens}, {it} died in {town}"), {
-        "town": ("Where did {name} die?", "What was the place of death of {name}?"),
-        "dozens": ("How old did {name} become?", "At what age did {name} die?")}),
-))  # fmt: skip
+_PEOPLE = Topic(
+    "person",
+    None,
+    (
+        Fact(
+            ("{it} was born in {town} in {year}", "in {year}, {it} was born in {town}"),
+            {
+                "town": ("Where was {name} born?", "What is the birthplace of {name}?"),
+                "year": ("When was {name} born?", "What is the year of birth of {name}?"),
+            },
+        ),
+        Fact(
+            ("{it} studied {field} with {person}", "{person} was {its} teacher of {field}"),
+            {
+                "person": ("Who taught {name} {field}?", "Who was the teacher of {name}?"),
+                "field": ("What did {name} learn from {person}?", "Which subject did {name} study?"),
+            },
+        ),
+        Fact(
+            ("{it} later taught {person} {field}", "{person} later learned {field} as {its} pupil"),
+            {
+                "person": ("Whom did {name} teach?", "Who was a pupil of {name}?"),
+                "field": ("Which subject did {name} teach?", "What did {person} learn from {name}?"),
+            },
+        ),
+        Fact(
+            ("{its} book {book} came out in {year}", "{it} published {book} in {year}"),
+            {
+                "book": ("What is the title of the book by {name}?", "What did {name} publish?"),
+                "year": ("When was the book by {name} published?", "In what year did {name} publish {book}?"),
+            },
+        ),
+        Fact(
+            ("{it} left {town} for {town_2} in {year}", "in {year}, {it} moved to {town_2} from {town}"),
+            {
+                "town": ("Where did {name} live before {year}?", "Which town did {name} leave?"),
+                "town_2": ("Where did {name} move?", "Which town did {name} move to?"),
+            },
+        ),
+        Fact(
+            ("{it} died in {town} at the age of {dozens}", "aged {dozens}, {it} died in {town}"),
+            {
+                "town": ("Where did {name} die?", "What was the place of death of {name}?"),
+                "dozens": ("How old did {name} become?", "At what age did {name} die?"),
+            },
+        ),
+    ),
+)
 
-_SHIPS = Topic("ship", ("it", "its"), (
-    Fact(("{it} was built in {town} by {firm}", "{firm} built {it} in {town}"), {
-        "town": ("Where was {name} built?", "In which town was {name} constructed?"),
-        "firm": ("Who built {name}?", "Which firm constructed {name}?")}),
-    Fact(("{it} carried {goods} from {town} to {town_2}", "{it} went to {town_2} from {town} with a load of {goods}"), {
-        "goods": ("What did {name} carry?", "What was the cargo of {name}?"),
-        "town": ("Where did {name} come from?", "What was the port of departure of {name}?"),
-        "town_2": ("Where did {name} go?", "What was the destination of {name}?")}),
-    Fact(("{it} sank in {year} after {cause}", "after {cause}, {it} sank in {year}"), {
-        "year": ("When did {name} sink?", "In which year was {name} lost?"),
-        "cause": ("What made {name} sink?", "Why was {name} lost?")}),
-    Fact(("{its} captain was {person}, {its} cook {person_2}", "{person_2} was {its} cook, {person} {its} captain"), {
-        "person": ("Who commanded {name}?", "Who was the captain of {name}?"),
-        "person_2": ("Who cooked on {name}?", "Who was the cook of {name}?")}),
-    Fact(("{it} had a crew of {dozens}", "{dozens} sailors served on {it}"), {
-        "dozens": ("How many sailors served on {name}?", "How large was the crew of {name}?")}),
-))  # fmt: skip
+_SHIPS = Topic(
+    "ship",
+    ("it", "its"),
+    (
+        Fact(
+            ("{it} was built in {town} by {firm}", "{firm} built {it} in {town}"),
+            {
+                "town": ("Where was {name} built?", "In which town was {name} constructed?"),
+                "firm": ("Who built {name}?", "Which firm constructed {name}?"),
+            },
+        ),
+        Fact(
+            (
+                "{it} carried {goods} from {town} to {town_2}",
+                "{it} went to {town_2} from {town} with a load of {goods}",
+            ),
+            {
+                "goods": ("What did {name} carry?", "What was the cargo of {name}?"),
+                "town": ("Where did {name} come from?", "What was the port of departure of {name}?"),
+                "town_2": ("Where did {name} go?", "What was the destination of {name}?"),
+            },
+        ),
+        Fact(
+            ("{it} sank in {year} after {cause}", "after {cause}, {it} sank in {year}"),
+            {
+                "year": ("When did {name} sink?", "In which year was {name} lost?"),
+                "cause": ("What made {name} sink?", "Why was {name} lost?"),
+            },
+        ),
+        Fact(
+            ("{its} captain was {person}, {its} cook {person_2}", "{person_2} was {its} cook, {person} {its} captain"),
+            {
+                "person": ("Who commanded {name}?", "Who was the captain of {name}?"),
+                "person_2": ("Who cooked on {name}?", "Who was the cook of {name}?"),
+            },
+        ),
+        Fact(
+            ("{it} had a crew of {dozens}", "{dozens} sailors served on {it}"),
+            {"dozens": ("How many sailors served on {name}?", "How large was the crew of {name}?")},
+        ),
+    ),
+)
 
 TOPICS = (_TOWNS, _FIRMS, _PEOPLE, _SHIPS)

@@ -98,7 +98,9 @@ class _Review:
         self._use(target)
         if deep and rng.random() < 0.06:
             inner = self.clause(o, target, deep=False)
-            return rng.choice(("it is not true that {}", "nobody could claim that {}", "I do not agree that {}")).format(inner)
+            return rng.choice(
+                ("it is not true that {}", "nobody could claim that {}", "I do not agree that {}")
+            ).format(inner)
         plain = (
             lambda: f"{target} is {rng.choice(_DEGREES)}{word(p)}",
             lambda: f"{target} is {word(p)} and {self.more(p)}",

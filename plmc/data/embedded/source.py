@@ -41,7 +41,9 @@ class Embedded(Source):
         for field in ("train_rows", "validation_rows", "test_rows"):
             rows = getattr(self, field)
             if rows is not None and rows < 1:
-                raise ConfigError(f"data.{field}={rows}: a split has at least one row. Leave it out for the default (null).")
+                raise ConfigError(
+                    f"data.{field}={rows}: a split has at least one row. Leave it out for the default (null)."
+                )
 
     def load(self, task: Task) -> dict[str, datasets.Dataset]:
         """Splits `train`, `validation` and `test`; MNLI also `validation_mismatched`, from another vocabulary."""
@@ -65,13 +67,16 @@ class Embedded(Source):
         splits = {}
         for split, role, how, count in plan:
             stream = f"{task.name}/{split}"
-            splits[split] = _dataset(draw(how.make, classes=how.classes, count=count, seed=self.seed, stream=stream, role=role))
+            splits[split] = _dataset(
+                draw(how.make, classes=how.classes, count=count, seed=self.seed, stream=stream, role=role)
+            )
         return splits
 
     def corpus(self, n_sentences: int, role: str = "train") -> list[str]:
         """Unlabelled text for language modelling or general distillation, one or two sentences an entry.
 
-        Each sort of text is drawn from the contents that its task trains on, or those of its `validation` rows (`role`).
+        Each sort of text is drawn from the contents that its task trains on, or those of its `validation` rows
+        (`role`).
         """
         if n_sentences < 1:
             raise ConfigError(f"corpus of {n_sentences} sentences: ask for at least one.")

@@ -1,10 +1,10 @@
 """Answers questions from a text with the model in this folder.
 
-    pip install onnxruntime tokenizers
-    python answer.py "Who wrote it?" "It was written by Ada in 1843."
+pip install onnxruntime tokenizers
+python answer.py "Who wrote it?" "It was written by Ada in 1843."
 
-    from answer import Reader
-    Reader().answer("Who wrote it?", "It was written by Ada in 1843.")
+from answer import Reader
+Reader().answer("Who wrote it?", "It was written by Ada in 1843.")
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ def open_model(folder):
 
     facts = json.loads((folder / "plmc_export.json").read_text(encoding="utf-8"))
     session = onnxruntime.InferenceSession(
-        str(folder / "model.onnx"), providers=["CPUExecutionProvider"], disabled_optimizers=facts["disabled_optimizers"] or None
+        str(folder / "model.onnx"),
+        providers=["CPUExecutionProvider"],
+        disabled_optimizers=facts["disabled_optimizers"] or None,
     )
     return lambda inputs: session.run(None, inputs)
 

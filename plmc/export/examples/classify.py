@@ -1,11 +1,11 @@
 """Classifies texts with the model in this folder.
 
-    pip install onnxruntime tokenizers
-    python classify.py "a moving film"
-    python classify.py "A man is singing." "Someone sings."      for a model on pairs: first and second text
+pip install onnxruntime tokenizers
+python classify.py "a moving film"
+python classify.py "A man is singing." "Someone sings."      for a model on pairs: first and second text
 
-    from classify import Classifier
-    Classifier().classify(["a moving film", "dull"])             for pairs: [("first", "second"), …]
+from classify import Classifier
+Classifier().classify(["a moving film", "dull"])             for pairs: [("first", "second"), …]
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ def open_model(folder):
 
     facts = json.loads((folder / "plmc_export.json").read_text(encoding="utf-8"))
     session = onnxruntime.InferenceSession(
-        str(folder / "model.onnx"), providers=["CPUExecutionProvider"], disabled_optimizers=facts["disabled_optimizers"] or None
+        str(folder / "model.onnx"),
+        providers=["CPUExecutionProvider"],
+        disabled_optimizers=facts["disabled_optimizers"] or None,
     )
     return lambda inputs: session.run(None, inputs)
 

@@ -64,19 +64,22 @@ class MaskedWords:
             found[i][j] = neighbours[sentences[i].words[j]]
         return found
 
-    def _mask(
-        self, sentences: Sequence[Sentence], eligible: Eligible
-    ) -> tuple[list[_Masked], list[tuple[int, int]]]:
+    def _mask(self, sentences: Sequence[Sentence], eligible: Eligible) -> tuple[list[_Masked], list[tuple[int, int]]]:
         texts = [sentence.text for sentence in sentences]
         encoded = self._tokenizer(
-            texts, texts if self._with_original else None, truncation=True, max_length=self._max_length,
-            return_offsets_mapping=True, return_token_type_ids=True,
+            texts,
+            texts if self._with_original else None,
+            truncation=True,
+            max_length=self._max_length,
+            return_offsets_mapping=True,
+            return_token_type_ids=True,
         )
         masked, several = [], []
         for i, sentence in enumerate(sentences):
             ids, segments = encoded["input_ids"][i], encoded.sequence_ids(i)
             starts = [
-                (begin, position) for position, (begin, _) in enumerate(encoded["offset_mapping"][i])
+                (begin, position)
+                for position, (begin, _) in enumerate(encoded["offset_mapping"][i])
                 if segments[position] == 0
             ]
             for j, (begin, end) in enumerate(sentence.spans):
@@ -121,7 +124,9 @@ def load_masked_lm(source: str | Path) -> PreTrainedModel | None:
     try:
         # A missing head is an answer here, not a fault: the library's report of it would only alarm.
         with _quiet():
-            model, report = AutoModelForMaskedLM.from_pretrained(source, output_loading_info=True, trust_remote_code=False)
+            model, report = AutoModelForMaskedLM.from_pretrained(
+                source, output_loading_info=True, trust_remote_code=False
+            )
     except (OSError, ValueError) as error:
         raise DataError(
             f"augment: no masked language model could be loaded from {source}: {error}. "

@@ -39,8 +39,9 @@ class Augment(Method):
 
     Each word is replaced with probability `p` by one of `k` candidates, drawn evenly; `n` variants per row follow the
     original. Labels are copied, ids are new. The paper uses p = 0.4, n = 20, k = 15. `max_rows`: fewer variants, so
-    that not more than so many rows result. `kinds`: on tasks of another kind the method does nothing (the paper trains the
-    last step of STS-B and SQuAD on the original rows). Rows are cached by input, fields and seed, and depend on nothing else.
+    that not more than so many rows result. `kinds`: on tasks of another kind the method does nothing (the paper trains
+    the last step of STS-B and SQuAD on the original rows). Rows are cached by input, fields and seed, and depend on
+    nothing else.
 
     `candidates`: `mlm`: the most probable words where the word is masked, for words of one piece; `embeddings`:
     nearest words in the teacher's input embeddings; `glove`: nearest words in the file `glove`; `auto`: `mlm` where
@@ -179,9 +180,7 @@ class Augment(Method):
             for i, row_id in enumerate(chunk["id"]):
                 # Seeded by row and text, so that the variants of a row depend on no other row.
                 draws = [np.random.default_rng([setting.seed, row_id, f]) for f in range(len(columns))]
-                variants = [
-                    self._variants(texts[f][i], options[f][i], count[f], draw) for f, draw in enumerate(draws)
-                ]
+                variants = [self._variants(texts[f][i], options[f][i], count[f], draw) for f, draw in enumerate(draws)]
                 rows = pair_up([column[i].text for column in texts], variants, with_last=self._official)
                 made += rows
                 origin += [i] * len(rows)

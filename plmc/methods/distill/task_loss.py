@@ -15,7 +15,8 @@ from plmc.losses.task import task_loss
 
 @dataclass
 class TaskLoss(Method):
-    """Gold-label loss: cross-entropy (also of masked tokens), squared error, or the mean of start and end cross-entropy.
+    """Gold-label loss: cross-entropy (also of masked tokens), squared error, or the mean of start and end
+    cross-entropy.
 
     Term: `ce` (also for regression). `weight`: its share of the stage's loss. Composes badly with `LogitKD` of
     `alpha > 0`, which has a gold term of its own: the two add up. Errors: ConfigError on a weight that is not positive.

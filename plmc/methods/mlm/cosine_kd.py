@@ -21,8 +21,8 @@ class CosineKD(Method):
     """The student's last hidden states take the direction of the teacher's.
 
     L_cos = mean over real tokens of 1 - cos(h_S, h_T), h `(B, T, D)` (Sanh et al. 2019, arXiv 1910.01108, Section 3).
-    Term: `cosine`. Needs `hidden_states` of both, run live, and a teacher of the student's width. `weight`: 0 switches it
-    off. Errors: ConfigError on a negative weight or another width.
+    Term: `cosine`. Needs `hidden_states` of both, run live, and a teacher of the student's width. `weight`: 0 switches
+    it off. Errors: ConfigError on a negative weight or another width.
     """
 
     family: ClassVar[str] = "distillation"
@@ -37,8 +37,9 @@ class CosineKD(Method):
     def check(self, setting: Setting) -> None:
         if self.weight and setting.teacher is not None and setting.teacher.width != setting.student.width:
             raise ConfigError(
-                f"{self.name}: the student is {setting.student.width} wide, the teacher {setting.teacher.width}; cosines need "
-                f"one width. Use student=half, or remove it: ~recipe.stages.{setting.stage}.methods.{self.name}"
+                f"{self.name}: the student is {setting.student.width} wide, the teacher {setting.teacher.width}; "
+                "cosines need one width. Use student=half, or remove it: "
+                f"~recipe.stages.{setting.stage}.methods.{self.name}"
             )
 
     def losses(self, view: View, clock: Clock) -> dict[str, Tensor]:

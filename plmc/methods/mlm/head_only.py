@@ -36,8 +36,8 @@ class HeadOnly(Method):
         losses = [method for method in setting.methods.values() if method.terms()]
         if losses and all(method.required() & _INNER for method in losses):
             raise ConfigError(
-                f"{self.name}: {losses[0].name} looks at the inside of the encoder, which is frozen, so the head would learn "
-                f"nothing. Use a loss on its answers beside it, or remove {self.name}."
+                f"{self.name}: {losses[0].name} looks at the inside of the encoder, which is frozen, so the head would "
+                f"learn nothing. Use a loss on its answers beside it, or remove {self.name}."
             )
 
     def prepare(self, model: nn.Module, setting: Setting) -> nn.Module:

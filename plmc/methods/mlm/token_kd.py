@@ -20,8 +20,9 @@ from plmc.losses.token_kl import token_kl
 class TokenKD(Method):
     """The student's distribution over the vocabulary follows the teacher's at every token, or at the masked ones.
 
-    L = T² · (1/N) Σ_n KL(softmax(z_T[n] / T) ‖ softmax(z_S[n] / T)) over N positions, z `(N, V)` (DistilBERT, Sanh et al.
-    2019, Section 3, L_ce; Prune OFA, Zafrir et al. 2021). `positions`: `all` real tokens, as both official codes do, or
+    L = T² · (1/N) Σ_n KL(softmax(z_T[n] / T) ‖ softmax(z_S[n] / T)) over N positions, z `(N, V)` (DistilBERT, Sanh et
+    al. 2019, Section 3, L_ce; Prune OFA, Zafrir et al. 2021). `positions`: `all` real tokens, as both official codes
+    do, or
     `masked`, which spares most of the product with the vocabulary. `temperature`: T > 0. `weight`: 0 switches it off.
 
     Term: `kl`. Needs `teacher.logits`, run live (they are too large to store). Only for masked-language-model stages.
@@ -44,8 +45,8 @@ class TokenKD(Method):
     def check(self, setting: Setting) -> None:
         if setting.kind != "mlm":
             raise ConfigError(
-                f"{self.name}: stage {setting.stage} trains no masked language model. Use method kd there, or give the stage "
-                "mlm options (see recipe=distilbert)."
+                f"{self.name}: stage {setting.stage} trains no masked language model. Use method kd there, or give the "
+                "stage mlm options (see recipe=distilbert)."
             )
 
     def losses(self, view: View, clock: Clock) -> dict[str, Tensor]:

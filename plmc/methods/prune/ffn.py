@@ -17,11 +17,12 @@ class FFNPruning(StructuredPruning):
     """Removes the feed-forward units that matter least for the loss; the exported model is narrower and faster.
 
     I_j = E_x |h_j(x)ᵀ dL(x)/dh_j(x)|, h_j the activation of unit j over the tokens: the gate score of Michel, Levy &
-    Neubig (2019, arXiv 1905.10650, Eq. 2) for a unit in place of a head. Removed: row j of the first matrix and its bias,
-    column j of the second.
+    Neubig (2019, arXiv 1905.10650, Eq. 2) for a unit in place of a head. Removed: row j of the first matrix and its
+    bias, column j of the second.
 
-    - `keep`: share of the units that stays. `ranking`: `layer` (the same width in every layer, which the library's configs
-      can say) or `global` (all compete; read back by plmc's loader only). `begin`, `end`, `every`: as in gradual pruning.
+    - `keep`: share of the units that stays. `ranking`: `layer` (the same width in every layer, which the library's
+      configs can say) or `global` (all compete; read back by plmc's loader only). `begin`, `end`, `every`: as in
+      gradual pruning.
     - `multiple`: of which the width left is one; int8 kernels like 16 or more. `normalize`: by the layer's l2 norm.
 
     List it before a method that keeps masks. Raises ConfigError on a window that is empty.

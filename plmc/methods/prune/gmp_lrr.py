@@ -22,17 +22,18 @@ from plmc.models.encoder import pooler_linear
 class GMPRewind(Masked):
     """Prunes the same share of every matrix; pruned weights stay in a dense copy and may return at the next event.
 
-    Sparsity s = s_f - (s_f - s_0) (1 - u)³, u the position between `begin` and `end` (Zhu & Gupta 2017, Eq. 1); of n weights
-    the floor(s n) smallest |w| are zero in the forward pass (ties all go). Their gradient is zero; momentum and weight
-    decay still move the copy. Learning rate: `rewound_rate` (Zafrir et al. 2021, arXiv 2111.05754, official code).
+    Sparsity s = s_f - (s_f - s_0) (1 - u)³, u the position between `begin` and `end` (Zhu & Gupta 2017, Eq. 1); of n
+    weights the floor(s n) smallest |w| are zero in the forward pass (ties all go). Their gradient is zero; momentum and
+    weight decay still move the copy. Learning rate: `rewound_rate` (Zafrir et al. 2021, arXiv 2111.05754, official
+    code).
 
     - `begin`, `end`: the policy; `every`: distance of events; `last`: from here on the pattern is fixed; between `end`
       and `last` weights still swap at constant sparsity.
     - `rewind`: period of the rewinding, null leaves the stage's schedule alone; `warmup`: of the rewound rate.
     - `pooler`: counts the pooler's matrix in, where the model has one.
 
-    Composes badly with averaging that begins before `last`. Raises ConfigError on a window that is empty, runs backwards
-    or leaves no update after it.
+    Composes badly with averaging that begins before `last`. Raises ConfigError on a window that is empty, runs
+    backwards or leaves no update after it.
     """
 
     begin: Point = "0%"
@@ -49,7 +50,9 @@ class GMPRewind(Masked):
         super().__post_init__()
         self.initial, self.final = share(self.initial, "initial"), share(self.final, "final")
         if self.initial > self.final:
-            raise ConfigError(f"initial={self.initial:g} is above final={self.final:g}. Swap them: sparsity only grows.")
+            raise ConfigError(
+                f"initial={self.initial:g} is above final={self.final:g}. Swap them: sparsity only grows."
+            )
         for key in ("every", "rewind"):
             if getattr(self, key) is not None and parse_point(getattr(self, key))[0] <= 0:
                 raise ConfigError(f"{key}={getattr(self, key)} must be above zero. Write for example {key}=1%")
@@ -62,8 +65,8 @@ class GMPRewind(Masked):
         begin, end, last = self._window(clock)
         if not begin <= end <= last:
             raise ConfigError(
-                f"{self.name}: begin={self.begin} (update {begin}), end={self.end} ({end}) and last={self.last} ({last}) must "
-                f"follow one another. Set methods.{self.name}.last at or after end"
+                f"{self.name}: begin={self.begin} (update {begin}), end={self.end} ({end}) and last={self.last} "
+                f"({last}) must follow one another. Set methods.{self.name}.last at or after end"
             )
         if self.rewind is not None and end - begin >= clock.total:
             raise ConfigError(
@@ -145,7 +148,8 @@ class GMPRewind(Masked):
 
 
 def above_smallest(weight: Tensor, sparsity: float) -> Tensor:
-    """Mask that is False on the floor(s n) smallest magnitudes of one matrix and whatever ties with the largest of them."""
+    """Mask that is False on the floor(s n) smallest magnitudes of one matrix and whatever ties with the largest of
+    them."""
     count = math.floor(sparsity * weight.numel() + 1e-9)
     if count == 0:
         return torch.ones_like(weight, dtype=torch.bool)
@@ -155,10 +159,12 @@ def above_smallest(weight: Tensor, sparsity: float) -> Tensor:
 
 
 def rewound_rate(step: int, total: int, *, warmup: int, begin: int, end: int, period: int) -> float:
-    """Learning-rate factor of update `step` (0-based): warm-up, then a linear fall that pruning puts back each `period`.
+    """Learning-rate factor of update `step` (0-based): warm-up, then a linear fall that pruning puts back each
+    `period`.
 
     With T' = T - (p_e - p_s) and W warm-up updates (official code of Zafrir et al. 2021): t / W in the warm-up;
-    (T' - t) / (T' - W) before p_s; (T' - t + R floor((t - p_s) / R)) / (T' - W) in [p_s, p_e); (T - t) / (T' - W) after.
+    (T' - t) / (T' - W) before p_s; (T' - t + R floor((t - p_s) / R)) / (T' - W) in [p_s, p_e); (T - t) / (T' - W)
+    after.
     """
     length = total - (end - begin)
     warmup = min(warmup, length - 1)  # so that a run of a few updates has a rate, too

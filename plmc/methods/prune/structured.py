@@ -124,7 +124,9 @@ class StructuredPruning(Method):
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "kept": [kept.clone() for kept in self._kept], "masks": dict(self._masks), "gates": self._gates.state_dict(),
+            "kept": [kept.clone() for kept in self._kept],
+            "masks": dict(self._masks),
+            "gates": self._gates.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -158,7 +160,8 @@ class StructuredPruning(Method):
         self._kept = self._kept or [torch.ones(count, dtype=torch.bool) for count in counts]
         if [len(kept) for kept in self._kept] != counts:
             raise ConfigError(
-                f"{self.name}: what was carried over is of another shape than the student. Remove {self.name} from carry."
+                f"{self.name}: what was carried over is of another shape than the student. Remove {self.name} from "
+                "carry."
             )
         self._names = {id(param): name for name, param in model.named_parameters()}
         self._targets = dict(model.named_parameters())
@@ -168,8 +171,9 @@ class StructuredPruning(Method):
         begin, end = clock.at(self.begin), clock.at(self.end)
         if begin > end or end < 1:
             raise ConfigError(
-                f"{self.name}: pruning begins at {self.begin} (update {begin}) and ends at {self.end} (update {end}); it must "
-                f"end later, and after the first update. Set methods.{self.name}.begin=10% methods.{self.name}.end=70%"
+                f"{self.name}: pruning begins at {self.begin} (update {begin}) and ends at {self.end} (update {end}); "
+                f"it must end later, and after the first update. Set methods.{self.name}.begin=10% "
+                f"methods.{self.name}.end=70%"
             )
         return begin, end
 

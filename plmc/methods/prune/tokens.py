@@ -37,8 +37,8 @@ def closed(tokenizer: Any, ids: Iterable[int], *, characters: bool = True) -> li
 def trimmed(tokenizer: Any, kept: list[int]) -> Any:
     """A fresh tokenizer of the tokens `kept` (closed, ascending), numbered from 0 in that order.
 
-    WordPiece takes the longest match and BPE the first of its merges that applies; neither choice changes where all that
-    was chosen is still there. Raises ConfigError for a tokenizer that is neither.
+    WordPiece takes the longest match and BPE the first of its merges that applies; neither choice changes where all
+    that was chosen is still there. Raises ConfigError for a tokenizer that is neither.
     """
     from transformers import AutoTokenizer
 
@@ -70,12 +70,15 @@ def trimmed(tokenizer: Any, kept: list[int]) -> Any:
 def _state(tokenizer: Any) -> dict[str, Any]:
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     model = state["model"]
-    if model["type"] not in _KINDS or model.get("byte_fallback") or (
-        model["type"] == "BPE" and model.get("continuing_subword_prefix")
+    if (
+        model["type"] not in _KINDS
+        or model.get("byte_fallback")
+        or (model["type"] == "BPE" and model.get("continuing_subword_prefix"))
     ):
         raise ConfigError(
-            f"a {model['type']} tokenizer as that of {tokenizer.name_or_path or type(tokenizer).__name__} cannot be trimmed, "
-            "only WordPiece (BERT, DistilBERT, ELECTRA) and byte-level BPE (RoBERTa). Remove ~methods.vocab_trim"
+            f"a {model['type']} tokenizer as that of {tokenizer.name_or_path or type(tokenizer).__name__} cannot be "
+            "trimmed, only WordPiece (BERT, DistilBERT, ELECTRA) and byte-level BPE (RoBERTa). Remove "
+            "~methods.vocab_trim"
         )
     return state
 
@@ -99,7 +102,9 @@ def _steps(token: str, ranks: Mapping[tuple[str, str], int], model: Mapping[str,
         parts[-1] += token[len(bare) :]
     met = set(parts)
     while len(parts) > 1:
-        rank, at = min((ranks.get((a, b), len(ranks)), i) for i, (a, b) in enumerate(zip(parts, parts[1:], strict=False)))
+        rank, at = min(
+            (ranks.get((a, b), len(ranks)), i) for i, (a, b) in enumerate(zip(parts, parts[1:], strict=False))
+        )
         if rank == len(ranks):
             break
         parts[at : at + 2] = [parts[at] + parts[at + 1]]

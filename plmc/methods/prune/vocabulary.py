@@ -30,9 +30,9 @@ class VocabularyTrim(Method):
     - `characters`: keep every token of one character, so that unseen words need no unknown token; byte-level BPE always
       does. `corpus`: a text file, one text a line, whose tokens count, too.
 
-    Needs the task's rows and a WordPiece or BPE tokenizer. Scores after it are those of the new tokenizer; the stages that
-    follow read with it. Composes badly with quantization listed later, whose grid is that of the table. Raises ConfigError
-    for another tokenizer, for masked-language models and for a missing file.
+    Needs the task's rows and a WordPiece or BPE tokenizer. Scores after it are those of the new tokenizer; the stages
+    that follow read with it. Composes badly with quantization listed later, whose grid is that of the table. Raises
+    ConfigError for another tokenizer, for masked-language models and for a missing file.
     """
 
     family: ClassVar[str] = "pruning"
@@ -54,8 +54,8 @@ class VocabularyTrim(Method):
         for name in names[names.index(self.name) + 1 :] if self.name in names else []:
             if "quantize" in setting.methods[name].exclusive:
                 raise ConfigError(
-                    f"{self.name}: {name} puts the embedding table on a grid that depends on its rows, so rows must go first, "
-                    f"and methods finish in reverse. List {self.name} last: method=[{name},{self.name}]"
+                    f"{self.name}: {name} puts the embedding table on a grid that depends on its rows, so rows must go "
+                    f"first, and methods finish in reverse. List {self.name} last: method=[{name},{self.name}]"
                 )
 
     def prepare(self, model: nn.Module, setting: Setting) -> nn.Module:
@@ -86,14 +86,18 @@ class VocabularyTrim(Method):
 
     def _counts(self, setting: Setting) -> np.ndarray:
         if setting.tokenizer is None or setting.data is None or setting.data.train is None:
-            raise ConfigError(f"{self.name} counts tokens of training rows, and there are none. Remove ~methods.{self.name}")
+            raise ConfigError(
+                f"{self.name} counts tokens of training rows, and there are none. Remove ~methods.{self.name}"
+            )
         size = setting.student.vocabulary
         counts = np.bincount(setting.data.train.columns["input_ids"].values, minlength=size)
         if self.corpus is not None:
             lines = Path(self.corpus).read_text(encoding="utf-8").splitlines()
             for start in range(0, len(lines), 1000):
                 encoded = setting.tokenizer(lines[start : start + 1000])["input_ids"]
-                counts += np.bincount(np.concatenate([np.asarray(ids, dtype=np.int64) for ids in encoded]), minlength=size)
+                counts += np.bincount(
+                    np.concatenate([np.asarray(ids, dtype=np.int64) for ids in encoded]), minlength=size
+                )
         return counts
 
 
@@ -110,8 +114,8 @@ def keep_rows(model: nn.Module, kept: list[int]) -> None:
     first = getattr(encoder.embeddings(model), "padding_idx", None)
     if first is not None and place.get(first) != first:
         raise ConfigError(
-            f"{type(model).__name__} counts positions from the id of the padding token ({first}), which trimming would move. "
-            "Remove ~methods.vocab_trim"
+            f"{type(model).__name__} counts positions from the id of the padding token ({first}), which trimming would "
+            "move. Remove ~methods.vocab_trim"
         )
     table.weight = nn.Parameter(table.weight[kept].clone(), table.weight.requires_grad)
     table.num_embeddings = len(kept)

@@ -27,10 +27,11 @@ class Switch:
 class Range(nn.Module):
     """Running range of one activation: t <- t - (1 - decay)(t - new) as in Q8BERT (Zafrir et al. 2019), bias-corrected.
 
-    After n updates t is the mean of all n ranges with weights decay^age: the first update sets it, and short runs converge,
-    where the plain average with decay 0.9999 would stay at the first batch. A range moves once an update, by what all its
-    forwards saw together, so micro-batches change nothing; its forwards use the range of the updates before. In the
-    first update there is none, and the activation passes in full precision; in evaluation it has its own range.
+    After n updates t is the mean of all n ranges with weights decay^age: the first update sets it, and short runs
+    converge, where the plain average with decay 0.9999 would stay at the first batch. A range moves once an update, by
+    what all its forwards saw together, so micro-batches change nothing; its forwards use the range of the updates
+    before. In the first update there is none, and the activation passes in full precision; in evaluation it has its own
+    range.
 
     `low` and `high` are buffers, so that a saved student keeps its ranges with its weights.
     """

@@ -29,16 +29,18 @@ class QAT(Method):
     - `scheme`: `q8bert` (one scale a tensor, int8 activations by a running max|x|, outputs quantized, embeddings and
       pooler, too, but not the task head),
       `prune_ofa` (uint8 activations by a running range, embeddings left alone: Zafrir et al. 2021, arXiv 2111.05754),
-      `per_channel` (a scale a row, uint8 activations by their own range: what the int8 export computes) or `static` (the
-      same by a running range: what the int8-static export computes).
-    - `start`: from then on tensors are quantized; before, ranges are only followed. At 100% the method is off. A running range
-      moves once an update, by all micro-batches and by the first pass of a method that makes several.
-    - `freeze`: from then on ranges stay as they are; null never. `decay`: of the running ranges, null as the scheme has it.
-    - `embeddings`, `head` (pooler and task head: every Linear outside the blocks): quantize them; null as the scheme has it.
+      `per_channel` (a scale a row, uint8 activations by their own range: what the int8 export computes) or `static`
+      (the same by a running range: what the int8-static export computes).
+    - `start`: from then on tensors are quantized; before, ranges are only followed. At 100% the method is off. A
+      running range moves once an update, by all micro-batches and by the first pass of a method that makes several.
+    - `freeze`: from then on ranges stay as they are; null never. `decay`: of the running ranges, null as the scheme has
+      it.
+    - `embeddings`, `head` (pooler and task head: every Linear outside the blocks): quantize them; null as the scheme
+      has it.
 
-    `finish` leaves a plain model whose weights lie exactly on their grids: quantizing it with the same granularity gives
-    the trained integers. Ranges go to `config.plmc["quantization"]`. The exported model itself computes activations in
-    full precision until it is exported as int8.
+    `finish` leaves a plain model whose weights lie exactly on their grids: quantizing it with the same granularity
+    gives the trained integers. Ranges go to `config.plmc["quantization"]`. The exported model itself computes
+    activations in full precision until it is exported as int8.
 
     Needs no teacher, but the papers distil. In bf16 products see the grid's values to 8 significant bits. Not to be
     followed by a stage without it, which would leave the grid. Raises ConfigError if `freeze` lies before `start`.
@@ -73,7 +75,8 @@ class QAT(Method):
 
         if clock is not None and self.freeze is not None and scheme(self.scheme).decay and not clock.at(self.freeze):
             raise ConfigError(
-                f"{self.name}: freeze={self.freeze} leaves no update to find ranges in. Set methods.{self.name}.freeze=80%"
+                f"{self.name}: freeze={self.freeze} leaves no update to find ranges in. Set "
+                f"methods.{self.name}.freeze=80%"
             )
 
     def settled(self, clock: Clock) -> int:
@@ -107,8 +110,12 @@ class QAT(Method):
         self._ranges = self._ranges or found
         kept = scheme(self.scheme)
         record = {
-            "scheme": self.scheme, "weights": "per_row" if kept.rows else "per_tensor", "activations": kept.activations,
-            "embeddings": self._embeddings, "head": kept.head if self.head is None else self.head, "ranges": self._ranges,
+            "scheme": self.scheme,
+            "weights": "per_row" if kept.rows else "per_tensor",
+            "activations": kept.activations,
+            "embeddings": self._embeddings,
+            "head": kept.head if self.head is None else self.head,
+            "ranges": self._ranges,
         }
         encoder.set_record(model.config, quantization=record)
         return model

@@ -28,19 +28,34 @@ class Scheme:
 
 
 SCHEMES = {
-    # Zafrir et al. 2019, arXiv 1910.06188: attention, feed-forward, pooler and embeddings; the task head stays in float.
+    # Zafrir et al. 2019, arXiv 1910.06188: attention, feed-forward, pooler and embeddings; the task head stays in
+    # float.
     "q8bert": Scheme(rows=False, activations="symmetric", decay=0.9999, outputs=True, embeddings=True, head=False),
     # Zafrir et al. 2021, arXiv 2111.05754; the names after the second are DistilBERT's for the same modules.
     "prune_ofa": Scheme(
-        rows=False, activations="affine", decay=0.99, outputs=True,
-        exempt=("output.dense", "value", "out_lin", "lin2", "v_lin"), head_outputs=False, embeddings=False, head=True,
+        rows=False,
+        activations="affine",
+        decay=0.99,
+        outputs=True,
+        exempt=("output.dense", "value", "out_lin", "lin2", "v_lin"),
+        head_outputs=False,
+        embeddings=False,
+        head=True,
     ),
     # The kernels of ONNX Runtime's dynamic quantization.
     "per_channel": Scheme(
-        rows=True, activations="dynamic", decay=None, outputs=False, embeddings=True, head=True, table="affine",
+        rows=True,
+        activations="dynamic",
+        decay=None,
+        outputs=False,
+        embeddings=True,
+        head=True,
+        table="affine",
     ),
     # The same with the ranges fixed: ONNX Runtime's static quantization, where no output of a product is quantized.
-    "static": Scheme(rows=True, activations="affine", decay=0.99, outputs=False, embeddings=True, head=True, table="affine"),
+    "static": Scheme(
+        rows=True, activations="affine", decay=0.99, outputs=False, embeddings=True, head=True, table="affine"
+    ),
 }
 
 
