@@ -17,6 +17,7 @@ from transformers import BertConfig, BertForSequenceClassification
 from plmc.core.chain import Chain
 from plmc.core.rows import Ragged, Split
 from plmc.core.stage import Stage
+from plmc.heads.classification import ClassificationHead
 from plmc.methods.distill.logit_kd import LogitKD
 from plmc.methods.prune.gmp import GMP
 from plmc.teachers import live as teacher
@@ -51,10 +52,11 @@ def main(updates: int = 60) -> float:
     student, big, train = tiny(2), tiny(4), rows(512, seed=0)
     chain = Chain({"kd": LogitKD(temperature=2.0, alpha=0.5), "gmp": GMP(initial=0.3, final=0.5)})
     stage = Stage(name="distil", methods=chain.named, steps=updates, lr=1e-3)
-    live = teacher.live(big, chain.required(), "classification")
+    head = ClassificationHead()
+    live = teacher.live(big, chain.required(), head)
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
-            Objective(student, chain, torch.nn.ModuleDict(), kind="classification", teacher=live),
+            Objective(student, chain, torch.nn.ModuleDict(), head=head, teacher=live),
             chain,
             stage,
             train,

@@ -8,6 +8,7 @@ import re
 import pytest
 import torch
 from conformance import PARTNERS, ROWS, STEPS, Row
+from kinds import HEADS
 from torch import nn
 from train.factory import VOCABULARY, Interrupted, bert, equal, rig, rows
 
@@ -273,7 +274,7 @@ def test_the_exported_model_is_the_model(tmp_path, whole, row):
     model = whole(row).model
     model.save_pretrained(tmp_path / "model")
     again = load_whole(type(model), str(tmp_path / "model"))
-    one, two = (logits_of(m, rows(), kind="classification", pad_id=0)[0] for m in (model, again))
+    one, two = (logits_of(m, rows(), HEADS["classification"], pad_id=0)[0] for m in (model, again))
     assert (one == two).all()
     assert equal(model.state_dict(), again.state_dict())
 

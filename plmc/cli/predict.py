@@ -111,7 +111,7 @@ def _submission(names: Sequence[str], folder: Path, outputs: Path, allow: Sequen
         model = load.load_finetuned(str(picked.model), task)
         for split, rows in tests.items():
             encoded = task.encode(rows, tokenizer, training=False, cache=outputs / "cache")
-            logits = logits_of(model, encoded, kind=task.kind, pad_id=tokenizer.pad_token_id, progress=console.each)
+            logits = logits_of(model, encoded, task.head, pad_id=tokenizer.pad_token_id, progress=console.each)
             key = task.name + split.removeprefix("test").removesuffix("_matched")
             predictions[key] = task.predict(logits, encoded)
     console.say(str(write_submission(predictions, folder)))

@@ -11,17 +11,18 @@ from plmc.errors import ConfigError
 if TYPE_CHECKING:
     from plmc.config.resolve import Run
     from plmc.core.stage import Stage
+    from plmc.heads.base import Head
     from plmc.tasks.base import Task
 
 
-def stages_for(described: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    """A recipe's stages for a task of `kind`: those that are for it; on `mlm` all train on the task's own text.
+def stages_for(described: Mapping[str, Any], head: Head) -> dict[str, Any]:
+    """A recipe's stages for a task with this head: those that are for it; on running text all train on the task's own.
 
     A stage set to null (`recipe.stages.qat=null`) is left out.
     """
     there = {name: dict(stage) for name, stage in described.items() if stage is not None}
-    kept = {name: stage for name, stage in there.items() if not stage.get("kinds") or kind in stage["kinds"]}
-    if kind == "mlm":
+    kept = {name: stage for name, stage in there.items() if not stage.get("kinds") or head.kind in stage["kinds"]}
+    if not head.supervised:
         for stage in kept.values():
             stage |= {"mlm": stage.get("mlm") or {}, "data": "task"}
     return kept
@@ -31,7 +32,7 @@ def stage_task(run: Run, stage: Stage) -> Task:
     """The task that a stage trains: the run's, or the masked language model of its corpus."""
     if stage.mlm is None:
         return run.task
-    if run.task.kind == "mlm":
+    if not run.task.head.supervised:
         return replace(run.task, **stage.mlm)
     from plmc.tasks.mlm import MaskedLM
 

@@ -26,6 +26,7 @@ from plmc.names import as_keys, did_you_mean
 from plmc.tasks.base import Task
 
 if TYPE_CHECKING:
+    from plmc.heads.base import Head
     from plmc.teachers.spec import TeacherSpec
 
 
@@ -122,14 +123,14 @@ def _check_recipe(recipe: Mapping[str, Any]) -> None:
             )
 
 
-def _stages(config: dict[str, Any], kind: str) -> tuple[Stage, ...]:
+def _stages(config: dict[str, Any], head: Head) -> tuple[Stage, ...]:
     """Stages with defaults from `train` and the command line's methods put where they belong."""
     all_of_them = config["recipe"].get("stages") or {}
-    names = list(stages_for(all_of_them, kind))
+    names = list(stages_for(all_of_them, head))
     if not names:
-        raise ConfigError(f"recipe has no stages for a task of kind {kind}.")
+        raise ConfigError(f"recipe has no stages for a task of kind {head.kind}.")
     settle(config, names)
-    described = stages_for(all_of_them, kind)
+    described = stages_for(all_of_them, head)
     methods = {name: dict(described[name].get("methods") or {}) for name in names}
     for key, node in config["methods"].items():
         method: Method = build(node, f"methods.{key}")
@@ -193,7 +194,7 @@ def resolve(config: Mapping[str, Any], *, role: str = "student", command: str = 
         # A student made of the teacher's layers is made of that very teacher.
         config["student"].setdefault("revision", config["teacher"]["revision"])
     student = build(config["student"], "student")
-    stages = _stages(config, task.kind)
+    stages = _stages(config, task.head)
     described = {k: v for k, v in config["recipe"].items() if k in ("name", "title", "paper", "requires", "notes")}
     recipe = Recipe(stages=stages, **described)
     budget = Budget(**config["budget"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     import datasets
 
     from plmc.data.masking import Masking
+
+# Padded tokens of an evaluation batch: large enough to keep the cores busy, small enough for any machine.
+TOKENS = 4096
 
 
 @dataclass(frozen=True)
@@ -78,3 +81,16 @@ class TaskData:
     def with_train(self, train: Split) -> TaskData:
         """The same data with other training rows."""
         return replace(self, train=train)
+
+
+def by_length(lengths: np.ndarray, tokens: int | None = None) -> Iterator[np.ndarray]:
+    """All rows once, as indices in batches of similar length, as many as fit into `tokens` padded tokens a batch."""
+    tokens = TOKENS if tokens is None else tokens
+    order = np.argsort(lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        end = start + 1
+        while end < len(order) and lengths[order[end]] * (end + 1 - start) <= tokens:
+            end += 1
+        yield order[start:end]
+        start = end

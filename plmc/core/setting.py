@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from plmc.core.clock import Clock
     from plmc.core.method import Method
     from plmc.core.rows import Split, TaskData
+    from plmc.heads.base import Head
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Dims:
 class Setting:
     """What surrounds a method. At check time only shapes are known: `teacher_model`, `tokenizer`, `data` are None.
 
-    `stage`: name of the stage. `kind`: task kind. `student`, `teacher`: shapes (teacher None without one).
+    `stage`: name of the stage. `head`: the kind of task. `student`, `teacher`: shapes (teacher None without one).
     `clock`: the clock of the stage at step 0 (None while the number of rows is unknown). `seed`: the run's seed.
     `methods`: all methods of the stage by name, listed order. `cache`: folder for derived data, shared by all runs.
     `encode`: turns raw rows (a `datasets.Dataset`) into a tokenised `Split`, as the task does for its own rows.
@@ -38,7 +39,7 @@ class Setting:
     """
 
     stage: str
-    kind: str
+    head: Head
     seed: int
     student: Dims
     teacher: Dims | None = None

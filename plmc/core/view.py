@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from plmc.heads.base import Head
 
 
 @dataclass(frozen=True)
@@ -27,17 +31,22 @@ class Outputs:
 
 @dataclass(frozen=True)
 class View:
-    """All that `Method.losses` may read.
+    """All that `Method.losses` may read about a batch of B rows of T tokens.
 
-    `kind` is the task kind: `classification`, `regression`, `span` or `mlm`. `labels` is `(B,)` int64, `(B,)` float32,
-    `(B, 2)` int64 (start and end token), or `(N,)` int64 for the N positions of the logits, -100 where nothing is
-    guessed.
-    `shares`: for `mlm`, what a mean over this micro-batch's `masked` positions or real `tokens` is to be multiplied
-    with, so that micro-batches add up to the mean over the whole update; 1 if it is one micro-batch. `mask` is `(B,
-    T)`, 1 on real tokens. `again()` runs a second student forward on the same batch, with fresh dropout.
+    Attributes:
+        head: the kind of task, with its losses; see `plmc.heads.base.Head`.
+        labels: `(B,)` int64 classes, `(B,)` float32 scores, `(B, 2)` int64 first and last token of a span, or `(N,)`
+            int64 for the N positions of a masked language model's logits, -100 where nothing is hidden.
+        mask: `(B, T)`, 1 on real tokens.
+        batch: the inputs of the model.
+        student: what the student says.
+        teacher: what the teacher says; None without one. Methods that need one read `taught`.
+        again: runs a second forward of the student on the same batch, with fresh dropout.
+        shares: for a masked language model, what a mean over this micro-batch's `masked` positions or real `tokens` is
+            to be multiplied with, so that micro-batches add up to the mean over the whole update; 1 if there is one.
     """
 
-    kind: str
+    head: Head
     labels: Tensor
     mask: Tensor
     batch: Mapping[str, Tensor]
@@ -45,3 +54,10 @@ class View:
     teacher: Outputs | None = None
     again: Callable[[], Outputs] | None = None
     shares: Mapping[str, float] = field(default_factory=lambda: {"masked": 1.0, "tokens": 1.0})
+
+    @property
+    def taught(self) -> Outputs:
+        """The teacher's outputs, for a method that needs them. Raises TypeError if there are none."""
+        if self.teacher is None:
+            raise TypeError("this method compares with a teacher, and the batch comes without one")
+        return self.teacher

@@ -37,7 +37,7 @@ class Files(Source):
                 read_table(Path(path).expanduser()),
                 self.columns,
                 self.label,
-                classes=class_map(task.labels) if task.kind == "classification" else None,
+                classes=class_map(task.labels) if task.labels else None,
                 hidden=split == "test",
             )
             for split, path in named.items()

@@ -98,13 +98,12 @@ def load_glue(root: Path, task: Task, files: Mapping[str, str]) -> dict[str, dat
 
 
 def _rows(table: Table, layout: Layout, task: Task, split: str) -> datasets.Dataset:
-    regression = task.kind == "regression"
     return normalise(
         table,
         layout.text,
         layout.label,
-        classes=None if regression else class_map(task.labels),
-        bounds=(0.0, 5.0) if regression else None,
+        classes=class_map(task.labels) if task.labels else None,
+        bounds=None if task.labels else (0.0, 5.0),
         hidden=split.startswith("test"),
     )
 

@@ -41,24 +41,17 @@ class Hub(Source):
     revision: Annotated[str | None, Added(None)] = None
 
     def load(self, task: Task) -> dict[str, datasets.Dataset]:
-        if task.kind == "mlm":
-            from plmc.data.texts import Texts
+        return task.from_hub(self)
 
-            return Texts(corpus=CORPUS, held_out=task.held_out, rows=task.rows).load(task)
-        path = dataset_of(task)
-        if task.kind == "span":
-            return {split: _squad_rows(rows) for split, rows in fetch(path, revision=self.revision).items()}
-        found = fetch(path, task.name, self.revision)
+    def glue(self, task: Task) -> dict[str, datasets.Dataset]:
+        """The rows of a task of GLUE."""
+        found = fetch(str(task.hub_dataset), task.name, self.revision)
         return {_SPLITS.get(split, split): _glue_rows(rows, task) for split, rows in found.items()}
 
-
-def dataset_of(task: Task) -> str:
-    """The Hub's name of the data set that `task` is on. Raises ConfigError for a task that is not there."""
-    if task.name in GLUE:
-        return "nyu-mll/glue"
-    if task.kind == "span":
-        return "rajpurkar/squad" if task.version == "1.1" else "rajpurkar/squad_v2"
-    raise ConfigError(f"data=hub knows GLUE and SQuAD, not {task.name!r}. For files of your own: task=custom.")
+    def squad(self, task: Task) -> dict[str, datasets.Dataset]:
+        """The rows of SQuAD in the version of `task`."""
+        found = fetch(str(task.hub_dataset), revision=self.revision)
+        return {split: _squad_rows(rows) for split, rows in found.items()}
 
 
 _commits: dict[str, str] = {}
@@ -140,7 +133,7 @@ def _glue_rows(rows: datasets.Dataset, task: Task) -> datasets.Dataset:
     values = table.column("label").to_numpy()
     # The Hub writes -1 where the labels of a test split are hidden.
     if not np.all(values == -1):
-        columns["label"] = values.astype(np.float32 if task.kind == "regression" else np.int64)
+        columns["label"] = values.astype(np.int64 if task.labels else np.float32)
     return Dataset.from_dict(columns)
 
 

@@ -7,10 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from plmc.data.find import data_root
-from plmc.data.glue_files import LAYOUTS, glue_files, load_glue
 from plmc.data.source import Source
-from plmc.data.squad_json import load_squad, squad_files
-from plmc.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,20 +32,17 @@ class Local(Source):
     files: Mapping[str, str | None] = field(default_factory=dict)
 
     def paths(self, task: Task) -> dict[str, Path]:
-        root, files = self._where()
-        if task.name in LAYOUTS:
-            return glue_files(root, task, files)
-        return squad_files(root, task.version, files) if task.kind == "span" else {}
+        return task.files(self)
 
     def load(self, task: Task) -> dict[str, datasets.Dataset]:
-        root, files = self._where()
-        if task.name in LAYOUTS:
-            return load_glue(root, task, files)
-        if task.kind == "span":
-            return load_squad(root, task.version, files)
-        if task.kind == "mlm":
-            raise ConfigError("data=local does not know which text to read. Name it: task.corpus=FILE.txt")
-        raise ConfigError(f"data=local knows GLUE and SQuAD, not {task.name!r}. For files of your own: task=custom.")
+        return task.from_files(self)
 
-    def _where(self) -> tuple[Path, dict[str, str]]:
-        return data_root(self.root), {split: name for split, name in self.files.items() if name}
+    @property
+    def folder(self) -> Path:
+        """`root`, or the folder that is found without it. Raises DataError if there is none."""
+        return data_root(self.root)
+
+    @property
+    def named(self) -> dict[str, str]:
+        """`files` without those that are unset."""
+        return {split: name for split, name in self.files.items() if name}

@@ -6,17 +6,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from plmc.config.schemes import Plan
+from plmc.heads.base import Head
 
 _EXAMPLES = Path(__file__).parent / "examples"
 _BEGIN, _END = "# --- how the model runs\n", "# --- end\n"
 
 
-def write_example(folder: Path, *, kind: str, plan: Plan) -> str:
-    """Writes `classify.py` or, for `kind` span, `answer.py` into an export's folder; returns its name.
+def write_example(folder: Path, head: Head, plan: Plan) -> str:
+    """Writes the example of models with `head` into an export's folder; returns its name.
 
     The examples run ONNX; for another format the part between the marks is that of `examples/run_FORMAT.py`.
     """
-    name = "answer.py" if kind == "span" else "classify.py"
+    name = str(head.example_file)
     text = (_EXAMPLES / name).read_text(encoding="utf-8")
     if plan.format != "onnx":
         before, _, rest = text.partition(_BEGIN)

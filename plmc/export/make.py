@@ -24,7 +24,6 @@ from plmc.measure import figures
 from plmc.measure.software import versions
 from plmc.models import encoder
 from plmc.models.load import load_tokenizer
-from plmc.tasks.squad import Squad
 from plmc.training.evaluate import logits_of
 
 CALIBRATION_ROWS = 128
@@ -48,8 +47,10 @@ def make(
     """
     if max_drop < 0:
         raise ConfigError(f"--max-drop {max_drop:g}: use 0 or more points.")
-    if source.task.kind not in ("classification", "regression", "span"):
-        raise ConfigError(f"only task models can be exported, this is one for {source.task.kind}: fine-tune it first.")
+    if source.task.head.example_file is None:
+        raise ConfigError(
+            f"only task models can be exported, this is one for {source.task.head.kind}: fine-tune it first."
+        )
     check(plan.packages)
     known = _known(out)
     key = f"{source.digest()}-{plan.name}"
@@ -79,7 +80,7 @@ def make(
             accepted(facts, max_drop)
             if text := doubtful(facts, max_drop):
                 console.warn(text)
-        facts["example"] = write_example(draft, kind=source.task.kind, plan=plan)
+        facts["example"] = write_example(draft, source.task.head, plan)
         facts[digests.FILES] = digests.of_files(draft, ("*.*",))
         facts[digests.FILES].pop(DESCRIPTION, None)
         write_record(draft / DESCRIPTION, facts)
@@ -144,13 +145,13 @@ def _write(source: Source, plan: Plan, folder: Path) -> tuple[dict[str, Any], An
         "format": plan.format,
         "quantize": plan.scheme,
         "task": source.task.name,
-        "kind": source.task.kind,
+        "kind": source.task.head.kind,
         "labels": list(source.task.labels),
         "texts": len(source.task.text),
         "max_length": source.task.max_length,
         "inputs": names,
         "pad_id": source.pad_id,
-        "reading": _reading(source.task),
+        "reading": source.task.reading,
         "disabled_optimizers": [],
         "source": {
             "run": str(source.run) if source.run else None,
@@ -193,14 +194,6 @@ def _write(source: Source, plan: Plan, folder: Path) -> tuple[dict[str, Any], An
     return facts, model, tensors
 
 
-def _reading(task: Any) -> dict[str, Any] | None:
-    """How answers are cut out of a text, for question answering."""
-    if not isinstance(task, Squad):
-        return None
-    names = ("version", "stride", "max_question_length", "n_best", "max_answer_length", "null_threshold")
-    return {name: getattr(task, name) for name in names}
-
-
 def _fed(feed: Mapping[str, np.ndarray], names: list[str]) -> dict[str, np.ndarray]:
     return {name: feed[name] for name in names}
 
@@ -208,10 +201,10 @@ def _fed(feed: Mapping[str, np.ndarray], names: list[str]) -> dict[str, np.ndarr
 def _verified(source: Source, plan: Plan, folder: Path, model: Any, console: Console) -> dict[str, Any]:
     task, split, pad = source.task, source.evaluation, source.pad_id
     console.say(f"verifying on {len(split)} rows")
-    before = logits_of(model, split, kind=task.kind, pad_id=pad, progress=console.each)
+    before = logits_of(model, split, task.head, pad_id=pad, progress=console.each)
     # All threads for the rows, one for the clock.
     runtime = open_model(folder, threads=torch.get_num_threads())
-    after = verify.outputs(runtime, split, kind=task.kind, pad_id=pad, progress=console.each)
+    after = verify.outputs(runtime, split, task.head, pad_id=pad, progress=console.each)
     checked = verify.quality(task, split, before, after) | verify.fidelity(before, after)
     speed = verify.latency(open_model(folder, threads=1), model, split)
     packages = {name: need(name).__version__ for name in plan.packages}

@@ -10,6 +10,7 @@ from typing import Any
 from plmc.core.rows import Split
 from plmc.errors import ConfigError
 from plmc.export.extras import need
+from plmc.heads.find import task_head
 from plmc.models.load import load_config, load_whole
 from plmc.tasks.base import Task
 
@@ -42,23 +43,15 @@ class Source:
         return hashlib.sha256(found.digest() + repr(rows).encode()).hexdigest()[:16]
 
 
-def is_reader(config: Any) -> bool:
-    """Whether a model's config says that its head answers questions."""
-    return any("QuestionAnswering" in name for name in config.architectures or ())
-
-
 def load_model(folder: Path) -> Any:
     """The model with its head in evaluation mode, in float32 but for the integers of an int8 export.
 
     Raises ConfigError if the file lacks the head.
     """
-    from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
-
     config = load_config(str(folder))
     if (getattr(config, "quantization_config", None) or {}).get("quant_method") == "torchao":
         need("torchao.quantization")
-    auto = AutoModelForQuestionAnswering if is_reader(config) else AutoModelForSequenceClassification
-    return load_whole(auto, str(folder))
+    return load_whole(task_head(config).auto_class(), str(folder))
 
 
 def check_family(config: Any) -> None:

@@ -11,30 +11,23 @@ import torch
 from plmc.core.rows import Split
 from plmc.errors import DataError
 from plmc.export.runtime import Runtime
+from plmc.heads.base import Head
 from plmc.measure import figures
 from plmc.report.significance import paired_bootstrap
 from plmc.tasks.base import Task
-from plmc.training.batches import evaluation_batches
-from plmc.training.evaluate import TOKENS
+from plmc.training.batches import Batch
+from plmc.training.evaluate import gathered
 
 
-def outputs(runtime: Runtime, split: Split, *, kind: str, pad_id: int, progress=None) -> tuple[np.ndarray, ...]:
+def outputs(runtime: Runtime, split: Split, head: Head, *, pad_id: int, progress=None) -> tuple[np.ndarray, ...]:
     """Logits of every row in the order of the split, as `plmc.training.evaluate.logits_of` gives those of a torch
     model."""
-    batches = evaluation_batches(split, tokens=TOKENS, pad_id=pad_id)
-    if progress:
-        batches = progress(batches, "rows", len(split), size=lambda batch: len(batch.rows))
-    heads: list[np.ndarray] = []
-    for batch in batches:
+
+    def said(batch: Batch) -> list[torch.Tensor]:
         feed = {name: tensor.numpy() for name, tensor in batch.inputs.items()}
-        for i, values in enumerate(runtime.run(feed)):
-            if len(heads) <= i:
-                width = int(split.lengths.max()) if kind == "span" else values.shape[1]
-                heads.append(np.full((len(split), width), -np.inf, dtype=np.float32))
-            if kind == "span":
-                values = np.where(feed["attention_mask"] == 0, -np.inf, values)
-            heads[i][batch.rows, : values.shape[1]] = values
-    return tuple(heads)
+        return [torch.from_numpy(values) for values in runtime.run(feed)]
+
+    return gathered(said, split, head, pad_id=pad_id, progress=progress)
 
 
 def fidelity(before: Sequence[np.ndarray], after: Sequence[np.ndarray]) -> dict[str, float]:

@@ -81,7 +81,7 @@ def with_weights(name: str) -> str:
 
 
 @contextmanager
-def _readable(name: str):
+def readable(name: str):
     """Turns what the libraries raise for missing or damaged files into one message."""
     try:
         yield
@@ -108,7 +108,7 @@ def load_config(name: str) -> PretrainedConfig:
     from transformers import AutoConfig
 
     where = _sound(locate(name), "config.json")
-    with _readable(name):
+    with readable(name):
         return AutoConfig.from_pretrained(where, trust_remote_code=False)
 
 
@@ -139,7 +139,7 @@ def check_parts(name: str, *, matrices: bool) -> None:
     config = load_config(name)
     if config.model_type in _KNOWN:
         return
-    with torch.device("meta"), _readable(name), _quiet():
+    with torch.device("meta"), readable(name), quiet():
         model = AutoModel.from_config(config, trust_remote_code=False)
     try:
         encoder.pruned_linears(model) if matrices else encoder.layers(model)
@@ -152,7 +152,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     where = _sound(locate(name), *_TOKENIZER)
-    with _readable(name):
+    with readable(name):
         tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
     if not tokenizer.is_fast:
         raise ConfigError(
@@ -174,7 +174,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
 
 
 @contextmanager
-def _quiet():
+def quiet():
     # A fresh task head is what is wanted; the library's warning about it is noise here.
     from transformers.utils import logging as hf_logging
 
@@ -189,24 +189,6 @@ def _quiet():
             hf_logging.enable_progress_bar()
 
 
-def _auto_class(task: Task):
-    from transformers import AutoModelForMaskedLM, AutoModelForQuestionAnswering, AutoModelForSequenceClassification
-
-    if task.kind == "mlm":
-        return AutoModelForMaskedLM
-    return AutoModelForQuestionAnswering if task.kind == "span" else AutoModelForSequenceClassification
-
-
-def _head_options(task: Task) -> dict[str, Any]:
-    if task.kind in ("span", "mlm"):
-        return {}
-    labels = task.labels or ("score",)
-    options: dict[str, Any] = {"num_labels": task.outputs, "id2label": dict(enumerate(labels))}
-    options["label2id"] = {label: i for i, label in enumerate(labels)}
-    options["problem_type"] = "regression" if task.kind == "regression" else "single_label_classification"
-    return options
-
-
 def build(spec: ModelSpec, task: Task, *, seed: int) -> PreTrainedModel:
     """A float32 model with a fresh task head, on the CPU, in training mode. New weights are drawn under `seed`."""
     import torch
@@ -217,16 +199,16 @@ def build(spec: ModelSpec, task: Task, *, seed: int) -> PreTrainedModel:
     config = load_config(spec.name)
     # Ranges of an earlier quantization belong to weights that are now trained.
     encoder.set_record(config, quantization=None)
-    for key, value in _head_options(task).items():
+    for key, value in task.head.config(task.labels).items():
         setattr(config, key, value)
-    with torch.random.fork_rng(devices=[]), _quiet():
+    with torch.random.fork_rng(devices=[]), quiet():
         torch.manual_seed(seed)
         if spec.shape:
             encoder.reshape(config, spec.shape)
-            model = _auto_class(task).from_config(config)
+            model = task.head.auto_class().from_config(config)
         else:
-            with _readable(spec.name):
-                model = surgery.shaped(_auto_class(task), config).from_pretrained(
+            with readable(spec.name):
+                model = surgery.shaped(task.head.auto_class(), config).from_pretrained(
                     where,
                     config=config,
                     dtype=torch.float32,
@@ -237,8 +219,8 @@ def build(spec: ModelSpec, task: Task, *, seed: int) -> PreTrainedModel:
     kept = spec.kept(encoder.dims(config).layers) if not spec.shape else None
     if kept is not None:
         encoder.set_layers(model, kept)
-    if task.kind == "mlm" and not spec.shape:
-        _with_pooler(model, spec.name)
+    if not spec.shape:
+        task.head.loaded(model, spec.name)
     _finite(model, spec.name)
     return model.train()
 
@@ -247,44 +229,24 @@ def from_config(config: PretrainedConfig, task: Task, *, seed: int) -> PreTraine
     """A random model of the shape of `config` with the head of `task`, drawn under `seed`."""
     import torch
 
-    for key, value in _head_options(task).items():
+    for key, value in task.head.config(task.labels).items():
         setattr(config, key, value)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _auto_class(task).from_config(config)
-
-
-def _with_pooler(model: PreTrainedModel, name: str) -> None:
-    """Gives a masked language model the pooler of the files it came from, if they hold one."""
-    import torch
-    from transformers import AutoModel
-
-    from plmc.models.masked_lm import attach_pooler, pooler_of
-
-    with torch.random.fork_rng(devices=[]), _quiet(), _readable(name):
-        whole, report = AutoModel.from_pretrained(
-            with_weights(name),
-            dtype=torch.float32,
-            use_safetensors=True,
-            output_loading_info=True,
-            trust_remote_code=False,
-        )
-    lacks = any("pooler." in key for key in report["missing_keys"])
-    attach_pooler(model, None if lacks else pooler_of(whole))
+        return task.head.auto_class().from_config(config)
 
 
 def load_finetuned(folder: str, task: Task) -> PreTrainedModel:
     """A model whose task head is trained: the head must be in the file. In evaluation mode."""
-    model = load_whole(_auto_class(task), folder)
-    if task.kind == "mlm":
-        _with_pooler(model, folder)
-        return model.eval()
-    if task.kind != "span" and model.config.num_labels != task.outputs:
+    model = load_whole(task.head.auto_class(), folder)
+    task.head.loaded(model, folder)
+    wanted = task.head.config(task.labels).get("num_labels")
+    if wanted is not None and model.config.num_labels != wanted:
         raise ConfigError(
             f"{folder} answers with {model.config.num_labels} classes, task {task.name} has {task.outputs} "
             f"({', '.join(task.labels) or 'a score'})."
         )
-    return model
+    return model.eval()
 
 
 def load_whole(kind: Any, folder: str) -> PreTrainedModel:
@@ -295,7 +257,7 @@ def load_whole(kind: Any, folder: str) -> PreTrainedModel:
     from plmc.models import surgery
 
     kind, where = surgery.shaped(kind, load_config(folder)), _sound(with_weights(folder))
-    with _quiet(), _readable(folder):
+    with quiet(), readable(folder):
         model, report = kind.from_pretrained(
             where, dtype=torch.float32, use_safetensors=True, output_loading_info=True, trust_remote_code=False
         )

@@ -5,15 +5,13 @@ Covers BERT, RoBERTa, DistilBERT and ELECTRA (as generator).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from plmc.core.view import Outputs
 from plmc.errors import ConfigError
-from plmc.models import encoder
+from plmc.models import encoder, load
 
 
 def head_logits(model: nn.Module, hidden: Tensor) -> Tensor:
@@ -30,24 +28,6 @@ def head_logits(model: nn.Module, hidden: Tensor) -> Tensor:
     raise ConfigError(f"{type(model).__name__} has no head that plmc knows. Use BERT, RoBERTa, DistilBERT or ELECTRA.")
 
 
-def read_at(
-    model: nn.Module, inputs: Mapping[str, Tensor], chosen: Tensor, *, scores: bool = False, **options: Any
-) -> Outputs:
-    """`Outputs` whose logits are `(N, V)` of the N positions where `chosen` `(B, T)` is true, row by row.
-
-    The product with the vocabulary costs more than the blocks of a small encoder; most positions do not need it. The
-    logits keep the type they were computed in: in float32 they would fill more memory than the model.
-    """
-    output = encoder.base(model)(**inputs, **options)
-    maps = output.attentions if "attentions" in output else None
-    return Outputs(
-        logits=(head_logits(model, output.last_hidden_state[chosen]),),
-        hidden_states=output.hidden_states if "hidden_states" in output else None,
-        attentions=None if scores else maps,
-        scores=maps if scores else None,
-    )
-
-
 def has_head(config: Any) -> bool:
     """Whether a model's files hold a trained head, as far as its config tells."""
     names = config.architectures or ()
@@ -61,6 +41,21 @@ def attach_pooler(model: nn.Module, pooler: nn.Module | None) -> None:
     """
     if pooler is not None:
         encoder.base(model).pooler = pooler.requires_grad_(False)
+
+
+def stored_pooler(name: str) -> nn.Module | None:
+    """The pooler in the files of a model folder or Hub id; None where they hold none."""
+    from transformers import AutoModel
+
+    with torch.random.fork_rng(devices=[]), load.quiet(), load.readable(name):
+        whole, report = AutoModel.from_pretrained(
+            load.with_weights(name),
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+            trust_remote_code=False,
+        )
+    return None if any("pooler." in key for key in report["missing_keys"]) else pooler_of(whole)
 
 
 def pooler_of(model: nn.Module) -> nn.Module | None:

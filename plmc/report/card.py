@@ -5,15 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from plmc.heads.base import Head
 from plmc.report.labels import model_label
 from plmc.report.render import number
-
-PIPELINES = {
-    "classification": "text-classification",
-    "regression": "text-classification",
-    "span": "question-answering",
-    "mlm": "fill-mask",
-}
 
 HUB_METRICS = {"matthews": "matthews_correlation", "pearson": "pearsonr", "spearman": "spearmanr"}
 """Names of metrics on the Hub, where they differ from ours."""
@@ -28,8 +22,8 @@ MADE_UP = (
 
 def model_card(
     result: Mapping[str, Any],
+    head: Head,
     *,
-    kind: str = "classification",
     base_model: str | None = None,
     papers: Mapping[str, str] | None = None,
     machine: Mapping[str, Any] | None = None,
@@ -38,13 +32,13 @@ def model_card(
 ) -> str:
     """The card as text.
 
-    `result`: as in result.json. `kind`: task kind. `base_model`: Hub id that the student's weights come from, None for
-    a model that is not on the Hub. `papers`: citation by method name. `machine`: see `plmc.measure.figures.machine`;
-    the latency is worth little without it. `labels`: names of the classes in order. `place`: the model's folder as seen
-    from the card.
+    `result`: as in result.json. `head`: the kind of task. `base_model`: Hub id that the student's weights come from,
+    None for a model that is not on the Hub. `papers`: citation by method name. `machine`: see
+    `plmc.measure.figures.machine`; the latency is worth little without it. `labels`: names of the classes in order.
+    `place`: the model's folder as seen from the card.
     """
     parts = [
-        _front_matter(result, kind, base_model),
+        _front_matter(result, head, base_model),
         f"# {result['label']} on {result['task']}",
         MADE_UP if _made_up(result) else "",
         _what(result, base_model),
@@ -54,17 +48,17 @@ def model_card(
         f"## Classes\n\n{_classes(labels)}" if labels else "",
         f"## Cost\n\n{_cost(result, machine)}",
         f"## Exports\n\n{exports}" if (exports := _exports(result)) else "",
-        f"## Use\n\n{_use(kind, place)}",
+        f"## Use\n\n{_use(head, place)}",
         f"## Limits\n\n{_limits(result)}",
         f"## Versions\n\n{_versions(result)}" if result.get("versions") else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _front_matter(result: Mapping[str, Any], kind: str, base_model: str | None) -> str:
+def _front_matter(result: Mapping[str, Any], head: Head, base_model: str | None) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
-    pipeline = PIPELINES[kind]
+    pipeline = head.pipeline
     name = f"{result['label']}-{result['task']}"
     # Invented data must not reach a leaderboard.
     scores = (
@@ -222,15 +216,13 @@ def _versions(result: Mapping[str, Any]) -> str:
     return ", ".join(names) + (f"; plmc's commit {commit}" if commit else "") + "."
 
 
-def _use(kind: str, place: str) -> str:
-    examples = {"span": 'question="Who?", context="She did."', "mlm": 'f"A {model.tokenizer.mask_token}."'}
-    example = examples.get(kind, '"A sentence."')
+def _use(head: Head, place: str) -> str:
     lines = [
         "```python",
         "from transformers import pipeline",
         "",
-        f'model = pipeline("{PIPELINES[kind]}", model="{place}")  # {WHERE.get(place, "")}',
-        f"print(model({example}))",
+        f'model = pipeline("{head.pipeline}", model="{place}")  # {WHERE.get(place, "")}',
+        f"print(model({head.sample}))",
         "```",
     ]
     return "\n".join(lines)

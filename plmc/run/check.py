@@ -12,7 +12,6 @@ from plmc.core.chain import Chain
 from plmc.core.clock import parse_point
 from plmc.core.fields import moments
 from plmc.core.setting import Dims, Setting
-from plmc.data.encode import check_length
 from plmc.errors import ConfigError, PlmcError
 from plmc.export import extras
 from plmc.measure.software import check_device
@@ -82,7 +81,7 @@ def _stages(run: Run, student: Dims, teacher: Dims | None) -> None:
         chain.check(
             Setting(
                 stage=stage.name,
-                kind=stage_task(run, stage).kind,
+                head=stage_task(run, stage).head,
                 seed=run.seed,
                 student=student,
                 teacher=teacher,
@@ -107,13 +106,12 @@ def capped(run: Run) -> list[str]:
 
 def vocabularies(run: Run, tokenizer: Any) -> None:
     """Raises ConfigError if a stage compares teacher and student token by token and they split text differently."""
-    if run.task.kind in ("classification", "regression"):
-        check_length(run.task.max_length, tokenizer, pair=len(run.task.text) == 2)
+    run.task.check(tokenizer)
     source = run.teacher.checkpoint or run.teacher.name
     if source in (None, run.student.name):
         return
     inner = {need for need in run.needs if need.startswith("teacher.")} - {"teacher.logits"}
-    by_token = inner or taught_stage(run) or (run.task.kind == "span" and run.learns_from_teacher)
+    by_token = inner or taught_stage(run) or (run.task.head.per_token and run.learns_from_teacher)
     if by_token and not load.same_vocabulary(load.load_tokenizer(source), tokenizer):
         what = "hidden states or attention maps" if inner else "answer positions"
         what = "predictions of tokens" if not inner and taught_stage(run) else what

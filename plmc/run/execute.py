@@ -89,7 +89,7 @@ def _execute(run: Run, console: Console, parent: Path | None, threads: int | Non
             language_model = mlm_stage.ensure(
                 run, data, tokenizer, console, lambda own: execute(own, Console(), parent=above, threads=threads)
             )
-        if run.task.kind == "mlm":
+        if not run.task.head.supervised:
             teacher = language_model
         elif run.learns_from_teacher:
             # Its warnings belong into its own result, or they would be in ours only if we are the first to need it.
@@ -142,7 +142,7 @@ def _fetch(run: Run, console: Console) -> None:
     if needed and run.teacher.known and not run.teacher.shape:
         load.with_weights(run.teacher.checkpoint or run.teacher.name)
     for stage in run.recipe.stages:
-        if stage.corpus and run.task.kind != "mlm":
+        if stage.corpus and run.task.head.supervised:
             ready(stage.corpus)
 
 
@@ -200,7 +200,7 @@ def _guard_rows(run: Run, data, console: Console) -> None:
     """Looks for evaluation rows that the student, or its source, has been trained on."""
     if run.budget.train_rows is not None and data.train is not None and len(data.train) < 1:
         raise PlmcError("no training rows are left under budget.train_rows.")
-    if run.task.kind == "mlm":  # lines of a book may well be said twice
+    if not run.task.head.supervised:  # lines of a book may well be said twice
         return
     first_name, first = next(iter(data.evaluation.items()))
     held_out = rows.row_hashes(first)
@@ -262,14 +262,11 @@ def _log_inputs(run: Run, data, tracker) -> None:
 
 
 def _place(run: Run, split: str) -> str:
-    """Where a split's rows come from: a Hub name, a folder, a file, or the name of what makes them up."""
-    if run.task.kind == "mlm":
-        return str(run.task.corpus or run.source.name)
-    if run.source.name == "hub":
-        from plmc.data.hub import commit, dataset_of
+    """Where a split's rows come from: a file, a Hub name, a folder, or the name of what makes them up."""
+    if place := run.task.place(split):
+        return place
+    if run.source.name == "hub" and (path := run.task.hub_dataset):
+        from plmc.data.hub import commit
 
-        path = dataset_of(run.task)
         return f"{path}@{commit(path)}" if commit(path) else path
-    if run.source.name == "custom":
-        return run.config["task"][split]
     return run.config["data"].get("root") or run.source.name

@@ -160,9 +160,9 @@ def _measure(
 
 
 def _data_commit(run: Run) -> str | None:
-    from plmc.data.hub import commit, dataset_of
+    from plmc.data.hub import commit
 
-    return commit(dataset_of(run.task)) if run.source.name == "hub" and run.task.kind != "mlm" else None
+    return commit(run.task.hub_dataset) if run.source.name == "hub" and run.task.hub_dataset else None
 
 
 def _prove(run: Run, judged, folder: Path):

@@ -21,7 +21,7 @@ def describe(run: Run, result: dict[str, Any], data: TaskData) -> None:
     events = folder / "tracking" / "events.jsonl"
     with replacing(folder / "plots") as plots:
         plot_training(history(events), plots / "training.png", result["stages"])
-        for name in data.evaluation if run.task.kind != "mlm" else ():  # no answers a picture could show
+        for name in data.evaluation if run.task.head.supervised else ():  # no answers a picture could show
             records = [json.loads(line) for line in (folder / "predictions" / f"{name}.jsonl").open(encoding="utf-8")]
             plot_predictions(records, plots / f"{name}.png", run.task.labels)
     describe_model(run, result)
@@ -35,12 +35,12 @@ def describe_model(run: Run, result: dict[str, Any]) -> None:
     for where, place in ((folder, "model"), (folder / "model", ".")):
         card = model_card(
             result,
-            kind=run.task.kind,
+            run.task.head,
             base_model=hub_id,
             papers=papers,
             machine=result["machine"],
             place=place,
-            labels=run.task.labels if run.task.kind == "classification" else (),
+            labels=run.task.labels,
         )
         write_text(where / "README.md", card)
 
@@ -70,14 +70,7 @@ def send(run: Run, result: dict[str, Any], tracker: Any, data: TaskData) -> None
     tracker.tag({"mlflow.note.content": pages.note(run, result)})
     for part in ("plots", "predictions"):
         tracker.artifact(folder / part)
-    if run.config["tracking"]["model"] and run.task.kind != "mlm":
-        first = next(iter(data.evaluation.values()))
-        row = first.raw[0]
-        example: Any = row["text_a"]
-        if run.task.kind == "span":
-            example = {"question": row["text_a"], "context": row["text_b"]}
-        elif len(run.task.text) == 2:
-            example = {"text": row["text_a"], "text_pair": row["text_b"]}
-        tracker.model(
-            folder / "model", task_kind=run.task.kind, example=example, max_length=run.task.max_length, step=last
-        )
+    if run.config["tracking"]["model"] and run.task.head.mlflow_pipeline:
+        row = next(iter(data.evaluation.values())).raw[0]
+        example = run.task.head.example([row[name] for name in run.task.text])
+        tracker.model(folder / "model", head=run.task.head, example=example, max_length=run.task.max_length, step=last)

@@ -135,8 +135,8 @@ class Stages:
     def _put_head(self, index: int, stage: Stage) -> None:
         """Exchanges the head where the stage trains another kind of task than the one before."""
         self.task = stage_task(self.run, stage)
-        if self.task.kind != self._head.kind:
-            if self._head.kind == "mlm":
+        if self.task.head.kind != self._head.head.kind:
+            if not self._head.head.supervised:
                 mlm_stage.save_pretrained(self.run, self.model)
             self.model = mlm_stage.change_head(self.model, self.task, seed=self.run.seed)
             self._carried = {}
@@ -151,7 +151,7 @@ class Stages:
         mlm_source = load.locate(run.teacher.name) if run.teacher.name else None
         return Setting(
             stage=stage.name,
-            kind=self.task.kind,
+            head=self.task.head,
             seed=run.seed,
             student=encoder.dims(model),
             teacher=encoder.dims(teacher) if teacher is not None else None,
@@ -198,7 +198,7 @@ class Stages:
             self.model,
             chain,
             modules,
-            kind=task.kind,
+            head=task.head,
             autocast=AUTOCAST[run.config["precision"]],
             teacher=self.teachers.outputs(stage, task, chain, setting, self.tokenizer),
         )

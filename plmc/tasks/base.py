@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from plmc.core.fields import Checked, FileName, Length
+from plmc.errors import ConfigError
+from plmc.heads.base import Head
+from plmc.heads.classification import ClassificationHead
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,6 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from plmc.core.rows import Split
+    from plmc.data.embedded.source import Embedded
+    from plmc.data.hub import Hub
+    from plmc.data.local import Local
     from plmc.data.source import Source
 
 
@@ -22,7 +28,7 @@ if TYPE_CHECKING:
 class Task(Checked):
     """A task; its fields are its config (`conf/task/NAME.yaml`).
 
-    `kind`: `classification`, `regression` or `span`. `text`: names of the one or two text columns after normalisation
+    `head`: the kind of task. `text`: names of the one or two text columns after normalisation
     (`("text_a",)` or `("text_a", "text_b")`). `labels`: class names in the order of the label ids. `metric`: the metric
     that selects the best weights and heads the tables. `max_length`: tokens, special ones included.
     """
@@ -30,7 +36,7 @@ class Task(Checked):
     config_label: ClassVar[str] = "task"
 
     name: FileName
-    kind: ClassVar[str] = "classification"
+    head: ClassVar[Head] = ClassificationHead()
     labels: tuple[str, ...] = ()
     metric: str = "accuracy"
     max_length: Length = 128
@@ -38,7 +44,7 @@ class Task(Checked):
     @property
     def outputs(self) -> int:
         """Width of the model's head."""
-        return len(self.labels) if self.kind == "classification" else 1 if self.kind == "regression" else 2
+        return self.head.outputs(self.labels)
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -55,6 +61,38 @@ class Task(Checked):
         """Where the rows come from if the task brings its files along, whatever `data=` says; None for all others."""
         return None
 
+    # Where the rows of a task come from, if not from files of its own.
+
+    @property
+    def hub_dataset(self) -> str | None:
+        """The Hub's name of the task's data set, if it has one of its own."""
+        return None
+
+    def place(self, split: str) -> str | None:
+        """Where the rows of a split are if the task brings its files along."""
+        return None
+
+    def from_hub(self, source: Hub) -> dict[str, datasets.Dataset]:
+        """Its rows on the Hub, normalised; see `Source.load`."""
+        raise ConfigError(f"data=hub knows GLUE and SQuAD, not {self.name!r}. For files of your own: task=custom.")
+
+    def files(self, source: Local) -> dict[str, Path]:
+        """The files of the original release on this computer, by split."""
+        return {}
+
+    def from_files(self, source: Local) -> dict[str, datasets.Dataset]:
+        """Its rows in these files, normalised."""
+        raise ConfigError(f"data=local knows GLUE and SQuAD, not {self.name!r}. For files of your own: task=custom.")
+
+    def made_up(self, source: Embedded) -> dict[str, datasets.Dataset]:
+        """Rows that plmc makes up, normalised."""
+        return source.rows_of(self.name)
+
+    # From rows to tokens to answers.
+
+    def check(self, tokenizer: Any) -> None:
+        """Raises ConfigError if rows cannot be tokenised by `tokenizer`, before one is read."""
+
     def encode(self, rows: datasets.Dataset, tokenizer: Any, *, training: bool, cache: Path | None = None) -> Split:
         """Tokenises normalised rows (see `Source.load`).
 
@@ -65,10 +103,16 @@ class Task(Checked):
     def predict(self, logits: Sequence[np.ndarray], split: Split) -> list[dict[str, Any]]:
         """One record per raw row, in raw order: at least `id`, `prediction`, and `label` where known.
 
-        `logits` has one array per head: `(N, C)`, `(N, 1)`, or two of `(N, T)` padded with -inf, N rows of `split`.
+        `logits`: what `head.gather` kept of the N rows of `split`: `(N, C)`, `(N, 1)`, two of `(N, T)` padded with
+        -inf, or three of `(N,)`.
         """
         raise NotImplementedError
 
     def score(self, records: Sequence[Mapping[str, Any]], split: Split) -> dict[str, float]:
         """The official metrics of records that `predict` made, as fractions (0 to 1; correlations -1 to 1)."""
         raise NotImplementedError
+
+    @property
+    def reading(self) -> dict[str, Any] | None:
+        """How an export cuts answers out of a text; None for tasks that do not."""
+        return None

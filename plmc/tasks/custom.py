@@ -12,7 +12,11 @@ from plmc.data.rows import label_names
 from plmc.data.source import Source
 from plmc.data.tables import read_table
 from plmc.errors import ConfigError
+from plmc.heads.base import Head
+from plmc.heads.classification import ClassificationHead, RegressionHead
 from plmc.tasks.text import TextTask
+
+_HEADS: dict[str, Head] = {head.kind: head for head in (ClassificationHead(), RegressionHead())}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +32,7 @@ class Custom(TextTask):
     """
 
     name: FileName = "custom"
-    kind: str = "classification"  # a field here; for the other tasks it is a fact of their class
+    kind: str = "classification"
     train: str | None = None
     validation: str | None = None
     test: str | None = None
@@ -39,8 +43,8 @@ class Custom(TextTask):
     columns: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in ("classification", "regression"):
-            raise ConfigError(f"task.kind={self.kind}: choose classification or regression.")
+        if self.kind not in _HEADS:
+            raise ConfigError(f"task.kind={self.kind}: choose {' or '.join(_HEADS)}.")
         if not (self.train or self.validation or self.test):
             raise ConfigError(
                 "task=custom needs files: task.train=my.csv task.validation=dev.csv (or task.test=test.csv)."
@@ -56,8 +60,12 @@ class Custom(TextTask):
             raise ConfigError(f"task.metric={self.metric}: this task is measured by {', '.join(self.metrics)}.")
 
     @property
+    def head(self) -> Head:  # a field decides it here; for other tasks it is a fact of their class
+        return _HEADS[self.kind]
+
+    @property
     def metrics(self) -> tuple[str, ...]:
-        if self.kind == "regression":
+        if not self.head.has_classes:
             return ("spearman", "pearson")
         binary = ("f1",) if len(self.labels) == 2 else ()
         return ("accuracy", *binary, "macro_f1", "matthews")
@@ -67,6 +75,9 @@ class Custom(TextTask):
         return Files(
             train=self.train, validation=self.validation, test=self.test, columns=self.columns, label=self.label
         )
+
+    def place(self, split: str) -> str | None:
+        return getattr(self, split, None)
 
     def _check_columns(self) -> None:
         if len(self.columns) not in (1, 2) or len(set(self.columns)) != len(self.columns):
@@ -79,7 +90,7 @@ class Custom(TextTask):
             )
 
     def _classes(self) -> tuple[str, ...]:
-        if self.kind == "regression":
+        if not self.head.has_classes:
             if self.labels:
                 raise ConfigError("task.labels belongs to classification; a regression task has none.")
             return ()

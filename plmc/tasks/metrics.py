@@ -62,3 +62,4 @@ def _correlation(function: Callable, prediction: np.ndarray, label: np.ndarray) 
 
 CLASSIFICATION: dict[str, Metric] = {"accuracy": accuracy, "f1": f1, "macro_f1": macro_f1, "matthews": matthews}
 REGRESSION: dict[str, Metric] = {"pearson": pearson, "spearman": spearman}
+METRICS = CLASSIFICATION | REGRESSION

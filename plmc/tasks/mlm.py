@@ -14,10 +14,16 @@ from plmc.core.fields import Count, FileName, Share
 from plmc.core.rows import Ragged, Split
 from plmc.data.source import Source
 from plmc.errors import ConfigError, DataError
+from plmc.heads.base import Head
+from plmc.heads.masked_lm import MaskedLMHead
 from plmc.tasks.base import Task
 
 if TYPE_CHECKING:
     import datasets
+
+    from plmc.data.embedded.source import Embedded
+    from plmc.data.hub import Hub
+    from plmc.data.local import Local
 
 # Rows that draw their fixed masks together.
 _CHUNK = 64
@@ -40,7 +46,7 @@ class MaskedLM(Task):
     """
 
     name: FileName = "mlm"
-    kind: ClassVar[str] = "mlm"
+    head: ClassVar[Head] = MaskedLMHead()
     metric: str = "accuracy"
     corpus: str | Sequence[str] | None = None
     held_out: str | float = "1%"
@@ -64,10 +70,6 @@ class MaskedLM(Task):
             raise ConfigError(f"task.metric={self.metric}: the best weights have the highest value. Use accuracy.")
 
     @property
-    def outputs(self) -> int:
-        return 0
-
-    @property
     def metrics(self) -> tuple[str, ...]:
         return ("accuracy", "loss", "perplexity")
 
@@ -84,14 +86,33 @@ class MaskedLM(Task):
         corpus = self.corpus if isinstance(self.corpus, str) else tuple(self.corpus)
         return Texts(name=kind_of(corpus), corpus=corpus, held_out=self.held_out, rows=self.rows)
 
-    def encode(self, rows: datasets.Dataset, tokenizer: Any, *, training: bool, cache: Path | None = None) -> Split:
+    def from_hub(self, source: Hub) -> dict[str, datasets.Dataset]:
+        from plmc.data.hub import CORPUS
+        from plmc.data.texts import Texts
+
+        return Texts(corpus=CORPUS, held_out=self.held_out, rows=self.rows).load(self)
+
+    def from_files(self, source: Local) -> dict[str, datasets.Dataset]:
+        raise ConfigError("data=local does not know which text to read. Name it: task.corpus=FILE.txt")
+
+    def made_up(self, source: Embedded) -> dict[str, datasets.Dataset]:
+        return source.running_text()
+
+    def check(self, tokenizer: Any) -> None:
         from plmc.data.encode import check_length
-        from plmc.data.masking import hide_rows, masking_of
-        from plmc.data.packing import pack
 
         check_length(self.max_length, tokenizer, pair=False)
         if tokenizer.mask_token_id is None:
             raise ConfigError("the model's tokenizer has no mask token, so it cannot learn a masked language model.")
+
+    def place(self, split: str) -> str | None:
+        return str(self.corpus) if self.corpus else None
+
+    def encode(self, rows: datasets.Dataset, tokenizer: Any, *, training: bool, cache: Path | None = None) -> Split:
+        from plmc.data.masking import hide_rows, masking_of
+        from plmc.data.packing import pack
+
+        self.check(tokenizer)
         ids, counts, key = pack(
             rows, tokenizer, cache=cache, max_length=self.max_length, pack=self.pack, shortest=self.shortest
         )

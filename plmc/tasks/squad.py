@@ -12,7 +12,10 @@ import numpy as np
 from plmc.core.fields import Amount, Count, Length
 from plmc.core.rows import Split
 from plmc.data.encode import TOKENS, cached, check_length, fingerprint, ragged, tokenise
+from plmc.data.squad_json import load_squad, squad_files
 from plmc.errors import ConfigError, DataError, TrainingError
+from plmc.heads.base import Head
+from plmc.heads.span import SpanHead
 from plmc.tasks.base import Task
 from plmc.tasks.squad_features import make_features
 from plmc.tasks.squad_metric import best_threshold, evaluate, raw_scores
@@ -20,6 +23,9 @@ from plmc.tasks.squad_predict import best_spans, dense
 
 if TYPE_CHECKING:
     import datasets
+
+    from plmc.data.hub import Hub
+    from plmc.data.local import Local
 
 # Ids of the features of one question are neighbours; no paragraph makes more features than this.
 _FEATURES_MAX = 1 << 16
@@ -43,7 +49,7 @@ class Squad(Task):
     Needs a fast tokenizer whose first token is [CLS].
     """
 
-    kind: ClassVar[str] = "span"
+    head: ClassVar[Head] = SpanHead()
     version: str | float = "1.1"
     metric: str = "f1"
     max_length: Length = 384
@@ -70,9 +76,27 @@ class Squad(Task):
     def text(self) -> tuple[str, ...]:
         return ("text_a", "text_b")
 
+    @property
+    def hub_dataset(self) -> str:
+        return "rajpurkar/squad" if self.version == "1.1" else "rajpurkar/squad_v2"
+
+    def from_hub(self, source: Hub) -> dict[str, datasets.Dataset]:
+        return source.squad(self)
+
+    def files(self, source: Local) -> dict[str, Path]:
+        return squad_files(source.folder, self.version, source.named)
+
+    def from_files(self, source: Local) -> dict[str, datasets.Dataset]:
+        return load_squad(source.folder, self.version, source.named)
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        names = ("version", "stride", "max_question_length", "n_best", "max_answer_length", "null_threshold")
+        return {name: getattr(self, name) for name in names}
+
     def encode(self, rows: datasets.Dataset, tokenizer: Any, *, training: bool, cache: Path | None = None) -> Split:
         """See `Task.encode`. The character offsets that `predict` needs are left out of training rows."""
-        self._check(tokenizer)
+        self.check(tokenizer)
         options = (self.version, self.max_length, self.stride, self.max_question_length, training)
         key = fingerprint(rows, tokenizer, squad=options)
         names = [name for name in TOKENS if name in tokenizer.model_input_names]
@@ -104,7 +128,7 @@ class Squad(Task):
             extra={} if training else {name: ragged(stored, name) for name in _OFFSETS},
         )
 
-    def _check(self, tokenizer: Any) -> None:
+    def check(self, tokenizer: Any) -> None:
         check_length(self.max_length, tokenizer, pair=True)
         room = self.max_length - self.max_question_length - tokenizer.num_special_tokens_to_add(pair=True)
         if not 0 <= self.stride < room:

@@ -13,7 +13,7 @@ from plmc.core.rows import Split
 from plmc.data.encode import TOKENS, cached, check_length, fingerprint, ragged, tokenise
 from plmc.errors import DataError, TrainingError
 from plmc.tasks.base import Task
-from plmc.tasks.metrics import CLASSIFICATION, REGRESSION
+from plmc.tasks.metrics import METRICS
 
 if TYPE_CHECKING:
     import datasets
@@ -27,8 +27,11 @@ class TextTask(Task):
     `prediction_id` and `logits`.
     """
 
-    def encode(self, rows: datasets.Dataset, tokenizer: Any, *, training: bool, cache: Path | None = None) -> Split:
+    def check(self, tokenizer: Any) -> None:
         check_length(self.max_length, tokenizer, pair=len(self.text) == 2)
+
+    def encode(self, rows: datasets.Dataset, tokenizer: Any, *, training: bool, cache: Path | None = None) -> Split:
+        self.check(tokenizer)
         key = fingerprint(rows, tokenizer, text=self.text, max_length=self.max_length)
         names = [name for name in TOKENS if name in tokenizer.model_input_names]
 
@@ -41,8 +44,8 @@ class TextTask(Task):
         stored = cached(key, cache, lambda: tokenise(rows.select_columns(list(self.text)), batch, lists, key))
         labels = None
         if "label" in rows.column_names:
-            kind = np.int64 if self.kind == "classification" else np.float32
-            labels = rows.with_format("arrow")[:].column("label").to_numpy().astype(kind)
+            labels = rows.with_format("arrow")[:].column("label").to_numpy()
+            labels = labels.astype(np.int64 if self.head.has_classes else np.float32)
         return Split(
             columns={name: ragged(stored, name) for name in names},
             labels=labels,
@@ -61,12 +64,7 @@ class TextTask(Task):
             )
         records = []
         for row in np.argsort(split.source, kind="stable").tolist():
-            record: dict[str, Any] = {"id": int(split.ids[row])}
-            if self.kind == "regression":
-                record["prediction"] = float(scores[row, 0])
-            else:
-                best = int(scores[row].argmax())
-                record |= {"prediction": self.labels[best], "prediction_id": best, "logits": scores[row].tolist()}
+            record = {"id": int(split.ids[row]), **self.head.record(scores[row], self.labels)}
             if split.labels is not None:
                 record["label"] = split.labels[row].item()
             records.append(record)
@@ -77,8 +75,6 @@ class TextTask(Task):
             raise DataError(
                 f"{self.name}: these rows have no labels, so there is nothing to score. Use predictions only."
             )
-        regression = self.kind == "regression"
-        prediction = np.array([record["prediction" if regression else "prediction_id"] for record in records])
+        said = np.array([record[self.head.said] for record in records])
         label = np.array([record["label"] for record in records])
-        functions = REGRESSION if regression else CLASSIFICATION
-        return {name: functions[name](prediction, label) for name in self.metrics}
+        return {name: METRICS[name](said, label) for name in self.metrics}

@@ -22,9 +22,8 @@ from plmc.console import note
 from plmc.core.rows import Split
 from plmc.core.view import Outputs
 from plmc.files import replacing
+from plmc.heads.base import Head
 from plmc.training.batches import Batch, evaluation_batches
-from plmc.training.evaluate import TOKENS
-from plmc.training.objective import read
 
 DTYPES = {"fp32": np.float32, "fp16": np.float16}
 
@@ -37,7 +36,7 @@ class Wanted:
     forward.
     """
 
-    kind: str
+    head: Head
     layers: tuple[int, ...] = ()
     dtype: str = "fp32"
     autocast: torch.dtype | None = None
@@ -50,7 +49,8 @@ class Wanted:
     def columns(self, *, outputs: int, width: int, split: Split) -> dict[str, tuple[int, ...]]:
         """Shapes by file name. Hidden states and the logits of spans have a row a token, other logits a row a row."""
         tokens = int(split.lengths.sum())
-        heads = {"head0": (tokens,), "head1": (tokens,)} if self.kind == "span" else {"head0": (len(split), outputs)}
+        shape = (tokens,) if self.head.per_token else (len(split), outputs)
+        heads: dict[str, tuple[int, ...]] = {f"head{part}": shape for part in range(self.head.parts)}
         return heads | {f"hidden{layer}": (tokens, width) for layer in self.layers}
 
     def size(self, *, outputs: int, width: int, split: Split) -> int:
@@ -78,7 +78,7 @@ def stored(
     that takes a while. Files are checked against their digests each time, since a run reads every row of them anyway;
     damaged ones are computed again.
     """
-    words = [identity, split.fingerprint, wanted.kind, str(wanted.autocast), wanted.dtype, *wanted.layers]
+    words = [identity, split.fingerprint, wanted.head.kind, str(wanted.autocast), wanted.dtype, *wanted.layers]
     folder = cache / "teacher" / hashlib.sha256(json.dumps(words).encode()).hexdigest()[:24]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
@@ -107,16 +107,17 @@ def _unreadable(folder: Path) -> str | None:
 def _compute(model: nn.Module, split: Split, wanted: Wanted, pad_id: int, folder: Path, progress) -> None:
     device, training = next(model.parameters()).device, model.training
     model.eval()
-    batches = evaluation_batches(split, tokens=TOKENS, pad_id=pad_id)
+    batches = evaluation_batches(split, pad_id=pad_id)
     if progress:
         batches = progress(batches, "teacher's outputs, rows", len(split), size=lambda batch: len(batch.rows))
     precision = torch.autocast(device.type, wanted.autocast) if wanted.autocast else nullcontext()
     options = {"output_hidden_states": True} if wanted.layers else {}
+    per_token = wanted.head.per_token
     files: dict[str, np.ndarray] = {}
     try:
         with torch.inference_mode(), precision:
             for batch in batches:
-                said = read(model(**batch.to(device).inputs, **options), kind=wanted.kind, scores=False)
+                said = wanted.head.ask(model, batch.to(device), **options)
                 if not files:
                     shape = {
                         "outputs": said.logits[0].shape[1],
@@ -135,9 +136,7 @@ def _compute(model: nn.Module, split: Split, wanted: Wanted, pad_id: int, folder
                 tokens = _tokens(split, batch.rows)
                 for number, head in enumerate(said.logits):
                     values = head.cpu().numpy()
-                    files[f"head{number}"][tokens if wanted.kind == "span" else batch.rows] = (
-                        values[real] if wanted.kind == "span" else values
-                    )
+                    files[f"head{number}"][tokens if per_token else batch.rows] = values[real] if per_token else values
                 for layer in wanted.layers:
                     files[f"hidden{layer}"][tokens] = said.hidden_states[layer].float().cpu().numpy()[real]
     finally:
@@ -163,7 +162,7 @@ def look_up(columns: dict[str, np.ndarray], split: Split, wanted: Wanted, *, lay
     def outputs(batch: Batch) -> Outputs:
         mask = batch.inputs["attention_mask"]
         real, tokens = mask.cpu().numpy().astype(bool), None
-        if wanted.layers or wanted.kind == "span":
+        if wanted.layers or wanted.head.per_token:
             tokens = _tokens(split, batch.rows)
 
         def spread(values: np.ndarray, empty: float) -> torch.Tensor:
@@ -171,7 +170,7 @@ def look_up(columns: dict[str, np.ndarray], split: Split, wanted: Wanted, *, lay
             padded[real] = values[tokens]
             return torch.from_numpy(padded).to(mask.device)
 
-        if wanted.kind == "span":
+        if wanted.head.per_token:
             logits = tuple(spread(head, -np.inf) for head in heads)
         else:
             logits = tuple(torch.from_numpy(head[batch.rows].astype(np.float32)).to(mask.device) for head in heads)

@@ -1,4 +1,4 @@
-"""A teacher that runs along with the student; see `teacher_cache` for one that is looked up."""
+"""A teacher that runs along with the student; see `plmc.teachers.cache` for one that is looked up."""
 
 from __future__ import annotations
 
@@ -9,32 +9,29 @@ from torch import nn
 
 from plmc.core.rows import Split
 from plmc.core.view import Outputs
-from plmc.models.masked_lm import read_at
+from plmc.heads.base import Head, asked
 from plmc.training.batches import Batch, collate
-from plmc.training.objective import positions, read
 
 Teacher = Callable[[Batch], Outputs]
 
 
-def live(model: nn.Module, needs: frozenset[str], kind: str, *, rows: Split | None = None, pad_id: int = 0) -> Teacher:
+def live(model: nn.Module, needs: frozenset[str], head: Head, *, rows: Split | None = None, pad_id: int = 0) -> Teacher:
     """The teacher runs on every batch, frozen and in evaluation mode; one forward serves all methods.
 
-    `rows`: the stage's rows with the columns that the teacher reads, where they are not the student's; the tokens are
-    the same. `pad_id`: of the teacher's tokenizer.
+    Args:
+        model: the teacher.
+        needs: what the stage's methods need.
+        head: the kind of the stage's task.
+        rows: the stage's rows with the columns that the teacher reads, where they are not the student's; the tokens
+            are the same.
+        pad_id: of the teacher's tokenizer.
     """
     model.eval().requires_grad_(False)
-    options = {}
-    scores = "teacher.scores" in needs
-    if "teacher.hidden_states" in needs:
-        options["output_hidden_states"] = True
-    if scores or "teacher.attentions" in needs:
-        options["output_attentions"] = True
+    options = asked(needs, "teacher.")
 
     def outputs(batch: Batch) -> Outputs:
+        own = batch if rows is None else collate(rows, batch.rows, pad_id).to(batch.inputs["input_ids"].device)
         with torch.no_grad():
-            if kind == "mlm":
-                return read_at(model, batch.inputs, positions(batch, "all_tokens" in needs), scores=scores, **options)
-            own = batch if rows is None else collate(rows, batch.rows, pad_id).to(batch.inputs["input_ids"].device)
-            return read(model(**own.inputs, **options), kind=kind, scores=scores)
+            return head.ask(model, own, **options)
 
     return outputs

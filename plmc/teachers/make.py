@@ -58,7 +58,7 @@ class FinetunedTeacher:
 
 def find(run: Run) -> FinetunedTeacher | None:
     """The teacher if it exists already and is not damaged; trains nothing."""
-    if not run.teacher.known or run.teacher.checkpoint or run.role == "teacher" or run.task.kind == "mlm":
+    if not run.teacher.known or run.teacher.checkpoint or run.role == "teacher" or not run.task.head.supervised:
         return None
     own = teacher_run(run)
     result, _ = whole(own)
@@ -208,7 +208,7 @@ def label_order(
     `who` names the model in messages. Raises ConfigError if another order fits the rows far better than the model's
     own.
     """
-    if task.kind != "classification":
+    if not task.head.has_classes:
         return None
     if given is not None:
         if sorted(given) != list(range(task.outputs)):
@@ -229,7 +229,7 @@ def label_order(
         )
     if task.outputs > 6:
         return None
-    logits = logits_of(model, split, kind=task.kind, pad_id=pad_id)[0]
+    logits = logits_of(model, split, task.head, pad_id=pad_id)[0]
     answers, labels = logits.argmax(1), split.labels
     known = labels >= 0
     scores = {

@@ -27,7 +27,7 @@ from plmc.training.evaluate import evaluate
 
 def stage_data(run: Run, stage: Stage, task: Task, data: TaskData, tokenizer: Any) -> TaskData:
     """Rows of a masked-language-model stage: its corpus, or the run's own text with the stage's masking."""
-    if run.task.kind == "mlm":
+    if not run.task.head.supervised:
         return data.with_train(task.encode(data.train.raw, tokenizer, training=True, cache=run.cache))
     raw = task.own_source.load(task)
     held_out = rows.subset(raw["validation"], run.budget.eval_rows)
@@ -42,8 +42,7 @@ def change_head(model: torch.nn.Module, task: Task, *, seed: int) -> torch.nn.Mo
     """The same encoder with a fresh head for `task`, drawn under `seed`; a pooler that the model carries goes along."""
     target = load.from_config(copy.deepcopy(model.config), task, seed=seed)
     masked_lm.move_encoder(model, target)
-    if task.kind == "mlm":
-        masked_lm.attach_pooler(target, copy.deepcopy(masked_lm.pooler_of(model)))
+    task.head.moved(model, target)
     return target.train()
 
 
@@ -74,7 +73,7 @@ def start(run: Run, teacher: FinetunedTeacher | None) -> torch.nn.Module:
 def ensure(run: Run, data: TaskData, tokenizer: Any, console: Console, train: Callable[[Run], Any]) -> FinetunedTeacher:
     """The masked language model that teaches `run`, made now if it does not exist. `train(run)` trains a run."""
     spec = run.teacher
-    if run.task.kind == "mlm" and spec.checkpoint:
+    if not run.task.head.supervised and spec.checkpoint:
         return _as_it_is(run, spec.checkpoint, data, tokenizer)
     headless = spec.shape is None and not masked_lm.has_head(load.load_config(spec.name))
     if not headless and spec.mlm.train == "auto" and spec.layers is None and spec.shape is None:
@@ -93,7 +92,7 @@ def _as_it_is(run: Run, name: str, data: TaskData, tokenizer: Any) -> FinetunedT
 
     folder, metrics, figures = load.locate(name), {}, {}
     model = load.load_finetuned(name, MaskedLM())
-    if run.task.kind == "mlm":
+    if not run.task.head.supervised:
         metrics, _ = evaluate(model, next(iter(data.evaluation.values())), run.task, pad_id=tokenizer.pad_token_id)
     if Path(folder).is_dir():
         figures = measure.figures(model, Path(folder))

@@ -59,7 +59,7 @@ def as_teacher(run: Run, recipe: Mapping[str, Any]) -> dict[str, Any]:
 def language_model_run(run: Run, *, headless: bool) -> Run:
     """The run that makes the masked language model that teaches `run`; `headless`: its files hold no head."""
     spec, stage = run.teacher.mlm, taught_stage(run)
-    own = run.task.kind == "mlm"
+    own = not run.task.head.supervised
     task = (
         dict(run.config["task"])
         if own

@@ -14,6 +14,7 @@ from plmc.core.rows import Split
 from plmc.core.setting import Setting
 from plmc.core.stage import Stage
 from plmc.errors import ConfigError
+from plmc.heads.base import Head
 from plmc.models import encoder, load
 from plmc.teachers.cache import Wanted, look_up, stored
 from plmc.teachers.live import Teacher, live
@@ -62,12 +63,12 @@ class TeacherSource:
         wanted = frozenset(need for need in needs if need.startswith("teacher."))
         if not wanted:
             return None
-        run, kind, train = self.run, task.kind, setting.data.train
+        run, head, train = self.run, task.head, setting.data.train
         model = self.model(stage, task)
         # As it was loaded: an earlier stage may have had it return scores, and if that stage was taken up, it has not.
         if model.config._attn_implementation != self._attention[_which(stage)]:
             model.set_attn_implementation(self._attention[_which(stage)])
-        source = self.language_model if kind == "mlm" else self.finetuned
+        source = self.language_model if head.over_vocabulary else self.finetuned
         own = load.load_tokenizer(source.folder if source else run.teacher.name)
         same = load.same_vocabulary(own, tokenizer)
         if not same and wanted != {"teacher.logits"}:
@@ -75,10 +76,10 @@ class TeacherSource:
                 f"stage {stage.name} compares hidden states or attention maps, but teacher and student split text into "
                 f"different tokens. Use a teacher of the student's vocabulary, or a recipe on logits such as kd."
             )
-        rows = self._own_rows(stage, train, own, tokenizer, kind)
+        rows = self._own_rows(stage, train, own, tokenizer, head)
         if _which(stage) == "finetuned" and wanted <= STORABLE and (not same or run.teacher.cache is not None):
             layers = tuple(sorted(chain.teacher_layers(setting))) if "teacher.hidden_states" in wanted else ()
-            choice = Wanted(kind, layers, run.teacher.cache or "fp32", AUTOCAST[run.config["precision"]])
+            choice = Wanted(head, layers, run.teacher.cache or "fp32", AUTOCAST[run.config["precision"]])
             # Outputs of all rows pay off as soon as every row is visited once.
             if not same or (setting.clock.total * stage.batch_size >= len(train) and self._fits(choice, model, rows)):
                 columns = stored(
@@ -98,20 +99,20 @@ class TeacherSource:
             use_scores(model)
         elif "teacher.attentions" in needs:
             model.set_attn_implementation("eager")
-        return live(model, needs, kind, rows=None if rows is train else rows, pad_id=own.pad_token_id)
+        return live(model, needs, head, rows=None if rows is train else rows, pad_id=own.pad_token_id)
 
-    def _own_rows(self, stage: Stage, train: Split, own, tokenizer, kind: str) -> Split:
+    def _own_rows(self, stage: Stage, train: Split, own, tokenizer, head: Head) -> Split:
         """The stage's rows as the teacher's tokenizer `own` makes them; `train` itself where that is the same.
 
         Raises ConfigError if the tokens differ and the stage compares them one by one.
         """
-        # A masked language model reads token ids alone.
-        if kind == "mlm":
+        # The tokens are the labels, and a masked language model reads their ids alone.
+        if head.over_vocabulary:
             return train
         same = load.same_vocabulary(own, tokenizer)
         if same and load.same_columns(own, tokenizer):
             return train
-        if not same and kind == "span":
+        if not same and head.per_token:
             raise ConfigError(
                 "teacher and student split text differently, so answer positions do not match. "
                 "Use a teacher of the student's vocabulary."

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from plmc.track.tracker import Status
+
+if TYPE_CHECKING:
+    from plmc.heads.base import Head
 
 
 class LocalHistory:
@@ -37,7 +40,7 @@ class LocalHistory:
         self,
         path: Path,
         *,
-        task_kind: str,
+        head: Head,
         example: str | Mapping[str, str],
         name: str = "model",
         max_length: int = 512,

@@ -13,30 +13,20 @@ import shutil
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from plmc.errors import ConfigError
 
+if TYPE_CHECKING:
+    from plmc.heads.base import Head
+
 _PACKAGES = ("mlflow", "torch", "transformers", "safetensors", "pandas")
-_PIPELINES = {
-    "classification": ("text-classification", "TextClassificationPipeline"),
-    "regression": ("text-classification", "TextClassificationPipeline"),
-    "span": ("question-answering", "QuestionAnsweringPipeline"),
-}
-
-
-def columns(task_kind: str, pair: bool) -> tuple[list[str | None], list[tuple[str, str]]]:
-    """Names of the text inputs, and (name, type) of the outputs, of the model of a task."""
-    if task_kind == "span":
-        return ["question", "context"], [("answer", "string"), ("score", "double")]
-    inputs: list[str | None] = ["text", "text_pair"] if pair else [None]
-    return inputs, [("label", "string"), ("score", "double")]
 
 
 def build_model(
-    checkpoint: Path, folder: Path, *, task_kind: str, example: Mapping[str, str] | str, max_length: int = 512
+    checkpoint: Path, folder: Path, *, head: Head, example: Mapping[str, str] | str, max_length: int = 512
 ) -> None:
     """Writes `folder`, an MLflow model of the Hugging Face `checkpoint` (config, safetensors weights, tokenizer files).
 
@@ -50,17 +40,15 @@ def build_model(
     from mlflow.types.schema import ColSpec, Schema
 
     config = _read_config(checkpoint)
-    task, pipeline = _PIPELINES[task_kind]
-    inputs, outputs = columns(task_kind, isinstance(example, Mapping))
+    inputs, outputs = head.columns(isinstance(example, Mapping))
     names = [name for name in inputs if name is not None]
     if isinstance(example, Mapping) and sorted(example) != sorted(names):
-        raise ConfigError(f"the example of a {task_kind} model has {sorted(example)}; it needs {names}.")
+        raise ConfigError(f"the example of a {head.kind} model has {sorted(example)}; it needs {names}.")
 
     link_tree(checkpoint, folder / "model")
     link_tree(checkpoint, folder / "components" / "tokenizer", only=_loads_tokenizer)
-    if task_kind == "regression":
-        # Without it a pipeline squeezes the score through a sigmoid.
-        write_new(folder / "model" / "config.json", json.dumps({**config, "problem_type": "regression"}, indent=2))
+    if head.mlflow_config:
+        write_new(folder / "model" / "config.json", json.dumps({**config, **head.mlflow_config}, indent=2))
 
     described = Model(
         signature=ModelSignature(
@@ -72,8 +60,8 @@ def build_model(
     described.add_flavor(
         "transformers",
         transformers_version=version("transformers"),
-        task=task,
-        instance_type=pipeline,
+        task=head.pipeline,
+        instance_type=head.mlflow_pipeline,
         pipeline_model_type=config["architectures"][0],
         source_model_name=config.get("_name_or_path") or config["architectures"][0],
         model_binary="model",
@@ -84,11 +72,10 @@ def build_model(
     )
     loader: dict[str, Any] = {"loader_module": "mlflow.transformers"}
     options: dict[str, Any] = {"truncation": True, "max_length": max_length}
-    if task_kind == "span":
-        # Transformers 5 has no question-answering pipeline, so the model brings its own reader along.
+    if head.mlflow_code:
         (folder / "code").mkdir()
-        shutil.copyfile(Path(__file__).with_name("reader.py"), folder / "code" / "span_reader.py")
-        loader, options = {"loader_module": "span_reader", "code": "code"}, {"max_length": max_length}
+        shutil.copyfile(head.mlflow_code, folder / "code" / head.mlflow_code.name)
+        loader, options = {"loader_module": head.mlflow_code.stem, "code": "code"}, {"max_length": max_length}
     pyfunc.add_to_model(described, **loader, model_config=options, python_env="python_env.yaml")
     described.save(str(folder / "MLmodel"))
     _write_environment(folder)

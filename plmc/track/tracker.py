@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from plmc.errors import TrainingError
 from plmc.track import identity as identities
@@ -16,6 +16,9 @@ from plmc.track.spool import Spool, lock
 from plmc.track.store import database, load_mlflow, resolve_uri
 from plmc.track.system import Sampler
 from plmc.track.values import MAX_DIGEST, MAX_TAG, content_digest, flatten, metric_name, now
+
+if TYPE_CHECKING:
+    from plmc.heads.base import Head
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
@@ -148,7 +151,7 @@ class Tracker:
         self,
         path: Path,
         *,
-        task_kind: str,
+        head: Head,
         example: str | Mapping[str, str],
         name: str = "model",
         max_length: int = 512,
@@ -164,10 +167,10 @@ class Tracker:
         target, draft = self._home / staged, self._home / "models" / f".{digest[:16]}"
         shutil.rmtree(draft, ignore_errors=True)
         shutil.rmtree(target, ignore_errors=True)
-        build_model(Path(path), draft, task_kind=task_kind, example=example, max_length=max_length)
+        build_model(Path(path), draft, head=head, example=example, max_length=max_length)
         os.replace(draft, target)
         event = {"kind": "model", "name": name, "digest": digest, "staged": str(staged)}
-        self._spool.append(event | {"model_type": task_kind, "step": int(step)})
+        self._spool.append(event | {"model_type": head.kind, "step": int(step)})
 
     def finish(self, status: Status = "FINISHED") -> None:
         """Ends the run: sends what waits, as long as the store takes it, and gives up after `patience` seconds if

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from plmc.core.rows import Ragged, Split
+from plmc.core.rows import Ragged, Split, by_length
 from plmc.data.masking import IGNORED, hide_rows
 
 # Rows are sorted by length inside windows of this many batches, so batches are even and their order stays random.
@@ -113,19 +113,7 @@ def _masked(split: Split, rows: np.ndarray, size: int, pad_id: int, key: tuple[i
     return batches
 
 
-def by_length(lengths: np.ndarray, tokens: int) -> Iterator[np.ndarray]:
-    """All rows once, as indices in batches of similar length, as many as fit into `tokens` padded tokens a batch."""
-    order = np.argsort(lengths, kind="stable")
-    start = 0
-    while start < len(order):
-        end = start + 1
-        while end < len(order) and lengths[order[end]] * (end + 1 - start) <= tokens:
-            end += 1
-        yield order[start:end]
-        start = end
-
-
-def evaluation_batches(split: Split, *, tokens: int, pad_id: int) -> Iterator[Batch]:
-    """All rows once, sorted by length, as many as fit into `tokens` padded tokens a batch."""
+def evaluation_batches(split: Split, *, pad_id: int, tokens: int | None = None) -> Iterator[Batch]:
+    """All rows once, in batches of similar length; see `plmc.core.rows.by_length`."""
     for rows in by_length(split.lengths, tokens):
         yield collate(split, rows, pad_id)

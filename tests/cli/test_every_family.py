@@ -9,7 +9,7 @@ import torch
 from commands import SMALL, plmc
 from zoo import FAMILIES
 
-from plmc.training import evaluate
+from plmc.core import rows as core_rows
 
 ALL_METHODS = "method=[gmp,swa,hype,sam]"
 
@@ -92,7 +92,7 @@ def test_predict_reads_files_as_it_reads_the_command_line(small, tmp_path, monke
         seen.append(ids)
         return tokens(self, ids)
 
-    monkeypatch.setattr(evaluate, "TOKENS", 100)
+    monkeypatch.setattr(core_rows, "TOKENS", 100)
     monkeypatch.setattr(torch.nn.Embedding, "forward", forward)
     answers = [json.loads(line) for line in plmc("predict", "finetune-sst2", "--file", "mixed.txt").text.splitlines()]
     monkeypatch.setattr(torch.nn.Embedding, "forward", tokens)

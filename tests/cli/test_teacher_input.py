@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from commands import SMALL
+from kinds import HEADS
 
 from plmc.config.compose import compose, plain
 from plmc.config.resolve import resolve
@@ -53,7 +54,7 @@ def asked(run, stage, chain, data, tokenizer, teacher, model):
     clock = stage.clock(len(data.train))
     setting = Setting(
         stage=stage.name,
-        kind=run.task.kind,
+        head=run.task.head,
         seed=1,
         student=dims(model),
         teacher=dims(model),
@@ -83,7 +84,7 @@ def test_the_teacher_agrees_with_itself_on_every_row(zoo, tmp_path, student, tea
     says = asked(run, stage, Chain({"kd": METHODS[what]()}), data, tokenizer, given, model)
 
     right = run.task.encode(data.train.raw, own, training=True)
-    expected = logits_of(model, right, kind=run.task.kind, pad_id=own.pad_token_id)
+    expected = logits_of(model, right, run.task.head, pad_id=own.pad_token_id)
     seen = 0
     batches = training_batches(
         data.train, batch_size=8, micro_batch=3, pad_id=tokenizer.pad_token_id, seed=0, stage=0, start=0
@@ -93,7 +94,7 @@ def test_the_teacher_agrees_with_itself_on_every_row(zoo, tmp_path, student, tea
             mask = batch.inputs["attention_mask"].bool()
             for head, found in zip(expected, says(batch).logits, strict=True):
                 wanted = torch.from_numpy(head[batch.rows])
-                if run.task.kind == "span":
+                if run.task.head.kind == "span":
                     wanted, found = wanted[:, : mask.shape[1]][mask], found[mask]
                 torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4)
             seen += len(batch.rows)
@@ -108,7 +109,7 @@ def test_the_types_of_a_pair_change_the_answers_that_the_test_compares(zoo, tmp_
         logits_of(
             model,
             run.task.encode(raw, load.load_tokenizer(str(zoo[name])), training=True),
-            kind="classification",
+            HEADS["classification"],
             pad_id=0,
         )[0]
         for name in ("bert", "distilbert")

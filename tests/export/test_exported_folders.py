@@ -15,6 +15,7 @@ import onnx
 import pytest
 import torch
 from deployed import FAMILIES, HEADS, save, source_of
+from kinds import HEADS as KINDS
 
 from plmc.config.schemes import Plan
 from plmc.errors import ConfigError, ExportError
@@ -89,7 +90,7 @@ def test_the_example_answers_like_the_model_without_torch_transformers_and_plmc(
     pairs = "text_b" in raw.column_names
     rows = [[row["text_a"], row["text_b"]] if pairs else row["text_a"] for row in raw]
     script = WITHOUT + f"sys.path.insert(0, {str(folder)!r})\nimport json\nrows = json.loads(sys.stdin.read())\n"
-    if source.task.kind == "span":
+    if source.task.head.kind == "span":
         script += (
             "from answer import Reader\nreader = Reader()\nprint(json.dumps([reader.answer(*row) for row in rows]))"
         )
@@ -100,15 +101,13 @@ def test_the_example_answers_like_the_model_without_torch_transformers_and_plmc(
     )
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout)
-    logits = verify.outputs(
-        open_model(folder, threads=1), source.evaluation, kind=source.task.kind, pad_id=source.pad_id
-    )
+    logits = verify.outputs(open_model(folder, threads=1), source.evaluation, source.task.head, pad_id=source.pad_id)
     for record, answer in zip(source.task.predict(logits, source.evaluation), answers, strict=True):
-        if source.task.kind == "span":
+        if source.task.head.kind == "span":
             assert answer["answer"] == record["prediction"] and answer["score"] == pytest.approx(
                 record["score"], abs=1e-4
             )
-        elif source.task.kind == "regression":
+        elif source.task.head.kind == "regression":
             assert answer["score"] == pytest.approx(record["prediction"], abs=1e-4)
         else:
             assert answer["label"] == record["prediction"] and set(answer["scores"]) == set(facts["labels"])
@@ -191,7 +190,7 @@ def spoil(monkeypatch, source):
         record["prediction_id"]
         for record in source.task.predict(
             verify.outputs(
-                open_model(source.folder, threads=1), source.evaluation, kind="classification", pad_id=source.pad_id
+                open_model(source.folder, threads=1), source.evaluation, KINDS["classification"], pad_id=source.pad_id
             ),
             source.evaluation,
         )

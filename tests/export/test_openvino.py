@@ -2,6 +2,7 @@
 
 import pytest
 from deployed import save, source_of
+from kinds import HEADS
 
 from plmc.config.schemes import Plan
 from plmc.export import verify
@@ -34,6 +35,6 @@ def test_an_export_answers_as_the_model(source, tmp_path, silent, scheme, error)
     assert {"model.xml", "model.bin", "tokenizer.json", "plmc_export.json"} <= files
     assert facts["verification"]["max_error"] < error and facts["verification"]["cosine"] > 0.99
     runtime = open_model(tmp_path / "out", threads=1)
-    said = verify.outputs(runtime, source.evaluation, kind="classification", pad_id=source.pad_id)
+    said = verify.outputs(runtime, source.evaluation, HEADS["classification"], pad_id=source.pad_id)
     assert said[0].shape == (len(source.evaluation), 2)
     assert make(source, Plan("openvino", scheme), tmp_path / "out", console=silent, max_drop=100) == facts

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
+from kinds import HEADS
 from torch import nn
 
 from plmc.core.clock import Clock
@@ -18,7 +19,7 @@ SHAPE = Dims(layers=2, width=32, heads=4, intermediate=48, vocabulary=60)
 
 def setting(**options) -> Setting:
     return Setting(
-        **{"stage": "main", "kind": "classification", "seed": 0, "student": SHAPE, "clock": CLOCK, **options}
+        **{"stage": "main", "head": HEADS["classification"], "seed": 0, "student": SHAPE, "clock": CLOCK, **options}
     )
 
 

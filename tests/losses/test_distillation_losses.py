@@ -8,7 +8,7 @@ from plmc.losses import token_kl as pieces
 from plmc.losses.attention import attention_score_mse, unpadded_columns
 from plmc.losses.hidden import hidden_mse
 from plmc.losses.kl import kd_kl, soft_cross_entropy
-from plmc.losses.task import task_loss
+from plmc.losses.task import place_cross_entropy, token_cross_entropy
 from plmc.losses.token_kl import token_kl
 
 
@@ -107,28 +107,25 @@ def test_span_loss_does_not_depend_on_padding():
     padded = [F.pad(z, (0, 3), value=9.0) for z in (start, end)]
     mask = torch.tensor([[1, 1, 1, 1, 0, 0, 0]])
     expected = (F.cross_entropy(start, labels[:, 0]) + F.cross_entropy(end, labels[:, 1])) / 2
-    torch.testing.assert_close(task_loss("span", padded, labels, mask), expected)
+    found = [place_cross_entropy(z, labels[:, i], mask) for i, z in enumerate(padded)]
+    torch.testing.assert_close(sum(found) / 2, expected)
 
 
 def test_the_loss_of_a_language_model_counts_every_word_and_nothing_else():
     """Label 0 is a word, -100 is none; without any guess the loss is 0."""
     z, labels = logits(5, 4), torch.tensor([0, -100, 3, 0, -100])
-    torch.testing.assert_close(task_loss("mlm", (z,), labels), F.cross_entropy(z[[0, 2, 3]], labels[[0, 2, 3]]))
-    torch.testing.assert_close(task_loss("mlm", (z[:1],), labels[:1]), F.cross_entropy(z[:1], labels[:1]))
-    assert task_loss("mlm", (z,), torch.full((5,), -100)) == 0
-    half = task_loss("mlm", (z.bfloat16(),), labels)
+    torch.testing.assert_close(token_cross_entropy(z, labels), F.cross_entropy(z[[0, 2, 3]], labels[[0, 2, 3]]))
+    torch.testing.assert_close(token_cross_entropy(z[:1], labels[:1]), F.cross_entropy(z[:1], labels[:1]))
+    assert token_cross_entropy(z, torch.full((5,), -100)) == 0
+    half = token_cross_entropy(z.bfloat16(), labels)
     assert half.dtype == torch.float32
 
 
 def test_without_a_mask_every_position_may_be_chosen():
     start, end, labels = logits(2, 4), logits(2, 4, seed=1), torch.tensor([[1, 3], [0, 2]])
     expected = (F.cross_entropy(start, labels[:, 0]) + F.cross_entropy(end, labels[:, 1])) / 2
-    torch.testing.assert_close(task_loss("span", (start, end), labels), expected)
-
-
-def test_task_loss_refuses_unknown_kinds():
-    with pytest.raises(ValueError, match="ranking"):
-        task_loss("ranking", (logits(2, 2),), torch.zeros(2, dtype=torch.long))
+    found = [place_cross_entropy(z, labels[:, i]) for i, z in enumerate((start, end))]
+    torch.testing.assert_close(sum(found) / 2, expected)
 
 
 @pytest.mark.parametrize("loss, shape", [(hidden_mse, (3, 5, 4)), (attention_score_mse, (3, 2, 5, 5))])

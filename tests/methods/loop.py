@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
+from kinds import HEADS
 from transformers import BertConfig, BertForSequenceClassification
 
 from plmc.core.chain import Chain
@@ -78,7 +79,9 @@ class Run:
 
 
 def setting(model=None, *, total: int = 20, **options) -> Setting:
-    given = dict(stage="main", kind="classification", seed=0, student=dims(model or tiny()), clock=Clock(0, total, 10))
+    given = dict(
+        stage="main", head=HEADS["classification"], seed=0, student=dims(model or tiny()), clock=Clock(0, total, 10)
+    )
     return Setting(**{**given, **options})
 
 

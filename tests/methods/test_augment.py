@@ -9,6 +9,7 @@ import datasets
 import numpy as np
 import pytest
 import torch
+from kinds import HEADS
 from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordPiece
 from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, BertModel, PreTrainedTokenizerFast
@@ -84,7 +85,7 @@ def make(tokenizer, teacher):
         columns = ("text_a", "text_b") if "text_b" in rows else ("text_a",)
         setting = Setting(
             "inter",
-            "classification",
+            HEADS["classification"],
             0,
             dims,
             dims,
@@ -236,7 +237,7 @@ def test_variants_are_shared_out_over_the_texts_of_a_row(mode, n, max_rows, text
 
 def test_scores_are_copied(make):
     rows = SINGLE | {"label": [0.5, 1.25, 4.0]}
-    made = make(Augment(n=2), rows=rows, kind="regression")
+    made = make(Augment(n=2), rows=rows, head=HEADS["regression"])
     assert made["label"] == [value for value in rows["label"] for _ in range(3)]
 
 
@@ -561,7 +562,7 @@ def test_the_official_code_shows_the_language_model_the_whole_sentence(make, mas
 def test_a_task_without_training_rows_cannot_be_augmented(teacher, tokenizer):
     method, dims = Augment(), Dims(1, 16, 2, 16, len(VOCABULARY))
     method.name = "augment"
-    setting = Setting("inter", "classification", 0, dims, dims, teacher_model=teacher, tokenizer=tokenizer)
+    setting = Setting("inter", HEADS["classification"], 0, dims, dims, teacher_model=teacher, tokenizer=tokenizer)
     with pytest.raises(
         DataError, match="augment: the task has no training rows to augment. Remove it: ~methods.augment"
     ):
@@ -629,7 +630,7 @@ def test_rows_have_a_fingerprint_of_what_they_are_made_from(tokenizer, teacher, 
         raw, dims = datasets.Dataset.from_dict(SINGLE), Dims(1, 16, 2, 16, len(VOCABULARY))
         setting = Setting(
             "inter",
-            "classification",
+            HEADS["classification"],
             0,
             dims,
             dims,
@@ -682,7 +683,7 @@ def test_only_rows_that_training_uses_are_augmented(tokenizer, teacher):
     dims = Dims(1, 16, 2, 16, len(VOCABULARY))
     setting = Setting(
         "inter",
-        "classification",
+        HEADS["classification"],
         0,
         dims,
         dims,
@@ -718,7 +719,7 @@ def test_nonsense_is_refused(fields, says):
 @pytest.mark.parametrize(
     "fields, changes, says",
     [
-        ({"kinds": ["span"]}, {"kind": "span"}, "~methods.augment"),
+        ({"kinds": ["span"]}, {"head": HEADS["span"]}, "~methods.augment"),
         ({"candidates": "glove"}, {}, "methods.augment.glove"),
         ({"glove": "missing.txt"}, {}, "missing.txt"),
         ({"candidates": "mlm"}, {}, "candidates=embeddings"),
@@ -733,6 +734,6 @@ def test_what_cannot_work_is_refused_before_any_data(make, fields, changes, says
 def test_tasks_of_another_kind_are_left_alone():
     method = Augment(kinds=["classification"])
     data = object()
-    setting = SimpleNamespace(kind="regression")
+    setting = SimpleNamespace(head=HEADS["regression"])
     assert method.data(data, setting) is data
     method.check(setting)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from kinds import HEADS
 
 from plmc.core.clock import Clock
 from plmc.core.view import Outputs, View
@@ -27,7 +28,7 @@ def view(kind, *, with_teacher=True):
     }[kind]
     mask = torch.ones(6, 7, dtype=torch.long)
     mask[::2, 3:] = 0
-    return View(kind, labels, mask, {}, student, teacher if with_teacher else None)
+    return View(HEADS[kind], labels, mask, {}, student, teacher if with_teacher else None)
 
 
 def total(method, seen):
@@ -46,7 +47,7 @@ def test_alpha_one_is_fine_tuning_bit_for_bit_and_needs_no_teacher(kind):
 @pytest.mark.parametrize("kind", SHAPES)
 def test_alpha_zero_ignores_the_labels(kind):
     method, seen = LogitKD(alpha=0.0), view(kind)
-    other = View(kind, torch.zeros_like(seen.labels), seen.mask, {}, seen.student, seen.teacher)
+    other = View(HEADS[kind], torch.zeros_like(seen.labels), seen.mask, {}, seen.student, seen.teacher)
     assert method.terms() == {"kl": 1.0} and method.required() == {"teacher.logits"}
     assert torch.equal(total(method, seen), total(method, other))
 
@@ -54,7 +55,9 @@ def test_alpha_zero_ignores_the_labels(kind):
 @pytest.mark.parametrize("kind", SHAPES)
 def test_student_that_equals_the_teacher_learns_nothing_from_it(kind):
     seen = view(kind)
-    same = View(kind, seen.labels, seen.mask, {}, seen.student, Outputs(tuple(z.detach() for z in seen.student.logits)))
+    same = View(
+        HEADS[kind], seen.labels, seen.mask, {}, seen.student, Outputs(tuple(z.detach() for z in seen.student.logits))
+    )
     loss = LogitKD(alpha=0.0, temperature=3.0).losses(same, CLOCK)["kl"]
     assert loss == 0
     for found in torch.autograd.grad(loss, seen.student.logits):
@@ -105,7 +108,9 @@ def test_the_first_word_of_a_vocabulary_is_distilled_like_any_other():
     source = torch.Generator().manual_seed(0)
     student, teacher = (torch.randn(3, 5, generator=source) for _ in range(2))
     labels = torch.tensor([0, -100, 0])
-    seen = View("mlm", labels, torch.ones(1, 3), {}, Outputs((student,)), Outputs((teacher,)), shares={"masked": 0.5})
+    seen = View(
+        HEADS["mlm"], labels, torch.ones(1, 3), {}, Outputs((student,)), Outputs((teacher,)), shares={"masked": 0.5}
+    )
     loss = LogitKD(alpha=0.0, temperature=1.5).losses(seen, CLOCK)["kl"]
     torch.testing.assert_close(loss, 0.5 * kd_kl(student[[0, 2]], teacher[[0, 2]], temperature=1.5))
 

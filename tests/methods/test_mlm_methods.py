@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from kinds import HEADS
 from loop import setting, tiny
 from train.factory import Interrupted, equal, rig
 from transformers import (
@@ -34,9 +35,9 @@ from plmc.methods.mlm.cosine_kd import CosineKD
 from plmc.methods.mlm.head_only import HeadOnly
 from plmc.methods.mlm.token_kd import TokenKD
 from plmc.methods.prune.gmp_lrr import GMPRewind
-from plmc.models import encoder, masked_lm
+from plmc.models import encoder
 from plmc.training.batches import collate, training_batches
-from plmc.training.objective import Objective, positions
+from plmc.training.objective import Objective
 
 V = 60
 SHAPE = dict(vocab_size=V, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48)
@@ -114,8 +115,8 @@ def objective(methods, student, teacher=None, **options):
     from plmc.teachers.live import live
 
     chain = Chain(methods)
-    source = live(teacher, chain.required(), "mlm") if teacher is not None else None
-    return Objective(student, chain, torch.nn.ModuleDict(), kind="mlm", teacher=source, **options)
+    source = live(teacher, chain.required(), HEADS["mlm"]) if teacher is not None else None
+    return Objective(student, chain, torch.nn.ModuleDict(), head=HEADS["mlm"], teacher=source, **options)
 
 
 def gradient(made, batches):
@@ -243,7 +244,7 @@ def test_masked_positions_are_what_both_ways_of_choosing_agree_on():
 def test_a_micro_batch_without_anything_to_guess_is_no_nan():
     nothing = torch.full((4,), -100)
     logits = torch.randn(4, V, requires_grad=True)
-    view = View("mlm", nothing, torch.ones(1, 4), {}, Outputs((logits,)), Outputs((logits.detach(),)))
+    view = View(HEADS["mlm"], nothing, torch.ones(1, 4), {}, Outputs((logits,)), Outputs((logits.detach(),)))
     for method in (TaskLoss(), TokenKD(positions="masked"), LogitKD(alpha=0.5)):
         assert all(value.item() == 0 for value in method.losses(view, Clock(0, 8, 4)).values())
 
@@ -261,8 +262,8 @@ def test_the_head_at_chosen_positions_is_the_librarys(kind):
     }[kind]().eval()
     batch = updates(text(), count=1)[0][0]
     for everything in (True, False):
-        chosen = positions(batch, everything)
-        found = masked_lm.read_at(model, batch.inputs, chosen, output_hidden_states=True)
+        chosen = batch.inputs["attention_mask"].bool() if everything else batch.labels >= 0
+        found = HEADS["mlm"].ask(model, batch, all_tokens=everything, output_hidden_states=True)
         torch.testing.assert_close(found.logits[0], model(**batch.inputs).logits[chosen], rtol=1e-5, atol=1e-6)
         assert len(found.hidden_states) == 3
 

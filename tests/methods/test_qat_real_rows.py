@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from kinds import HEADS
 from loop import setting
 
 from plmc.core.chain import Chain
@@ -67,13 +68,13 @@ def test_the_exported_model_says_what_the_judged_one_said(trained, tmp_path, sch
 
     train, dev, pad = trained
     chain, model = train(scheme)
-    judged = logits_of(model, dev, kind="classification", pad_id=pad)[0]
+    judged = logits_of(model, dev, HEADS["classification"], pad_id=pad)[0]
     model = chain.finish(model, setting(model))
     names = ("input_ids", "attention_mask", "token_type_ids")
     feeds = [{name: feed[name] for name in names} for feed in verify.single_feeds(dev, 4)]
     graph = quantize(to_onnx(model, names), export, feeds, encoder.record(model.config)["quantization"])
     onnx.save(graph, tmp_path / "model.onnx")
-    found = verify.outputs(open_model(tmp_path / "model.onnx", threads=1), dev, kind="classification", pad_id=pad)[0]
+    found = verify.outputs(open_model(tmp_path / "model.onnx", threads=1), dev, HEADS["classification"], pad_id=pad)[0]
     right = dev.labels >= 0
     accuracy = [float((logits.argmax(1) == dev.labels)[right].mean()) for logits in (judged, found)]
     error = np.abs(found - judged)
@@ -130,7 +131,7 @@ def test_training_with_the_grid_beats_rounding_afterwards(trained):
     train, dev, pad = trained
 
     def accuracy(model):
-        return float((logits_of(model, dev, kind="classification", pad_id=pad)[0].argmax(1) == dev.labels).mean())
+        return float((logits_of(model, dev, HEADS["classification"], pad_id=pad)[0].argmax(1) == dev.labels).mean())
 
     chain, model = train("q8bert", start="100%", updates=96)
     exact = accuracy(model)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from kinds import HEADS
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
@@ -61,7 +62,7 @@ def view(student, teacher, inputs=None):
     with torch.no_grad():
         target = outputs(teacher, inputs)
     labels, mask = torch.tensor([1, 2]), batch()["attention_mask"]
-    return View("classification", labels, mask, inputs, outputs(student, inputs), target)
+    return View(HEADS["classification"], labels, mask, inputs, outputs(student, inputs), target)
 
 
 def setting(student, teacher):
@@ -69,7 +70,7 @@ def setting(student, teacher):
         c = model.config
         return Dims(c.num_hidden_layers, c.hidden_size, c.num_attention_heads, c.intermediate_size, c.vocab_size)
 
-    return Setting("inter", "classification", 0, dims(student), dims(teacher))
+    return Setting("inter", HEADS["classification"], 0, dims(student), dims(teacher))
 
 
 def built(method, student, teacher):
@@ -157,7 +158,9 @@ def test_four_of_twelve_layers_compare_the_right_pairs():
             scores=tuple(torch.full((1, 2, 2, 2), float(i)) for i in range(1, layers + 1)),
         )
 
-    seen = View("classification", torch.zeros(1, dtype=torch.long), torch.ones(1, 2), {}, numbered(4), numbered(12))
+    seen = View(
+        HEADS["classification"], torch.zeros(1, dtype=torch.long), torch.ones(1, 2), {}, numbered(4), numbered(12)
+    )
     losses = LayersKD().losses(seen, CLOCK)
     expected = sum((3 * m - m) ** 2 for m in range(1, 5))
     assert losses["attention"] == expected and losses["hidden"] == expected and losses["embedding"] == 0
@@ -308,7 +311,7 @@ def test_prediction_with_hard_labels_for_a_teacher_is_fine_tuning():
     student = bert()
     seen = view(student, bert(seed=1))
     certain = Outputs((1e4 * F.one_hot(seen.labels, 3).float(),))
-    hard = View(seen.kind, seen.labels, seen.mask, {}, seen.student, certain)
+    hard = View(seen.head, seen.labels, seen.mask, {}, seen.student, certain)
     off = LayersKD(attention=0, hidden=0, embedding=0)
     ours = sum((PredictionKD().losses(hard, CLOCK) | off.losses(hard, CLOCK)).values())
     plain = TaskLoss().losses(seen, CLOCK)["ce"]
@@ -338,7 +341,7 @@ def test_prediction_at_a_temperature_has_no_factor():
 def test_prediction_of_two_heads_is_their_mean_at_the_temperature():
     generator = torch.Generator().manual_seed(0)
     s, t = (tuple(torch.randn(2, 4, generator=generator) for _ in range(2)) for _ in range(2))
-    seen = View("span", torch.zeros(2, 2), torch.ones(2, 4), {}, Outputs(s), Outputs(t))
+    seen = View(HEADS["span"], torch.zeros(2, 2), torch.ones(2, 4), {}, Outputs(s), Outputs(t))
     each = [-((b / 2).softmax(-1) * (a / 2).log_softmax(-1)).sum(-1).mean() for a, b in zip(s, t, strict=True)]
     torch.testing.assert_close(PredictionKD(temperature=2.0).losses(seen, CLOCK)["soft_ce"], (each[0] + each[1]) / 2)
 
@@ -355,13 +358,13 @@ def test_prediction_of_two_heads_is_their_mean_at_the_temperature():
     ],
 )
 def test_only_the_mapped_hidden_states_are_stored(fields, layers):
-    around = Setting("main", "classification", 0, Dims(2, 8, 2, 8, 9), Dims(4, 8, 2, 8, 9))
+    around = Setting("main", HEADS["classification"], 0, Dims(2, 8, 2, 8, 9), Dims(4, 8, 2, 8, 9))
     assert LayersKD(**fields).teacher_layers(around) == layers
 
 
 def test_prediction_of_scores():
     s, t, gold = torch.tensor([[1.0], [2.0]]), torch.tensor([[3.0], [2.0]]), torch.tensor([1.0, 5.0])
-    seen = View("regression", gold, torch.ones(2, 1), {}, Outputs((s,)), Outputs((t,)))
+    seen = View(HEADS["regression"], gold, torch.ones(2, 1), {}, Outputs((s,)), Outputs((t,)))
     assert PredictionKD().losses(seen, CLOCK)["soft_ce"] == 2.0
     assert PredictionKD(mode="official_code").losses(seen, CLOCK)["soft_ce"] == 4.5
 
@@ -373,11 +376,11 @@ def test_prediction_of_spans_ignores_padding_and_has_no_official_code():
     def loss(pad):
         heads = [Outputs(tuple(F.pad(z, (0, pad), value=8.0) for z in pair)) for pair in (s, t)]
         mask = torch.tensor([[1] * 4 + [0] * pad])
-        return PredictionKD().losses(View("span", torch.tensor([[0, 1]]), mask, {}, *heads), CLOCK)["soft_ce"]
+        return PredictionKD().losses(View(HEADS["span"], torch.tensor([[0, 1]]), mask, {}, *heads), CLOCK)["soft_ce"]
 
     torch.testing.assert_close(loss(0), loss(3))
     with pytest.raises(ConfigError, match="mode=paper"):
-        PredictionKD(mode="official_code", name="kd").check(Setting("last", "span", 0, Dims(2, 8, 2, 8, 9)))
+        PredictionKD(mode="official_code", name="kd").check(Setting("last", HEADS["span"], 0, Dims(2, 8, 2, 8, 9)))
 
 
 @pytest.mark.parametrize(
@@ -394,7 +397,7 @@ def test_encoder_of_the_four_layer_student_has_the_published_size():
     with torch.device("meta"):
         model = BertForSequenceClassification(config).bert
         projections = LayersKD(embedding=0).modules(
-            Setting("inter", "classification", 0, Dims(4, 312, 12, 1200, 30522), Dims(12, 768, 12, 3072, 30522))
+            Setting("inter", HEADS["classification"], 0, Dims(4, 312, 12, 1200, 30522), Dims(12, 768, 12, 3072, 30522))
         )
     assert sum(p.numel() for p in model.parameters()) == 14_350_248
     assert {p.numel() for p in projections.parameters()} == {312 * 768}
@@ -407,5 +410,5 @@ def test_a_map_may_name_the_first_and_the_last_layer():
 def test_predictions_of_a_language_model_are_not_these():
     method = PredictionKD(name="kd")
     with pytest.raises(ConfigError, match=r"kd: for a masked language model use method=\[token_kd\], without kd"):
-        method.check(Setting("last", "mlm", 0, Dims(2, 8, 2, 8, 9)))
-    method.check(Setting("last", "span", 0, Dims(2, 8, 2, 8, 9)))
+        method.check(Setting("last", HEADS["mlm"], 0, Dims(2, 8, 2, 8, 9)))
+    method.check(Setting("last", HEADS["span"], 0, Dims(2, 8, 2, 8, 9)))

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from kinds import HEADS
 from loop import setting, start
 from transformers import (
     AutoModelForSequenceClassification,
@@ -378,6 +379,6 @@ def test_what_cannot_be_trimmed_is_refused():
     method.name = "vocab_trim"
     method.check(setting())  # not among the stage's methods
     with pytest.raises(ConfigError, match="vocab_trim: a masked-language model predicts all tokens. Remove ~methods"):
-        method.check(setting(kind="mlm"))
+        method.check(setting(head=HEADS["mlm"]))
     with pytest.raises(ConfigError, match="min_count=-1 must be"):
         VocabularyTrim(min_count=-1)

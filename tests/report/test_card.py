@@ -4,6 +4,7 @@ import io
 
 import pytest
 from huggingface_hub import ModelCard
+from kinds import HEADS
 from rich.console import Console
 from run_folders import make_run
 
@@ -20,7 +21,7 @@ def result(tmp_path, **changes):
 
 def test_the_front_matter_is_what_the_hub_reads(tmp_path):
     facts = result(tmp_path, metrics={"accuracy": 0.8, "matthews": 0.6})
-    card = ModelCard(model_card(facts, base_model="org/base"))
+    card = ModelCard(model_card(facts, HEADS["classification"], base_model="org/base"))
     assert card.data.pipeline_tag == "text-classification"
     assert card.data.base_model == "org/base"
     assert card.data.metrics == ["accuracy", "matthews_correlation"]
@@ -34,7 +35,7 @@ def test_the_front_matter_is_what_the_hub_reads(tmp_path):
 
 def test_the_body_tells_command_methods_results_and_machine(tmp_path):
     facts = result(tmp_path, accuracy=0.81)
-    text = model_card(facts, papers={"kd": "Hinton et al. 2015"}, machine=MACHINE)
+    text = model_card(facts, HEADS["classification"], papers={"kd": "Hinton et al. 2015"}, machine=MACHINE)
     assert facts["command"] in text
     assert "`kd`: Hinton et al. 2015" in text
     assert "| accuracy | 81.00 | 90.00 | 90.0 % |" in text
@@ -45,29 +46,29 @@ def test_the_body_tells_command_methods_results_and_machine(tmp_path):
 
 def test_latency_on_a_gpu_names_the_gpu(tmp_path):
     facts = result(tmp_path, latency={"device": "cuda", "batch_1_ms": 1.0})
-    assert "on Some GPU" in model_card(facts, machine=MACHINE)
+    assert "on Some GPU" in model_card(facts, HEADS["classification"], machine=MACHINE)
 
 
 def test_made_up_data_is_said_loudly_and_reaches_no_leaderboard(tmp_path):
-    text = model_card(result(tmp_path, data_source="embedded"))
+    text = model_card(result(tmp_path, data_source="embedded"), HEADS["classification"])
     assert "**Made-up training data.**" in text.split("## ")[0]
     assert ModelCard(text).data.eval_results is None
 
 
 def test_a_run_without_teacher_latency_or_methods_has_a_card(tmp_path):
-    text = model_card(result(tmp_path, teacher=None, latency=None, methods=[]))
+    text = model_card(result(tmp_path, teacher=None, latency=None, methods=[]), HEADS["classification"])
     assert "teacher" not in text.split("## Limits")[0]
     assert "None" not in text
 
 
 def test_warnings_and_sparsity_are_among_the_limits(tmp_path):
-    text = model_card(result(tmp_path, warnings=["Only 64 rows."])).split("## Limits")[1]
+    text = model_card(result(tmp_path, warnings=["Only 64 rows."]), HEADS["classification"]).split("## Limits")[1]
     assert "Only 64 rows." in text and "Zeros are stored" in text
 
 
 @pytest.mark.parametrize("kind, tag", [("span", "question-answering"), ("regression", "text-classification")])
 def test_kinds_have_their_pipeline(tmp_path, kind, tag):
-    text = model_card(result(tmp_path), kind=kind)
+    text = model_card(result(tmp_path), HEADS[kind])
     assert f'pipeline("{tag}"' in text and ModelCard(text).data.pipeline_tag == tag
 
 
@@ -135,5 +136,5 @@ def test_stages_of_epochs_and_of_steps_share_a_table(tmp_path):
     facts["stages"] = [
         {"name": name, "steps": 10, "settings": settings} for name, settings in (("first", one), ("second", two))
     ]
-    text = model_card(facts)
+    text = model_card(facts, HEADS["classification"])
     assert "| lr | 0.0001 | 2e-05 |" in text and "| epochs | 3 |  |" in text and "| steps |  | 40 |" in text

@@ -14,7 +14,7 @@ VALIDATION = {"sst2": 872, "mrpc": 408, "stsb": 1500, "mnli": 9815, "qnli": 5463
 
 
 def rows_of(shared_data, task):
-    folder = shared_data / ("squad" if task.kind == "span" else f"glue/{LAYOUTS[task.name].folder}")
+    folder = shared_data / ("squad" if task.head.kind == "span" else f"glue/{LAYOUTS[task.name].folder}")
     if not folder.is_dir():
         pytest.skip(f"no {folder}")
     return Local(root=str(shared_data)).load(task)

@@ -4,6 +4,7 @@ import os
 
 import pytest
 import torch
+from kinds import HEADS
 from track_tools import make
 
 from plmc.errors import ConfigError
@@ -45,7 +46,7 @@ def logits(checkpoint, *texts):
 def test_pyfunc_and_pipeline_agree_with_the_checkpoint(checkpoints, tmp_path, kind, example):
     import mlflow
 
-    build_model(checkpoints / kind, tmp_path / "m", task_kind=kind, example=example, max_length=32)
+    build_model(checkpoints / kind, tmp_path / "m", head=HEADS[kind], example=example, max_length=32)
     one = PAIR if isinstance(example, dict) else PAIR["text"]
     expected = logits(checkpoints / kind, *(one.values() if isinstance(one, dict) else [one]))
     best = expected.softmax(-1).max() if kind == "classification" else expected[0]
@@ -59,7 +60,9 @@ def test_pyfunc_and_pipeline_agree_with_the_checkpoint(checkpoints, tmp_path, ki
 def test_long_texts_are_cut(checkpoints, tmp_path):
     import mlflow
 
-    build_model(checkpoints / "classification", tmp_path / "m", task_kind="classification", example="a", max_length=32)
+    build_model(
+        checkpoints / "classification", tmp_path / "m", head=HEADS["classification"], example="a", max_length=32
+    )
     long = "a good film " * 100
     score = mlflow.pyfunc.load_model(str(tmp_path / "m")).predict([long])["score"][0]
     assert score == pytest.approx(float(logits(checkpoints / "classification", long).softmax(-1).max()), abs=1e-5)
@@ -69,7 +72,7 @@ def test_a_span_model_answers_with_the_best_span_of_the_context(checkpoints, tmp
     import mlflow
 
     example = {"question": "a text", "context": "good bad film"}
-    build_model(checkpoints / "span", tmp_path / "m", task_kind="span", example=example, max_length=32)
+    build_model(checkpoints / "span", tmp_path / "m", head=HEADS["span"], example=example, max_length=32)
     answer = mlflow.pyfunc.load_model(str(tmp_path / "m")).predict([example]).iloc[0]
 
     parts = mlflow.transformers.load_model(str(tmp_path / "m"), return_type="components")
@@ -93,7 +96,7 @@ def test_a_span_model_answers_with_the_best_span_of_the_context(checkpoints, tmp
 def test_weights_are_linked_and_the_checkpoint_stays_as_it_was(checkpoints, tmp_path):
     source = checkpoints / "regression"
     before = {file.name: file.read_bytes() for file in source.iterdir()}
-    build_model(source, tmp_path / "m", task_kind="regression", example="a")
+    build_model(source, tmp_path / "m", head=HEADS["regression"], example="a")
     assert os.path.samefile(source / "model.safetensors", tmp_path / "m" / "model" / "model.safetensors")
     assert {file.name: file.read_bytes() for file in source.iterdir()} == before
     assert '"regression"' in (tmp_path / "m" / "model" / "config.json").read_text()
@@ -102,12 +105,12 @@ def test_weights_are_linked_and_the_checkpoint_stays_as_it_was(checkpoints, tmp_
 def test_what_is_no_model_is_refused_by_name(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ConfigError, match="no weights.*no tokenizer"):
-        build_model(tmp_path, tmp_path / "m", task_kind="classification", example="a")
+        build_model(tmp_path, tmp_path / "m", head=HEADS["classification"], example="a")
 
 
 def test_an_example_of_another_shape_is_refused(checkpoints, tmp_path):
     with pytest.raises(ConfigError, match="question"):
-        build_model(checkpoints / "span", tmp_path / "m", task_kind="span", example=PAIR)
+        build_model(checkpoints / "span", tmp_path / "m", head=HEADS["span"], example=PAIR)
 
 
 def test_the_tracker_logs_the_model_once_to_its_run(checkpoints, tmp_path):
@@ -117,7 +120,7 @@ def test_the_tracker_logs_the_model_once_to_its_run(checkpoints, tmp_path):
     for _ in range(2):
         tracker = make(tmp_path / "run", uri)
         tracker.start()
-        tracker.model(checkpoints / "classification", task_kind="classification", example="a film", step=7)
+        tracker.model(checkpoints / "classification", head=HEADS["classification"], example="a film", step=7)
         tracker.finish()
         assert (tracker.pending, tracker.warnings) == (0, [])
     client = mlflow.MlflowClient(uri)

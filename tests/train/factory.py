@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from kinds import HEADS
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
@@ -95,7 +96,7 @@ def encode(raw: datasets.Dataset, *, training: bool) -> Split:
 
 def score(model: nn.Module, split: Split) -> dict[str, float]:
     """Accuracy, and the mean log-probability of the gold class, which moves with every weight."""
-    logits = torch.from_numpy(logits_of(model, split, kind="classification", pad_id=PAD)[0])
+    logits = torch.from_numpy(logits_of(model, split, HEADS["classification"], pad_id=PAD)[0])
     gold = torch.from_numpy(split.labels)
     right = (logits.argmax(-1) == gold).double().mean()
     return {"likelihood": -float(F.cross_entropy(logits, gold)), "accuracy": float(right)}
@@ -169,7 +170,7 @@ def rig(
     torch.manual_seed(seed)
     setting = Setting(
         stage=stage.name,
-        kind=kind,
+        head=HEADS[kind],
         seed=seed,
         student=dims(model),
         teacher=dims(teacher) if teacher is not None else None,
@@ -191,12 +192,12 @@ def rig(
     if source is None and any(need.startswith("teacher.") for need in needs):
         if "teacher.scores" in needs:
             use_scores(teacher)
-        source = teachers.live(teacher, needs, kind)
+        source = teachers.live(teacher, needs, HEADS[kind])
     objective = Objective(
         model,
         chain,
         chain.modules(setting),
-        kind=kind,
+        head=HEADS[kind],
         teacher=source,
         autocast=AUTOCAST[precision],
     )

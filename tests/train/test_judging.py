@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 import torch
+from kinds import HEADS
 from torch import nn
 from train.factory import bert, copy, equal, rig, rows, score
 
@@ -68,10 +69,10 @@ def test_evaluation_draws_no_random_number_and_restores_the_mode(training):
     torch.manual_seed(3)
     np.random.seed(3)
     before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
-    first = logits_of(model, rows(), kind="classification", pad_id=0)
+    first = logits_of(model, rows(), HEADS["classification"], pad_id=0)
     assert torch.equal(torch.get_rng_state(), before) and (np.random.get_state()[1] == numpy_before).all()
     assert all(module.training is training for module in model.modules())
-    assert np.array_equal(first[0], logits_of(model, rows(), kind="classification", pad_id=0)[0])
+    assert np.array_equal(first[0], logits_of(model, rows(), HEADS["classification"], pad_id=0)[0])
 
 
 def test_evaluation_restores_the_mode_after_an_exception():
@@ -81,13 +82,13 @@ def test_evaluation_restores_the_mode_after_an_exception():
 
     model = Broken(2, 2).train()
     with pytest.raises(ZeroDivisionError):
-        logits_of(model, rows(), kind="classification", pad_id=0)
+        logits_of(model, rows(), HEADS["classification"], pad_id=0)
     assert model.training
 
 
 def test_logits_are_in_the_order_of_the_rows_whatever_the_batches():
     model, split = bert().eval(), rows()
-    logits = logits_of(model, split, kind="classification", pad_id=0)[0]
+    logits = logits_of(model, split, HEADS["classification"], pad_id=0)[0]
     for row in (0, 7, 21):
         ids = torch.from_numpy(split.columns["input_ids"][row].copy())[None]
         kinds = torch.from_numpy(split.columns["token_type_ids"][row].copy())[None]
@@ -98,7 +99,7 @@ def test_logits_are_in_the_order_of_the_rows_whatever_the_batches():
 
 def test_span_logits_are_closed_on_padding():
     split = rows(kind="span")
-    heads = logits_of(bert(kind="span"), split, kind="span", pad_id=0)
+    heads = logits_of(bert(kind="span"), split, HEADS["span"], pad_id=0)
     real = np.arange(split.lengths.max()) < split.lengths[:, None]
     assert len(heads) == 2
     for head in heads:

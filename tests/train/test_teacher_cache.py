@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from kinds import HEADS
 from train.factory import bert, equal, rig, rows
 
 from plmc.errors import TrainingError
@@ -21,18 +22,18 @@ KINDS = pytest.mark.parametrize("kind", ["classification", "span"])
 
 
 def cached(folder, model, split, kind="classification", identity="teacher-1", **options):
-    return stored(model, split, Wanted(kind, **options), identity=identity, pad_id=0, cache=folder)
+    return stored(model, split, Wanted(HEADS[kind], **options), identity=identity, pad_id=0, cache=folder)
 
 
 def from_store(columns, split, kind, **options):
-    return look_up(columns, split, Wanted(kind, **options), layers=LAYERS)
+    return look_up(columns, split, Wanted(HEADS[kind], **options), layers=LAYERS)
 
 
 @KINDS
 def test_cached_logits_equal_live_ones(tmp_path, kind):
     model, split = bert(7, kind=kind), rows(kind=kind)
     found = from_store(cached(tmp_path, model, split, kind), split, kind)
-    running = live(model, frozenset({"teacher.logits"}), kind)
+    running = live(model, frozenset({"teacher.logits"}), HEADS[kind])
     batches = training_batches(split, batch_size=4, micro_batch=3, pad_id=0, seed=0, stage=0, start=0)
     for _ in range(8):
         for batch in next(batches):
@@ -156,7 +157,7 @@ def test_the_teacher_is_frozen_and_out_of_the_way(tmp_path):
 def test_stored_hidden_states_equal_live_ones(tmp_path, kind, layers):
     model, split = bert(7, kind=kind), rows(kind=kind)
     found = from_store(cached(tmp_path, model, split, kind, layers=layers), split, kind, layers=layers)
-    running = live(model, frozenset({"teacher.logits", "teacher.hidden_states"}), kind)
+    running = live(model, frozenset({"teacher.logits", "teacher.hidden_states"}), HEADS[kind])
     for batch in next(training_batches(split, batch_size=9, micro_batch=4, pad_id=0, seed=0, stage=0, start=0)):
         mask = batch.inputs["attention_mask"].bool()
         one, two = found(batch).hidden_states, running(batch).hidden_states
@@ -206,7 +207,7 @@ def test_half_precision_takes_half_the_size_and_rounds(tmp_path):
 
 @KINDS
 def test_the_announced_size_is_that_of_the_files(tmp_path, kind):
-    split, wanted = rows(kind=kind), Wanted(kind, layers=(0, 2), dtype="fp16")
+    split, wanted = rows(kind=kind), Wanted(HEADS[kind], layers=(0, 2), dtype="fp16")
     columns = stored(bert(7, kind=kind), split, wanted, identity="teacher-1", pad_id=0, cache=tmp_path)
     assert wanted.size(outputs=3, width=32, split=split) == sum(column.nbytes for column in columns.values())
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from kinds import HEADS
 from torch import nn
 from train.factory import bert, equal, rig
 
@@ -143,7 +144,7 @@ def test_a_rate_of_nothing_changes_nothing(tmp_path):
 
 def objective(model=None, **methods):
     chain = Chain(methods)
-    return Objective(model or bert(), chain, nn.ModuleDict(), kind="classification"), chain
+    return Objective(model or bert(), chain, nn.ModuleDict(), head=HEADS["classification"]), chain
 
 
 def test_biases_and_norms_do_not_decay():

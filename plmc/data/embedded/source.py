@@ -46,27 +46,33 @@ class Embedded(Source):
                 )
 
     def load(self, task: Task) -> dict[str, datasets.Dataset]:
-        """Splits `train`, `validation` and `test`; MNLI also `validation_mismatched`, from another vocabulary."""
-        if task.kind == "mlm":
-            train, held_out = self.train_rows or CORPUS[0], self.validation_rows or CORPUS[1]
-            lines = {"train": self.corpus(train), "validation": self.corpus(held_out, role="validation")}
-            return {split: _dataset({"id": list(range(len(text))), "text_a": text}) for split, text in lines.items()}
-        if task.name not in KINDS:
+        return task.made_up(self)
+
+    def running_text(self) -> dict[str, datasets.Dataset]:
+        """Lines of text, in the splits `train` and `validation`."""
+        train, held_out = self.train_rows or CORPUS[0], self.validation_rows or CORPUS[1]
+        lines = {"train": self.corpus(train), "validation": self.corpus(held_out, role="validation")}
+        return {split: _dataset({"id": list(range(len(text))), "text_a": text}) for split, text in lines.items()}
+
+    def rows_of(self, name: str) -> dict[str, datasets.Dataset]:
+        """Splits `train`, `validation` and `test` of a task; MNLI also `validation_mismatched`, from another
+        vocabulary."""
+        if name not in KINDS:
             raise ConfigError(
-                f"data=embedded knows no task '{task.name}'. It makes up rows for {', '.join(KINDS)}; for any other "
+                f"data=embedded knows no task '{name}'. It makes up rows for {', '.join(KINDS)}; for any other "
                 f"task use data=hub or data=local."
             )
-        kind = KINDS[task.name]
+        kind = KINDS[name]
         plan = [
             ("train", "train", kind, self.train_rows or kind.train),
             ("validation", "validation", kind, self.validation_rows or kind.validation),
             ("test", "test", kind, self.test_rows or kind.test),
         ]
-        if task.name in MISMATCHED:
-            plan.insert(2, ("validation_mismatched", "validation", MISMATCHED[task.name], plan[1][3]))
+        if name in MISMATCHED:
+            plan.insert(2, ("validation_mismatched", "validation", MISMATCHED[name], plan[1][3]))
         splits = {}
         for split, role, how, count in plan:
-            stream = f"{task.name}/{split}"
+            stream = f"{name}/{split}"
             splits[split] = _dataset(
                 draw(how.make, classes=how.classes, count=count, seed=self.seed, stream=stream, role=role)
             )

@@ -72,9 +72,9 @@ class Augment(Method):
     kinds: Sequence[str] = ("classification", "regression")
 
     def check(self, setting: Setting) -> None:
-        if setting.kind not in self.kinds:
+        if setting.head.kind not in self.kinds:
             return
-        if setting.kind == "span":
+        if setting.head.per_token:
             raise ConfigError(
                 f"{self.name}: replaced words would move the answers of a span task. "
                 f"Remove the method: ~methods.{self.name}"
@@ -97,7 +97,7 @@ class Augment(Method):
             )
 
     def data(self, data: TaskData, setting: Setting) -> TaskData:
-        if setting.kind not in self.kinds:
+        if setting.head.kind not in self.kinds:
             return data
         import pyarrow as pa
         from datasets import Dataset

@@ -5,16 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from plmc.core.clock import Clock
 from plmc.core.fields import Positive, Share
 from plmc.core.method import Method
 from plmc.core.view import View
-from plmc.losses.kl import kd_kl
-from plmc.losses.task import task_loss
-from plmc.losses.token_kl import token_kl
 
 
 @dataclass
@@ -51,22 +47,7 @@ class LogitKD(Method):
         terms = self.terms()
         losses = {}
         if "ce" in terms:
-            losses["ce"] = task_loss(view.kind, view.student.logits, view.labels, view.mask)
-            losses["ce"] = losses["ce"] * view.shares["masked"] if view.kind == "mlm" else losses["ce"]
+            losses["ce"] = view.head.gold(view)
         if "kl" in terms:
-            losses["kl"] = self._to_teacher(view)
+            losses["kl"] = view.head.divergence(view, temperature=self.temperature)
         return losses
-
-    def _to_teacher(self, view: View) -> Tensor:
-        pairs = list(zip(view.student.logits, view.teacher.logits, strict=True))
-        if view.kind == "regression":
-            return F.mse_loss(*pairs[0])
-        if view.kind == "mlm":
-            guessed = view.labels >= 0
-            pairs = [(s[guessed], t[guessed]) for s, t in pairs]
-            if not bool(guessed.any()):  # a micro-batch may have nothing to guess
-                return pairs[0][0].sum()
-            return token_kl(*pairs[0], temperature=self.temperature) * view.shares["masked"]
-        open_positions = view.mask if view.kind == "span" else None
-        heads = [kd_kl(s, t, temperature=self.temperature, mask=open_positions) for s, t in pairs]
-        return sum(heads) / len(heads)

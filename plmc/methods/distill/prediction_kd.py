@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from plmc.core.clock import Clock
@@ -14,8 +13,6 @@ from plmc.core.method import Method
 from plmc.core.setting import Setting
 from plmc.core.view import View
 from plmc.errors import ConfigError
-from plmc.losses.kl import soft_cross_entropy
-from plmc.losses.task import task_loss
 
 
 @dataclass
@@ -43,19 +40,14 @@ class PredictionKD(Method):
         return {"soft_ce": 1.0}
 
     def check(self, setting: Setting) -> None:
-        if setting.kind == "mlm":
+        if setting.head.over_vocabulary:
             raise ConfigError(f"{self.name}: for a masked language model use method=[token_kd], without {self.name}.")
-        if self.mode == "official_code" and setting.kind == "span":
+        if self.mode == "official_code" and setting.head.per_token:
             raise ConfigError(f"{self.name}: TinyBERT's code for span tasks was never published. Use mode=paper.")
 
     def losses(self, view: View, clock: Clock) -> dict[str, Tensor]:
         official = self.mode == "official_code"
-        pairs = list(zip(view.student.logits, view.teacher.logits, strict=True))
-        if view.kind == "regression":
-            to_gold = official
-            loss = task_loss("regression", view.student.logits, view.labels) if to_gold else F.mse_loss(*pairs[0])
-            return {"soft_ce": loss}
-        open_positions = view.mask if view.kind == "span" else None
-        heads = [soft_cross_entropy(s, t, temperature=self.temperature, mask=open_positions) for s, t in pairs]
-        loss = sum(heads) / len(heads)
+        if official and not view.head.has_classes:
+            return {"soft_ce": view.head.gold(view)}
+        loss = view.head.soft_cross_entropy(view, temperature=self.temperature)
         return {"soft_ce": loss / view.student.logits[0].shape[-1] if official else loss}

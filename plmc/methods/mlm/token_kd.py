@@ -43,7 +43,7 @@ class TokenKD(Method):
         return frozenset({"teacher.logits"} | ({"all_tokens"} if self.positions == "all" else set()))
 
     def check(self, setting: Setting) -> None:
-        if setting.kind != "mlm":
+        if not setting.head.over_vocabulary:
             raise ConfigError(
                 f"{self.name}: stage {setting.stage} trains no masked language model. Use method kd there, or give the "
                 "stage mlm options (see recipe=distilbert)."
@@ -52,7 +52,7 @@ class TokenKD(Method):
     def losses(self, view: View, clock: Clock) -> dict[str, Tensor]:
         if not self.weight:
             return {}
-        student, teacher = view.student.logits[0], view.teacher.logits[0]
+        student, teacher = view.student.logits[0], view.taught.logits[0]
         if self.positions == "masked":
             guessed = view.labels >= 0
             student, teacher = student[guessed], teacher[guessed]

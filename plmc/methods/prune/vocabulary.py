@@ -46,7 +46,7 @@ class VocabularyTrim(Method):
         self._kept: list[int] = []
 
     def check(self, setting: Setting) -> None:
-        if setting.kind == "mlm":
+        if setting.head.over_vocabulary:
             raise ConfigError(f"{self.name}: a masked-language model predicts all tokens. Remove ~methods.{self.name}")
         if self.corpus is not None and not Path(self.corpus).is_file():
             raise ConfigError(f"{self.name}: corpus={self.corpus} is no file. Set methods.{self.name}.corpus=FILE.txt")
