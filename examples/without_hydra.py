@@ -11,7 +11,6 @@ from pathlib import Path
 import datasets
 import numpy as np
 import torch
-from accelerate import Accelerator
 from transformers import BertConfig, BertForSequenceClassification
 
 from plmc.core.chain import Chain
@@ -22,6 +21,7 @@ from plmc.methods.distill.logit_kd import LogitKD
 from plmc.methods.prune.gmp import GMP
 from plmc.teachers import live as teacher
 from plmc.training.objective import Objective
+from plmc.training.plan import Plan, Saving
 from plmc.training.trainer import Trainer
 
 
@@ -57,18 +57,9 @@ def main(updates: int = 60) -> float:
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
             Objective(student, chain, torch.nn.ModuleDict(), head=head, teacher=live),
-            chain,
-            stage,
             train,
-            clock=stage.clock(len(train)),
-            index=0,
-            seed=0,
-            pad_id=0,
-            accelerator=Accelerator(cpu=True),
-            evaluate=None,
-            metric=None,
-            folder=Path(folder),
-            signature="example",
+            Plan(stage, stage.clock(len(train))),
+            Saving(Path(folder), "example"),
         )
         trainer.fit()
     zeros = chain["gmp"].metrics()["sparsity"]

@@ -47,7 +47,7 @@ def show(words: Sequence[str]) -> None:
     console.print(f"[bold]{run.recipe.name}[/]  {run.recipe.title}  [dim]{run.recipe.paper}[/]")
     who = run.teacher.checkpoint or run.teacher.name or "none"
     console.print(f"task {run.task.name} ({run.task.head.kind}, judged by {run.task.metric})   data {run.source.name}")
-    console.print(f"teacher {who}   student {escape(_model(run.student))}   precision {run.config['precision']}")
+    console.print(f"teacher {who}   student {escape(_model(run.student))}   precision {run.precision}")
     for number, stage in enumerate(run.recipe.stages, 1):
         table = Table(title=f"stage {number}: {stage.name}", title_justify="left", box=None, padding=(0, 2, 0, 0))
         table.add_column(style="dim")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from plmc.config.identity import hashed
 from plmc.config.moved import current
 from plmc.config.paths import digest, place
 from plmc.config.pretraining import stages_for, taught_stage
-from plmc.config.schema import Budget, check_root
+from plmc.config.schema import Budget, Root, Settings, read_root
 from plmc.config.schemes import asked
 from plmc.config.typed import settle
 from plmc.core.fields import verify
@@ -32,20 +32,40 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """Everything about one training run. `config` is the resolved plain config, `signature` names its folder."""
+    """Everything about one training run.
+
+    Attributes:
+        config: the resolved config as plain containers: what is written down, and what other runs are derived from.
+        settings: the top of it, typed.
+        signature: the name of the run's folder.
+        precision: `fp32`, `bf16` or `fp16`.
+        role: `student` or `teacher`.
+        command: what trains this run alone.
+        sweep: the command of the sweep that it belongs to; empty without one.
+    """
 
     config: Mapping[str, Any]
+    settings: Settings
     signature: str
     task: Task
     source: Source
     teacher: TeacherSpec
     student: ModelSpec
     recipe: Recipe
-    budget: Budget
-    seed: int
+    precision: str
     role: str = "student"
     command: str = ""
-    precision: str = "auto"
+    sweep: str = ""
+
+    @property
+    def seed(self) -> int:
+        """Of weights, rows, dropout and augmentation."""
+        return self.settings.plain.seed
+
+    @property
+    def budget(self) -> Budget:
+        """What shrinks the recipe."""
+        return self.settings.budget
 
     @property
     def output_dir(self) -> Path:
@@ -134,7 +154,7 @@ def _stages(config: dict[str, Any], head: Head) -> tuple[Stage, ...]:
     methods = {name: dict(described[name].get("methods") or {}) for name in names}
     for key, node in config["methods"].items():
         method: Method = build(node, f"methods.{key}")
-        methods[names[0] if method.place == "first" else names[-1]][key] = node
+        methods[names[0] if method.place == "first" else names[-1]][key] = method
     stages = []
     for name in names:
         values = {key: value for key, value in described[name].items() if key != "methods"}
@@ -143,12 +163,15 @@ def _stages(config: dict[str, Any], head: Head) -> tuple[Stage, ...]:
         values["lr"] = config["budget"].get("lr") or values["lr"]
         built = {}
         for key, node in methods[name].items():
+            if isinstance(node, Mapping) and "_target_" not in node:
+                there = [
+                    k for k, made in methods[name].items() if isinstance(made, Method) or "_target_" in (made or ())
+                ]
+                raise ConfigError(f"recipe.stages.{name} has no method {key}.{did_you_mean(key, there)}")
             if node is not None:
-                if isinstance(node, Mapping) and "_target_" not in node:
-                    there = [other for other, each in methods[name].items() if each and "_target_" in each]
-                    raise ConfigError(f"recipe.stages.{name} has no method {key}.{did_you_mean(key, there)}")
-                built[key] = build(node, f"recipe.stages.{name}.methods.{key}")
-                built[key].name = key
+                made = node if isinstance(node, Method) else build(node, f"recipe.stages.{name}.methods.{key}")
+                made.name = key
+                built[key] = made
         stages.append(Stage(**values | {"name": name, "methods": built}))
     return tuple(stages)
 
@@ -164,18 +187,18 @@ def _signature(run: Run) -> str:
         "stages": run.recipe.stages,
         "budget": run.budget,
         "seed": run.seed,
-        "precision": run.config["precision"],
-        "compile": run.config["compile"],
+        "precision": run.precision,
+        "compile": run.settings.plain.compile,
         # Rows that the task names, it names as content; those of a folder are known by these digests only.
         "rows": {key: value for key, value in run.config["files"].items() if key.startswith("data.")},
     }
     return f"{run.recipe.name}-{run.task.name}-{run.seed}-{hashed(told)}"
 
 
-def resolve(config: Mapping[str, Any], *, role: str = "student", command: str = "") -> Run:
+def resolve(config: Mapping[str, Any], *, role: str = "student", command: str = "", sweep: str = "") -> Run:
     """A `Run` from the composed config as plain containers. Raises ConfigError for whatever cannot work."""
     config = current(json.loads(json.dumps(config)))  # plain, ours, and proof that it can be stored
-    check_root(config)
+    settings = read_root(config)
     _check_recipe(config["recipe"])
     asked(config.get("quantize"))
     place(config)
@@ -197,39 +220,37 @@ def resolve(config: Mapping[str, Any], *, role: str = "student", command: str = 
     stages = _stages(config, task.head)
     described = {k: v for k, v in config["recipe"].items() if k in ("name", "title", "paper", "requires", "notes")}
     recipe = Recipe(stages=stages, **described)
-    budget = Budget(**config["budget"])
+    config["precision"] = _precision(settings.plain, stages)
     run = Run(
         config=config,
+        settings=settings,
         signature="",
         task=task,
         source=source,
         teacher=teacher,
         student=student,
         recipe=recipe,
-        budget=budget,
-        seed=config["seed"],
+        precision=config["precision"],
         role=role,
         command=command,
-        precision=config["precision"],
+        sweep=sweep,
     )
-    config["precision"] = _precision(run)
     return replace(run, signature=_signature(run))
 
 
-def _precision(run: Run) -> str:
+def _precision(plain: Root, stages: Sequence[Stage]) -> str:
     """The precision that `auto` stands for here. Methods that half precision breaks get fp32, or a refusal."""
     import torch
 
-    asked = run.config["precision"]
-    if "fp32" in run.needs:
+    asked = plain.precision
+    if names := [m.name for stage in stages for m in stage.methods.values() if "fp32" in m.required()]:
         if asked in ("bf16", "fp16"):
-            names = [m.name for stage in run.recipe.stages for m in stage.methods.values() if "fp32" in m.required()]
             raise ConfigError(
                 f"{', '.join(names)} does not work in {asked}: its effect is below what {asked} can hold. Use "
                 "precision=fp32."
             )
         return "fp32"
-    gpu = run.config["device"] != "cpu" and torch.cuda.is_available()
+    gpu = plain.device != "cpu" and torch.cuda.is_available()
     if asked == "fp16" and not gpu:
         raise ConfigError(
             "precision=fp16 is for GPUs, and there is none here or device=cpu. Use precision=bf16 or fp32."

@@ -99,11 +99,25 @@ class Root(Checked):
             )
 
 
-_PARTS = {"budget": Budget, "limits": Limits, "checkpoint": Checkpoint, "tracking": Tracking}
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The checked top of a config: its plain keys and its nested settings."""
+
+    plain: Root
+    budget: Budget
+    limits: Limits
+    checkpoint: Checkpoint
+    tracking: Tracking
 
 
-def check_root(config: Mapping[str, Any]) -> None:
-    """Raises ConfigError for a key at the top that there is not, and for a value that is not one of its key."""
+_PARTS: dict[str, type[Checked]] = {"budget": Budget, "limits": Limits, "checkpoint": Checkpoint, "tracking": Tracking}
+
+
+def read_root(config: Mapping[str, Any]) -> Settings:
+    """The top of a config, typed.
+
+    Raises ConfigError for a key at the top that there is not, and for a value that is not one of its key.
+    """
     from plmc.core.stage import Stage
 
     known = (*_NESTED, *_PARTS, "train", "typed", *Root.__dataclass_fields__)
@@ -117,11 +131,12 @@ def check_root(config: Mapping[str, Any]) -> None:
             raise ConfigError(f"{key}={value} is no mapping of settings. {_say(key)}")
     plain = {key: value for key, value in config.items() if key in Root.__dataclass_fields__}
     verify(Root, plain, "")
-    Root(**plain)
+    root, parts = Root(**plain), {}
     for key, cls in _PARTS.items():
         verify(cls, config.get(key) or {}, key)
-        cls(**config.get(key) or {})
+        parts[key] = cls(**config.get(key) or {})
     verify(Stage, config.get("train") or {}, "train")
+    return Settings(plain=root, **parts)
 
 
 def _say(key: str) -> str:

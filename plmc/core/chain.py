@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from plmc.core.clock import Clock
-    from plmc.core.setting import Dims, Setting
+    from plmc.core.setting import Building, Dims, Setting
     from plmc.core.view import View
 
 
@@ -113,7 +113,7 @@ class Chain(Method):
         return reduce(lambda value, m: m.tokenizer(value), self._by_order(reverse=True), tokenizer)
 
     # Unions.
-    def modules(self, setting: Setting) -> nn.ModuleDict:
+    def modules(self, setting: Building) -> nn.ModuleDict:
         from torch import nn
 
         built = {m.name: m.modules(setting) for m in self}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from plmc.core.clock import Clock
     from plmc.core.rows import TaskData
-    from plmc.core.setting import Dims, Setting
+    from plmc.core.setting import Building, Dims, Setting
     from plmc.core.view import View
 
 
@@ -80,15 +80,15 @@ class Method(Checked):
         than other methods settle."""
         return 0
 
-    def data(self, data: TaskData, setting: Setting) -> TaskData:
+    def data(self, data: TaskData, setting: Building) -> TaskData:
         """Law: fold. Replaces or extends the training rows; runs once, before the stage."""
         return data
 
-    def prepare(self, model: nn.Module, setting: Setting) -> nn.Module:
+    def prepare(self, model: nn.Module, setting: Building) -> nn.Module:
         """Law: fold. Changes the student before training: drop layers, insert modules. Runs again on resume."""
         return model
 
-    def modules(self, setting: Setting) -> nn.Module | None:
+    def modules(self, setting: Building) -> nn.Module | None:
         """Law: union by name. Extra trainable modules that are not part of the exported student."""
         return None
 
@@ -124,7 +124,7 @@ class Method(Checked):
         """Law: fold, reverse `order`. Pure: from the live weights to the judged ones, which are evaluated and saved."""
         return params
 
-    def finish(self, model: nn.Module, setting: Setting) -> nn.Module:
+    def finish(self, model: nn.Module, setting: Building) -> nn.Module:
         """Law: fold, reverse `order`. Turns the judged student into what is exported."""
         return model
 

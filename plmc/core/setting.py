@@ -29,13 +29,18 @@ class Dims:
 
 @dataclass(frozen=True)
 class Setting:
-    """What surrounds a method. At check time only shapes are known: `teacher_model`, `tokenizer`, `data` are None.
+    """What surrounds a method while it is checked, before anything is downloaded.
 
-    `stage`: name of the stage. `head`: the kind of task. `student`, `teacher`: shapes (teacher None without one).
-    `clock`: the clock of the stage at step 0 (None while the number of rows is unknown). `seed`: the run's seed.
-    `methods`: all methods of the stage by name, listed order. `cache`: folder for derived data, shared by all runs.
-    `encode`: turns raw rows (a `datasets.Dataset`) into a tokenised `Split`, as the task does for its own rows.
-    `rows`: text columns of the task. `progress`: `progress(iterable, label, total)` shows a bar.
+    Attributes:
+        stage: name of the stage.
+        head: the kind of its task.
+        seed: the run's.
+        student: its shape, as the methods before leave it.
+        teacher: its shape; None without one.
+        clock: of the stage at step 0; None while the number of rows is unknown.
+        methods: all methods of the stage by name, in listed order.
+        text_columns: of the task's rows.
+        mlm_source: name or folder of the pre-trained model behind the teacher; None without one.
     """
 
     stage: str
@@ -46,10 +51,25 @@ class Setting:
     clock: Clock | None = None
     methods: Mapping[str, Method] = field(default_factory=dict)
     text_columns: tuple[str, ...] = ()
-    teacher_model: nn.Module | None = None
     mlm_source: str | None = None
-    tokenizer: Any = None
-    data: TaskData | None = None
-    encode: Callable[..., Split] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Building(Setting):
+    """What surrounds a method while the stage is built: rows and models are at hand.
+
+    Attributes:
+        data: tokenised rows of the stage.
+        tokenizer: the student's.
+        encode: `encode(rows, training=...)` tokenises raw rows (a `datasets.Dataset`) as the task does its own.
+        teacher_model: the teacher itself; None where no method of the stage looks at one.
+        cache: folder of derived data, shared by all runs; None: nothing is kept.
+        progress: `progress(iterable, label, total)` shows a bar; None: no bar.
+    """
+
+    data: TaskData
+    tokenizer: Any
+    encode: Callable[..., Split]
+    teacher_model: nn.Module | None = None
     cache: Path | None = None
     progress: Callable[..., Any] | None = None

@@ -31,6 +31,10 @@ class Local(Source):
     root: str | None = None
     files: Mapping[str, str | None] = field(default_factory=dict)
 
+    @property
+    def place(self) -> str | None:
+        return self.root
+
     def paths(self, task: Task) -> dict[str, Path]:
         return task.files(self)
 

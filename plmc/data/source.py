@@ -29,6 +29,11 @@ class Source(Checked):
 
     name: str = field(default="")
 
+    @property
+    def place(self) -> str | None:
+        """The folder on this computer that the rows are in, if the config names one."""
+        return None
+
     def paths(self, task: Task) -> dict[str, Path]:
         """Files on this computer that the rows of a task come from, by split; their content is part of a run's
         identity."""

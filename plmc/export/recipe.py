@@ -29,7 +29,7 @@ def exports(run: Run, data: TaskData, console: Console, tracker: Any = None) -> 
     pad_id = load.load_tokenizer(str(folder)).pad_token_id
     evaluation = next(iter(data.evaluation.values()))
     source = Source(folder, run.task, evaluation, data.train, pad_id, run.folder, run.signature)
-    for plan in asked(run.config["quantize"]):
+    for plan in asked(run.settings.plain.quantize):
         out = run.folder / FOLDER / plan.name
         try:
             facts = make(source, plan, out, console=console)
@@ -61,13 +61,14 @@ def summary(facts: dict[str, Any], folder: Path) -> dict[str, Any]:
 def missing(run: Run, result: dict[str, Any]) -> bool:
     """Whether a finished run lacks an export that is asked for now."""
     made = result.get("exports") or {}
-    return any(plan.name not in made or REFUSED in made[plan.name] for plan in asked(run.config["quantize"]))
+    return any(plan.name not in made or REFUSED in made[plan.name] for plan in asked(run.settings.plain.quantize))
 
 
 def refuse(run: Run, result: dict[str, Any]) -> None:
     """Raises ExportError if an export that is asked for was refused."""
     made = result.get("exports") or {}
-    reasons = [made[plan.name][REFUSED] for plan in asked(run.config["quantize"]) if REFUSED in made.get(plan.name, {})]
+    names = [plan.name for plan in asked(run.settings.plain.quantize)]
+    reasons = [made[name][REFUSED] for name in names if REFUSED in made.get(name, {})]
     if reasons:
         raise ExportError(
             f"the run is finished and kept ({run.folder}), but exports of it failed. " + " ".join(reasons)

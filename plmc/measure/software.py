@@ -6,6 +6,10 @@ import os
 import platform
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 # Turns of a waiting thread before it sleeps. 10,000 lose a quarter of the speed next to a busy process.
 SPINS = "1000"
@@ -53,8 +57,8 @@ def check_device(device: str) -> None:
         raise ConfigError("device=cuda, but torch sees no GPU here. Use device=auto, and `plmc doctor` to see why.")
 
 
-def make_accelerator(device: str):
-    """An accelerator on the asked device; precision and loss scaling are the trainer's own."""
+def device_of(device: str) -> torch.device:
+    """The device that `auto`, `cpu` or `cuda` stands for here. Raises ConfigError for one that is not here."""
     from accelerate import Accelerator
 
     from plmc.errors import ConfigError
@@ -66,7 +70,7 @@ def make_accelerator(device: str):
             "hydra/launcher=joblib."
         )
     check_device(device)
-    return Accelerator(cpu=device == "cpu")
+    return Accelerator(cpu=device == "cpu").device
 
 
 def versions() -> dict[str, str]:

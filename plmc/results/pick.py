@@ -55,7 +55,7 @@ def pick(name: str, outputs: Path, allow: Sequence[str] = ()) -> Picked:
 def settings(picked: Picked, words: Sequence[str]) -> dict[str, Any]:
     """The config of the run with the words laid over it, or of the words alone for a plain model folder."""
     from plmc.config.compose import compose, plain
-    from plmc.config.schema import check_root
+    from plmc.config.schema import read_root
 
     if picked.config is None:
         if not any(word.startswith("task=") for word in words):
@@ -64,7 +64,7 @@ def settings(picked: Picked, words: Sequence[str]) -> dict[str, Any]:
     if not words:
         return picked.config
     composed = plain(compose(words))
-    check_root(composed)
+    read_root(composed)
     named = {word.split("=", 1)[0].split(".")[0].lstrip("+") for word in words}
     # Groups that the words do not name keep the run's own settings.
     return {key: composed[key] if key in named or key not in picked.config else picked.config[key] for key in composed}

@@ -27,10 +27,10 @@ def check(run: Run) -> None:
     if run.output_dir.exists() and not run.output_dir.is_dir():
         raise ConfigError(f"output_dir={run.output_dir} is a file. Name a folder.")
     check_place(run.output_dir / "x", "output_dir")
-    check_device(run.config["device"])
-    if (run.config.get("limits") or {}).get("latency_ms") is not None and not run.config["latency_rows"]:
+    check_device(run.settings.plain.device)
+    if run.settings.limits.latency_ms is not None and not run.settings.plain.latency_rows:
         raise ConfigError("limits.latency_ms needs a latency, and latency_rows=0 measures none. Set latency_rows=32")
-    for plan in asked(run.config["quantize"]):
+    for plan in asked(run.settings.plain.quantize):
         extras.check(plan.packages)
     try:
         student = load.dims_of(run.student)
@@ -38,7 +38,7 @@ def check(run: Run) -> None:
     except PlmcError as missing:
         raise _whatever_the_shape(run) or missing from None
     parts = run.needs & {"blocks", "matrices"}
-    if parts or run.config["compile"] or run.student.layers is not None:
+    if parts or run.settings.plain.compile or run.student.layers is not None:
         load.check_parts(run.student.name, matrices="matrices" in parts)
     _stages(run, student, teacher)
     if run.task.metric not in run.task.metrics:
@@ -88,6 +88,7 @@ def _stages(run: Run, student: Dims, teacher: Dims | None) -> None:
                 clock=clock,
                 methods=stage.methods,
                 text_columns=run.task.text,
+                mlm_source=run.teacher.name,
             )
         )
         student = chain.dims_after(student)

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import time
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from filelock import FileLock, Timeout
 
 from plmc import digests
 from plmc.config import pretraining
 from plmc.config.resolve import Run
 from plmc.console import Console
-from plmc.errors import ConfigError, DamagedFile, PlmcError
-from plmc.files import remove_drafts, replacing, write_json, write_record, write_text
+from plmc.errors import ConfigError, DamagedFile
+from plmc.files import remove_drafts, write_json, write_record, write_text
 from plmc.measure import software
 from plmc.models import load
-from plmc.run import check, hand_over, pages
-from plmc.run.finalize import finalize
+from plmc.run import check, hand_over, overlap, pages
+from plmc.run.finish import finish
+from plmc.run.session import Session
 from plmc.run.stages import Stages
 from plmc.tasks import rows
 from plmc.teachers import make, mlm_stage
@@ -28,7 +29,7 @@ from plmc.training import memory
 def finished(run: Run) -> dict[str, Any] | None:
     """The result of this very run, if it is finished."""
     path = run.folder / "result.json"
-    if run.config["force"] or not path.is_file():
+    if run.settings.plain.force or not path.is_file():
         return None
     try:
         result = digests.read(path)
@@ -40,7 +41,7 @@ def finished(run: Run) -> dict[str, Any] | None:
 def execute(run: Run, console: Console, *, parent: Path | None = None, threads: int | None = None) -> dict[str, Any]:
     """Trains `run` unless it is finished, from where it was cut off, and returns its result."""
     if result := finished(run):
-        return _with_exports(run, result, console) if run.config["quantize"] else result
+        return _with_exports(run, result, console) if run.settings.plain.quantize else result
     check.check(run)
     run.folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(run.folder / ".lock")
@@ -57,9 +58,7 @@ def execute(run: Run, console: Console, *, parent: Path | None = None, threads: 
 
 
 def _execute(run: Run, console: Console, parent: Path | None, threads: int | None) -> dict[str, Any]:
-    import shutil
-
-    if run.config["force"]:
+    if run.settings.plain.force:
         for name in ("stages", "result.json", "tracking"):
             path = run.folder / name
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
@@ -67,71 +66,68 @@ def _execute(run: Run, console: Console, parent: Path | None, threads: int | Non
     caches = (run.cache, *run.cache.glob("*/"))
     for folder in (run.folder, *run.folder.glob("*/"), *run.folder.glob("stages/*/"), *caches):
         remove_drafts(folder)
-    started = time.time()
     software.own_bars_only()
     memory.keep()
-    software.set_threads(run.config["threads"] or threads)
-    accelerator = software.make_accelerator(run.config["device"])
+    software.set_threads(run.settings.plain.threads or threads)
+    device = software.device_of(run.settings.plain.device)
     _describe(run)
     tracker = make_tracker(run, parent)
     tracker.start(pages.params(run))
     # A teacher stands under the sweep or, trained for one run, under that run.
     above = parent or run.folder
+
+    def train(own: Run) -> dict[str, Any]:
+        # With a console of its own: a teacher's warnings go into the teacher's result.
+        return execute(own, Console(), parent=above, threads=threads)
+
     try:
         tokenizer = load.load_tokenizer(run.student.name)
         check.vocabularies(run, tokenizer)
-        data = rows.load(run, tokenizer)
-        _guard_rows(run, data, console)
-        _log_inputs(run, data, tracker)
-        _fetch(run, console)
-        teacher, language_model = None, None
-        if pretraining.taught_stage(run):
-            language_model = mlm_stage.ensure(
-                run, data, tokenizer, console, lambda own: execute(own, Console(), parent=above, threads=threads)
-            )
-        if not run.task.head.supervised:
-            teacher = language_model
-        elif run.learns_from_teacher:
-            # Its warnings belong into its own result, or they would be in ours only if we are the first to need it.
-            teacher = make.ensure(
-                run, data, console, lambda own: execute(own, Console(), parent=above, threads=threads)
-            )
-        else:
-            teacher = make.find(run)
-        model = mlm_stage.start(run, language_model)
-        stages = Stages(
-            run,
-            model,
-            data,
-            tokenizer,
-            accelerator=accelerator,
-            console=console,
-            teacher=teacher,
-            log=tracker.log,
-            language_model=language_model,
-        )
+        session = Session(run, console, tracker, device, tokenizer, rows.load(run, tokenizer))
+        overlap.guard(run, session.data, console)
+        _log_inputs(run, session.data, tracker)
+        _fetch(run)
+        _find_teachers(session, train)
+        stages = Stages(session, mlm_stage.start(run, session.language_model))
         stages.go()
-        result = finalize(run, stages, stages.data, stages.tokenizer, teacher, tracker, console, started)
+        result = finish(session, stages)
     except BaseException as error:
         # An interrupted run is taken up again by the same command, so its MLflow run only pauses.
         tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
     tracker.finish("FINISHED")
-    result["mlflow"] = {"tracking_uri": tracker.uri, "experiment_id": tracker.experiment_id, "run_id": tracker.run_id}
+    result["mlflow"] = {
+        "tracking_uri": tracker.uri,
+        "experiment_id": tracker.experiment_id,
+        "run_id": tracker.run_id,
+    }
     if tracker.warnings:
         result["mlflow"]["warnings"] = list(tracker.warnings)
     # Not measured: a run that is taken up may have been given other threads.
     result.setdefault(digests.FILES, {})["config.yaml"] = digests.of_file(run.folder / "config.yaml")
     # The sign that all is there comes last: a run killed before it is taken up again and ends its MLflow run, too.
     write_record(run.folder / "result.json", result)
-    if run.config["quantize"]:
+    if run.settings.plain.quantize:
         from plmc.export.recipe import refuse
 
         refuse(run, result)
     return result
 
 
-def _fetch(run: Run, console: Console) -> None:
+def _find_teachers(session: Session, train: Callable[[Run], Any]) -> None:
+    """Finds the teachers of the run's stages, and makes those that it lacks."""
+    run = session.run
+    if pretraining.taught_stage(run):
+        session.language_model = mlm_stage.ensure(run, session.data, session.tokenizer, session.console, train)
+    if not run.task.head.supervised:
+        session.teacher = session.language_model
+    elif run.learns_from_teacher:
+        session.teacher = make.ensure(run, session.data, session.console, train)
+    else:
+        session.teacher = make.find(run)
+
+
+def _fetch(run: Run) -> None:
     """Weights and texts of the Hub that some stage will read, before the first update of any."""
     from plmc.tasks.corpus import ready
 
@@ -173,17 +169,17 @@ def make_tracker(run: Run, parent: Path | None):
     """The tracker that the config asks for."""
     from plmc.track import LocalHistory, Tracker, default_uri
 
-    tracking = run.config["tracking"]
-    if not tracking["enabled"]:
+    tracking = run.settings.tracking
+    if not tracking.enabled:
         return LocalHistory(run.folder)
     return Tracker(
         run.folder,
-        uri=tracking["uri"] or default_uri(run.output_dir),
-        experiment=tracking["experiment"],
+        uri=tracking.uri or default_uri(run.output_dir),
+        experiment=tracking.experiment,
         run_name=f"{run.label} {run.task.name} seed {run.seed}",
         parent=parent,
         tags=pages.tags(run),
-        system_interval=10.0 if tracking["system_metrics"] else 0.0,
+        system_interval=10.0 if tracking.system_metrics else 0.0,
     )
 
 
@@ -194,58 +190,6 @@ def _describe(run: Run) -> None:
     write_text(run.folder / "config.yaml", yaml.safe_dump(dict(run.config), sort_keys=False, allow_unicode=True))
     about = {"command": run.command, "git": software.git_state(), "versions": software.versions()}
     write_json(run.folder / "about.json", about)
-
-
-def _guard_rows(run: Run, data, console: Console) -> None:
-    """Looks for evaluation rows that the student, or its source, has been trained on."""
-    if run.budget.train_rows is not None and data.train is not None and len(data.train) < 1:
-        raise PlmcError("no training rows are left under budget.train_rows.")
-    if not run.task.head.supervised:  # lines of a book may well be said twice
-        return
-    first_name, first = next(iter(data.evaluation.items()))
-    held_out = rows.row_hashes(first)
-    if data.train is not None:
-        seen = np.unique(rows.row_hashes(data.train))
-        both = int(np.isin(held_out, seen).sum())
-        if both:
-            console.warn(
-                f"{both} of {len(held_out)} {first_name} rows stand in the training rows, too: scores on them flatter."
-            )
-        with replacing(run.folder / "seen.npy") as temporary, temporary.open("wb") as file:
-            np.save(file, seen)
-    for who, spec in (("student", run.student.name), ("teacher", run.teacher.checkpoint)):
-        origin = _origin(spec)
-        if origin is not None:
-            both = int(np.isin(held_out, _seen(origin)).sum())
-            if both > 0.1 * len(held_out):
-                raise ConfigError(
-                    f"the {who} {spec} was trained on {both} of the {len(held_out)} {first_name} rows, so its score "
-                    f"there means nothing. Take a model that has not seen them, or other validation rows."
-                )
-
-
-def _seen(path: Path) -> np.ndarray:
-    """The hashes in a `seen.npy`. Raises DamagedFile."""
-    text = digests.fault(path.parent, path.name)
-    if text is None:
-        try:
-            return np.load(path)  # without objects, which could hold code
-        except (OSError, ValueError, EOFError) as error:
-            text = f"{path} is damaged ({str(error).splitlines()[0]})."
-    raise DamagedFile(
-        f"{text} It says which rows that model was trained on. Train it again, or delete the file to go on without "
-        "this check."
-    )
-
-
-def _origin(name: str | None) -> Path | None:
-    """`seen.npy` of the plmc run that a model folder came from."""
-    if name and Path(name).expanduser().is_dir():
-        folder = Path(name).expanduser().resolve()
-        for candidate in (folder / "seen.npy", folder.parent / "seen.npy"):
-            if candidate.is_file():
-                return candidate
-    return None
 
 
 def _log_inputs(run: Run, data, tracker) -> None:
@@ -269,4 +213,4 @@ def _place(run: Run, split: str) -> str:
         from plmc.data.hub import commit
 
         return f"{path}@{commit(path)}" if commit(path) else path
-    return run.config["data"].get("root") or run.source.name
+    return run.source.place or run.source.name

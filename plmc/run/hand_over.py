@@ -70,7 +70,7 @@ def send(run: Run, result: dict[str, Any], tracker: Any, data: TaskData) -> None
     tracker.tag({"mlflow.note.content": pages.note(run, result)})
     for part in ("plots", "predictions"):
         tracker.artifact(folder / part)
-    if run.config["tracking"]["model"] and run.task.head.mlflow_pipeline:
+    if run.settings.tracking.model and run.task.head.mlflow_pipeline:
         row = next(iter(data.evaluation.values())).raw[0]
         example = run.task.head.example([row[name] for name in run.task.text])
         tracker.model(folder / "model", head=run.task.head, example=example, max_length=run.task.max_length, step=last)

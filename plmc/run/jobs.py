@@ -8,12 +8,17 @@ import sys
 import traceback
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from plmc.config.compose import compose, conf_dir, for_jobs, plain, single_runs, split_words
 from plmc.config.typed import reach
 from plmc.errors import ConfigError, PlmcError, TrainingError, short_of_memory
 from plmc.names import did_you_mean
+
+if TYPE_CHECKING:
+    from plmc.config.resolve import Run
+    from plmc.console import Console
 
 DEBUG = "PLMC_DEBUG"
 
@@ -27,31 +32,40 @@ def precheck(words: Sequence[str]) -> None:
 
 
 def launch(words: Sequence[str], command: str) -> int:
-    """Hands the words to Hydra (runs, sweeps, launchers, `--cfg job`); returns the exit code."""
+    """Trains the one run that the words stand for, or hands them to Hydra (sweeps, launchers, `--cfg job`).
+
+    Returns:
+        The exit code.
+    """
+    overrides, flags = split_flags(words)
+    names = {flag.split("=", 1)[0] for flag in flags if flag.startswith("-")}
+    if not flags:
+        several = single_runs(overrides)
+        if len(several) > 1:
+            raise ConfigError(
+                f"several values make a sweep, which needs -m:\n  {command.replace(' train', ' train -m', 1)}"
+            )
+        _one(overrides, command)
+        return 0
+    return _with_hydra(overrides, flags, command, sweeping=bool(_MULTIRUN & names), prints=bool(names - _MULTIRUN))
+
+
+def _with_hydra(overrides: list[str], flags: list[str], command: str, *, sweeping: bool, prints: bool) -> int:
     import hydra
 
     from plmc.run import sweep
 
-    overrides, flags = split_flags(words)
-    names = {flag.split("=", 1)[0] for flag in flags if flag.startswith("-")}
-    sweeping = bool(_MULTIRUN & names)
-    if names <= _MULTIRUN:
-        if len(single_runs(overrides)) > 1 and not sweeping:
-            raise ConfigError(
-                f"several values make a sweep, which needs -m:\n  {command.replace(' train', ' train -m', 1)}"
-            )
+    if not prints:
         precheck(overrides)
     elif not sweeping:
         # Hydra will only print, but its own words about a wrong name help nobody.
         compose(overrides)
-    os.environ["PLMC_COMMAND"] = command
-    sweep.forget()
-    # Hydra's parser takes overrides in one piece only.
+    sweep.begin(command)
+    # Hydra's parser takes overrides in one piece only, and from nowhere but the process's arguments.
     own, folder = split_words(for_jobs(overrides) if sweeping else overrides)
     own = own if sweeping else reach(own)
     sys.argv = ["plmc train", *flags, *(["--config-dir", str(folder)] if folder else []), *own]
-    entry = hydra.main(version_base="1.3", config_path=str(conf_dir().resolve()), config_name="train")(job)
-    entry()
+    hydra.main(version_base="1.3", config_path=str(conf_dir().resolve()), config_name="train")(job)()
     return sweep.exit_code()
 
 
@@ -84,71 +98,93 @@ def split_flags(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return overrides, flags
 
 
-def job(config: Any) -> float:
-    """Trains one composed config; returns the score a sweeper maximises. In a sweep a failure is noted, not raised."""
+def _one(words: Sequence[str], command: str) -> None:
+    """Trains the run that the words stand for. Raises SystemExit with an exit code, the reason printed."""
     from plmc.config.resolve import resolve
     from plmc.console import Console
-    from plmc.run import sweep
-    from plmc.run.check import capped
-    from plmc.run.execute import execute, finished
-    from plmc.run.search import excess, objective
     from plmc.training.interrupt import exit_code, what_stopped
 
     console = Console()
-    context = sweep.current()
-    sweep.end_with_parent()
-    run = None
     try:
-        run = resolve(plain(config), command=sweep.own_command() if context else os.environ.get("PLMC_COMMAND", ""))
-        if context:
-            context.announce(run, console)
-        for text in capped(run):
-            console.say(text)
-        known = finished(run)
-        if known:
-            console.say(f"[green]finished before[/], nothing to train (force=true trains it again)  {run.signature}")
-        # A finished run may lack an export that is asked for only now.
-        if not known or run.config["quantize"]:
-            known = execute(run, console, parent=context.parent if context else None, threads=threads(context))
-        result = known
-        show(run, result, console)
-        for text in (result.get("mlflow") or {}).get("warnings", ()):
-            console.warn(f"tracking: {text}")
-        score = result["metrics"][result["primary_metric"]]
-        over = excess(result, run.config.get("limits") or {})
-        if over:
-            console.warn(f"over the limits: {', '.join(f'{key} {times:.2f} times' for key, times in over.items())}")
-        if context:
-            context.note(run.signature, "finished", score)
-        else:
-            send_waiting(run)
-        return objective(score, over)
+        run = resolve(plain(compose(words)), command=command)
+        _train(run, console)
+        send_waiting(run)
     except KeyboardInterrupt as stop:
         console.say(f"\n[yellow]{what_stopped(stop)}[/]; the same command goes on from here")
         raise SystemExit(exit_code(stop)) from None
     except Exception as error:
-        code = report(error)
-        if not context:
-            raise SystemExit(code) from None
+        raise SystemExit(report(error)) from None
+
+
+def job(config: Any) -> float:
+    """Trains one job of a sweep; returns the score that a sweeper maximises. A failure is noted, not raised."""
+    from plmc.config.resolve import resolve
+    from plmc.console import Console
+    from plmc.run import sweep
+    from plmc.training.interrupt import exit_code, what_stopped
+
+    console, context, run = Console(), sweep.current(), None
+    if context is None:
+        raise RuntimeError("plmc.run.sweep.SweepCallback did not run; hydra.callbacks.plmc must be in the config")
+    sweep.end_with_parent()
+    try:
+        run = resolve(plain(config), command=sweep.own_command(), sweep=context.command)
+        context.announce(run, console)
+        score, value = _train(run, console, parent=context.parent, threads=threads(context.jobs))
+        context.note(run.signature, "finished", score)
+        return value
+    except KeyboardInterrupt as stop:
+        console.say(f"\n[yellow]{what_stopped(stop)}[/]; the same command goes on from here")
+        raise SystemExit(exit_code(stop)) from None
+    except Exception as error:
+        report(error)
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         context.note(run.signature if run else f"job {sweep.number()}", "failed", reason)
         return float("nan")
 
 
-def send_waiting(run: Any) -> None:
+def _train(run: Run, console: Console, parent: Path | None = None, threads: int | None = None) -> tuple[float, float]:
+    """Trains a run unless it is finished, and shows its result.
+
+    Returns:
+        Its score, and what a sweeper maximises: less where a limit is exceeded.
+    """
+    from plmc.run.check import capped
+    from plmc.run.execute import execute, finished
+    from plmc.run.search import excess, objective
+
+    for text in capped(run):
+        console.say(text)
+    result = finished(run)
+    if result:
+        console.say(f"[green]finished before[/], nothing to train (force=true trains it again)  {run.signature}")
+    # A finished run may lack an export that is asked for only now.
+    if not result or run.settings.plain.quantize:
+        result = execute(run, console, parent=parent, threads=threads)
+    show(run, result, console)
+    for text in (result.get("mlflow") or {}).get("warnings", ()):
+        console.warn(f"tracking: {text}")
+    score = result["metrics"][result["primary_metric"]]
+    over = excess(result, run.settings.limits)
+    if over:
+        console.warn(f"over the limits: {', '.join(f'{key} {times:.2f} times' for key, times in over.items())}")
+    return score, objective(score, over)
+
+
+def send_waiting(run: Run) -> None:
     """Sends what earlier runs of the same folder could not; nothing without tracking."""
-    if run.config["tracking"]["enabled"]:
+    if run.settings.tracking.enabled:
         from plmc.track import send_pending
 
         send_pending(run.output_dir, patience=1.0)
 
 
-def threads(context: Any) -> int | None:
-    """CPU threads of this job when several run at once; None = all cores."""
-    if not context or context.jobs <= 1:
+def threads(jobs: int) -> int | None:
+    """CPU threads of one of `jobs` that run at once; None = all cores."""
+    if jobs <= 1:
         return None
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // context.jobs)
+    return max(1, cores // jobs)
 
 
 def report(error: Exception) -> int:
@@ -183,7 +219,7 @@ def report(error: Exception) -> int:
     return code
 
 
-def show(run: Any, result: dict[str, Any], console: Any) -> None:
+def show(run: Run, result: dict[str, Any], console: Console) -> None:
     """The table at the end of a run, then the folder, last."""
     from plmc.report.summary import summary_table
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from plmc.config.schema import Limits
 from plmc.errors import ConfigError
 
 # Scores lie between -1 (correlations) and 1, so a job above its limits is below every job within them.
 _BELOW = 2.0
 
 
-def excess(result: Mapping[str, Any], limits: Mapping[str, Any]) -> dict[str, float]:
+def excess(result: Mapping[str, Any], limits: Limits) -> dict[str, float]:
     """By how many times each limit is exceeded, of those that are. Raises ConfigError for a latency that was not
     measured."""
     found = {
@@ -19,9 +20,9 @@ def excess(result: Mapping[str, Any], limits: Mapping[str, Any]) -> dict[str, fl
         "megabytes": result["student"]["size_bytes"] / 1e6,
         "latency_ms": (result.get("latency") or {}).get("batch_1_ms"),
     }
-    if limits.get("latency_ms") is not None and found["latency_ms"] is None:
+    if limits.latency_ms is not None and found["latency_ms"] is None:
         raise ConfigError("limits.latency_ms needs a latency, and latency_rows=0 measures none. Set latency_rows=32")
-    return {key: found[key] / limit for key, limit in limits.items() if limit is not None and found[key] > limit}
+    return {key: found[key] / limit for key, limit in vars(limits).items() if limit is not None and found[key] > limit}
 
 
 def objective(score: float, over: Mapping[str, float]) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path
@@ -12,21 +11,21 @@ import torch
 
 from plmc import digests
 from plmc.config.pretraining import stage_task
-from plmc.config.resolve import Run
-from plmc.console import Console, StageBar
+from plmc.console import StageBar
 from plmc.core.chain import Chain
 from plmc.core.rows import TaskData
-from plmc.core.setting import Setting
+from plmc.core.setting import Building
 from plmc.core.stage import Stage
 from plmc.errors import DamagedCheckpoint, DamagedFile, DataError
 from plmc.files import write_record
 from plmc.models import encoder, load
+from plmc.run.session import Session
 from plmc.teachers import mlm_stage
-from plmc.teachers.make import FinetunedTeacher
 from plmc.teachers.source import AUTOCAST, TeacherSource
 from plmc.training import checkpoint
 from plmc.training.evaluate import evaluate
 from plmc.training.objective import Objective
+from plmc.training.plan import Judge, Plan, Saving
 from plmc.training.progress import Outcome, Progress
 from plmc.training.trainer import Trainer
 
@@ -45,28 +44,20 @@ class StageResult:
 
 
 class Stages:
-    """Runs all stages of `run` on `model`, in place; `results` has a `StageResult` for each that is done."""
+    """Runs all stages of a run on `model`, in place; `results` has a `StageResult` for each that is done."""
 
-    def __init__(
-        self,
-        run: Run,
-        model,
-        data: TaskData,
-        tokenizer,
-        *,
-        accelerator,
-        console: Console,
-        teacher: FinetunedTeacher | None,
-        log: Callable[[dict, int], None],
-        language_model: FinetunedTeacher | None = None,
-    ):
-        self.run, self.model, self.data, self.tokenizer = run, model, data, tokenizer
-        self.accelerator, self.console, self.log = accelerator, console, log
-        self.task, self._head = run.task, stage_task(run, run.recipe.stages[0])
+    def __init__(self, session: Session, model: Any):
+        self.session, self.model = session, model
+        self.run, self.console = session.run, session.console
+        self.task, self._head = self.run.task, stage_task(self.run, self.run.recipe.stages[0])
         self.results: list[StageResult] = []
         self.step = 0
         self.teachers = TeacherSource(
-            run, device=accelerator.device, console=console, finetuned=teacher, language_model=language_model
+            self.run,
+            device=session.device,
+            console=session.console,
+            finetuned=session.teacher,
+            language_model=session.language_model,
         )
         self._carried: dict[str, Any] = {}
         self._readers: list[Chain] = []
@@ -81,18 +72,9 @@ class Stages:
         folder = run.folder / "stages" / f"{index}-{stage.name}"
         chain = Chain(stage.methods)
         self._put_head(index, stage)
-        setting = self.setting(stage)
-        data = own = self.data
         done = self._finished(folder)
-        if stage.mlm is not None:
-            data = own = mlm_stage.stage_data(run, stage, self.task, data, self.tokenizer)
-        elif stage.data == "corpus":
-            from plmc.tasks.corpus import corpus
-
-            data = data.with_train(corpus(run, stage, self.tokenizer))
-        elif data.train is None:
-            raise DataError(f"task {run.task.name} has no training rows in this source. Use data=hub, or another task.")
-        setting = replace(setting, data=data)
+        data, own = self._rows(stage)
+        setting = self.building(stage, data)
         if done is None:
             # Derived rows draw from generators of their own, so skipping them for a finished stage changes nothing.
             data = chain.data(data, setting)
@@ -115,17 +97,35 @@ class Stages:
         self._carried = {name: chain[name].state_dict() for name in stage.carry}
         self._reread(chain)
 
+    def _rows(self, stage: Stage) -> tuple[TaskData, TaskData]:
+        """The rows that a stage trains on, and those that its budget counts: a corpus does not count.
+
+        Raises DataError for a task without training rows.
+        """
+        data = self.session.data
+        if stage.mlm is not None:
+            data = mlm_stage.stage_data(self.run, stage, self.task, data, self.session.tokenizer)
+        elif stage.data == "corpus":
+            from plmc.tasks.corpus import corpus
+
+            return data.with_train(corpus(self.run, stage, self.session.tokenizer)), data
+        elif data.train is None:
+            raise DataError(
+                f"task {self.run.task.name} has no training rows in this source. Use data=hub, or another task."
+            )
+        return data, data
+
     def _reread(self, chain: Chain) -> None:
         """Tokenises the rows anew where the stage left the student with another tokenizer."""
-        tokenizer, own = chain.tokenizer(self.tokenizer), self.run.task
-        if tokenizer is self.tokenizer:
+        tokenizer, own = chain.tokenizer(self.session.tokenizer), self.run.task
+        if tokenizer is self.session.tokenizer:
             return
         self._readers.append(chain)
-        self.tokenizer = tokenizer
+        self.session.tokenizer = tokenizer
         again = lambda split, training: own.encode(split.raw, tokenizer, training=training, cache=self.run.cache)  # noqa: E731
-        train = None if self.data.train is None else again(self.data.train, True)
-        evaluation = {name: again(split, False) for name, split in self.data.evaluation.items()}
-        self.data = replace(self.data, train=train, evaluation=evaluation)
+        train = None if self.session.data.train is None else again(self.session.data.train, True)
+        evaluation = {name: again(split, False) for name, split in self.session.data.evaluation.items()}
+        self.session.data = replace(self.session.data, train=train, evaluation=evaluation)
 
     def fresh_tokenizer(self):
         """The tokenizer of the student as the stages left it, never called: it remembers how it was called last."""
@@ -142,27 +142,23 @@ class Stages:
             self._carried = {}
         self._head = self.task
 
-    def setting(self, stage: Stage) -> Setting:
-        """The facts around a stage's methods."""
-        run, model = self.run, self.model
-        teacher = None
-        if run.teacher.known and self._wants_teacher(stage):
-            teacher = self.teachers.model(stage, self.task)
-        mlm_source = load.locate(run.teacher.name) if run.teacher.name else None
-        return Setting(
+    def building(self, stage: Stage, data: TaskData) -> Building:
+        """The facts around a stage's methods; its clock is known once methods have had their say on the rows."""
+        run, model, task, tokenizer = self.run, self.model, self.task, self.session.tokenizer
+        teacher = self.teachers.model(stage, task) if run.teacher.known and self._wants_teacher(stage) else None
+        return Building(
             stage=stage.name,
-            head=self.task.head,
+            head=task.head,
             seed=run.seed,
             student=encoder.dims(model),
             teacher=encoder.dims(teacher) if teacher is not None else None,
             methods=stage.methods,
-            text_columns=self.task.text,
+            text_columns=task.text,
+            mlm_source=load.locate(run.teacher.name) if run.teacher.name else None,
+            data=data,
+            tokenizer=tokenizer,
+            encode=lambda rows, training: task.encode(rows, tokenizer, training=training, cache=run.cache),
             teacher_model=teacher,
-            mlm_source=mlm_source,
-            tokenizer=self.tokenizer,
-            encode=lambda rows, training, task=self.task: task.encode(
-                rows, self.tokenizer, training=training, cache=run.cache
-            ),
             cache=run.cache,
             progress=self.console.each,
         )
@@ -181,10 +177,10 @@ class Stages:
         return min(caps, default=None)
 
     def _train(
-        self, index: int, stage: Stage, chain: Chain, folder: Path, setting: Setting, data: TaskData, clock
+        self, index: int, stage: Stage, chain: Chain, folder: Path, setting: Building, data: TaskData, clock
     ) -> None:
         run, task, needs, train = self.run, self.task, chain.required(), data.train
-        device, warned = self.accelerator.device, len(self.console.warnings)
+        device, warned = self.session.device, len(self.console.warnings)
         before = self.model.config._attn_implementation
         if "scores" in needs:
             from plmc.models.attention import use_scores
@@ -199,43 +195,35 @@ class Stages:
             chain,
             modules,
             head=task.head,
-            autocast=AUTOCAST[run.config["precision"]],
-            teacher=self.teachers.outputs(stage, task, chain, setting, self.tokenizer),
+            autocast=AUTOCAST[run.precision],
+            teacher=self.teachers.outputs(stage, task, chain, setting, self.session.tokenizer),
         )
-        if run.config["compile"]:
+        if run.settings.plain.compile:
             for block in encoder.layers(self.model):
                 block.compile(dynamic=True)
         first = next(iter(data.evaluation.values()))
         judge = None
         if stage.data == "task" or stage.mlm is not None:
-            judge = lambda model: evaluate(model, first, task, pad_id=self.tokenizer.pad_token_id)[0]  # noqa: E731
+            pad_id = self.session.tokenizer.pad_token_id
+            judge = Judge(lambda model: evaluate(model, first, task, pad_id=pad_id)[0], task.metric)
         rate = f"{clock.total} updates of {stage.batch_size} rows"
         self.console.say(f"stage [bold]{stage.name}[/]  {rate}  loss = {formula(chain)}")
         with StageBar(self.console, stage.name, clock.total) as bar:
             trainer = Trainer(
                 objective,
-                chain,
-                stage,
                 train,
-                clock=clock,
-                index=index,
-                seed=run.seed,
-                pad_id=self.tokenizer.pad_token_id,
-                accelerator=self.accelerator,
-                evaluate=judge,
-                metric=task.metric if judge else None,
-                folder=folder,
-                signature=run.signature,
-                first_step=self.step,
-                log_every=run.config["log_every"],
-                checkpoint_seconds=run.config["checkpoint"]["seconds"],
-                checkpoint_steps=run.config["checkpoint"]["steps"],
-                precision=run.config["precision"],
-                progress=Progress(self.log, bar.advance, self.console.warn),
+                Plan(stage, clock, index, run.seed, self.step, run.precision),
+                Saving(folder, run.signature, run.settings.checkpoint.seconds, run.settings.checkpoint.steps),
+                judge=judge,
+                device=device,
+                pad_id=self.session.tokenizer.pad_token_id,
+                progress=Progress(
+                    self.session.tracker.log, bar.advance, self.console.warn, run.settings.plain.log_every
+                ),
             )
             outcome: Outcome = trainer.fit()
         self.model.set_attn_implementation(before)
-        if run.config["compile"]:
+        if run.settings.plain.compile:
             for block in encoder.layers(self.model):
                 block._compiled_call_impl = None
         result = StageResult(
@@ -263,7 +251,7 @@ class Stages:
             return None
 
     def _take_up(
-        self, chain: Chain, folder: Path, setting: Setting, result: StageResult, state: dict[str, Any]
+        self, chain: Chain, folder: Path, setting: Building, result: StageResult, state: dict[str, Any]
     ) -> None:
         """A stage that was finished before: the same structure, then its weights."""
         chain.modules(setting)

@@ -9,7 +9,7 @@ import re
 import shlex
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,24 @@ from hydra.experimental.callback import Callback
 
 from plmc.config.typed import as_typed
 
-_FOLDER, _TRACKED, _JOBS, _CODE = "PLMC_SWEEP", "PLMC_SWEEP_TRACKED", "PLMC_SWEEP_JOBS", "PLMC_SWEEP_CODE"
-_OWNER = "PLMC_SWEEP_PROCESS"
-# The environment, because a launcher may start jobs in processes of their own.
-
 
 @dataclass(frozen=True)
 class Context:
-    """The sweep a job belongs to: its folder, MLflow parent and number of jobs that run at once."""
+    """The sweep a job belongs to.
+
+    Attributes:
+        folder: of the sweep, in `output_dir`.
+        tracked: whether MLflow has a parent run for it.
+        jobs: number of jobs that run at once.
+        command: what began it.
+        owner: the process that began it.
+    """
 
     folder: Path
     tracked: bool
     jobs: int
+    command: str
+    owner: int
 
     @property
     def parent(self) -> Path | None:
@@ -52,18 +58,22 @@ class Context:
         )
 
 
+class _State:
+    """What this process knows of the sweep it works for; Hydra's callbacks are the only way into a job's process."""
+
+    command = ""
+    context: Context | None = None
+    failed = False
+
+
 def current() -> Context | None:
     """The sweep this process works for, or None."""
-    folder = os.environ.get(_FOLDER)
-    if not folder:
-        return None
-    return Context(Path(folder), os.environ.get(_TRACKED) == "1", int(os.environ.get(_JOBS, "1")))
+    return _State.context
 
 
-def forget() -> None:
-    """Forgets a sweep of an earlier call in the same process."""
-    for name in (_FOLDER, _TRACKED, _JOBS, _CODE, _OWNER):
-        os.environ.pop(name, None)
+def begin(command: str) -> None:
+    """Forgets the sweep of an earlier call in the same process; `command` begins the next one."""
+    _State.command, _State.context, _State.failed = command, None, False
 
 
 def end_with_parent() -> None:
@@ -72,7 +82,7 @@ def end_with_parent() -> None:
 
     What is lost is what SIGKILL here would lose: nothing that was finished.
     """
-    owner = int(os.environ.get(_OWNER, "0"))
+    owner = _State.context.owner if _State.context else None
     if owner != os.getppid():
         return
 
@@ -100,11 +110,20 @@ def own_command() -> str:
 
 def exit_code() -> int:
     """1 if some job of the sweep failed."""
-    return int(os.environ.get(_CODE, "0"))
+    return int(_State.failed)
 
 
 class SweepCallback(Callback):
-    """Hydra calls this around every run; only sweeps are of interest."""
+    """Hydra calls this around every run; only sweeps are of interest.
+
+    A launcher that starts processes sends this object along, and with it what a job must know of its sweep.
+    """
+
+    def __init__(self) -> None:
+        self.context: Context | None = None
+
+    def on_job_start(self, config: Any, **kwargs: Any) -> None:
+        _State.context = self.context
 
     def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
         from omegaconf import OmegaConf
@@ -117,25 +136,26 @@ class SweepCallback(Callback):
         (folder / "jobs").mkdir(parents=True, exist_ok=True)
         for note in (folder / "jobs").glob("*.json"):
             note.unlink()
-        os.environ[_FOLDER] = str(folder)
-        os.environ[_OWNER] = str(os.getpid())
-        os.environ[_JOBS] = str(_parallel(hydra.launcher))
+        # Known before tracking begins, which a store may refuse: Hydra turns what a callback raises into a warning.
+        self.context = Context(folder, False, _parallel(hydra.launcher), _State.command, os.getpid())
         tracking = config.tracking
         if tracking.enabled:
             from plmc.track import default_uri, parent_run
 
             words = as_typed(" ".join(_swept(task)))[:120]
-            tags = {"plmc.role": "sweep", "plmc.command": os.environ.get("PLMC_COMMAND", "")}
+            tags = {"plmc.role": "sweep", "plmc.command": _State.command}
             uri = tracking.uri or default_uri(output)
             parent_run(folder, uri=uri, experiment=tracking.experiment, name=f"sweep {words}", tags=tags)
-            os.environ[_TRACKED] = "1"
+            self.context = replace(self.context, tracked=True)
 
     def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
-        context = current()
+        context = self.context
+        if context is None:
+            return
         notes = [json.loads(path.read_text()) for path in sorted((context.folder / "jobs").glob("*.json"))]
         failed = [note for note in notes if note["status"] != "finished"]
-        os.environ[_CODE] = "1" if failed or not notes else "0"
-        _table(notes, context)
+        _State.failed = bool(failed or not notes)
+        _table(notes)
         if context.parent:
             from plmc.track import close_parent, send_pending
 
@@ -162,7 +182,7 @@ def _parallel(launcher: Any) -> int:
     return max(1, cores + 1 + asked if asked is not None and asked < 0 else min(asked or 1, 10_000))
 
 
-def _table(notes: list[dict[str, Any]], context: Context) -> None:
+def _table(notes: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 

@@ -36,7 +36,7 @@ def as_teacher(run: Run, recipe: Mapping[str, Any]) -> dict[str, Any]:
         **run.config,
         "seed": run.teacher.seed,
         # What was asked for, not what the student's methods forced: all arms share one teacher.
-        "precision": run.precision,
+        "precision": run.settings.plain.precision,
         "teacher": {"_target_": given["_target_"], "name": None},
         "student": {
             "_target_": "plmc.models.spec.ModelSpec",

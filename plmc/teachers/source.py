@@ -11,7 +11,7 @@ import torch
 from plmc.config.resolve import Run
 from plmc.console import Console
 from plmc.core.rows import Split
-from plmc.core.setting import Setting
+from plmc.core.setting import Building
 from plmc.core.stage import Stage
 from plmc.errors import ConfigError
 from plmc.heads.base import Head
@@ -56,7 +56,7 @@ class TeacherSource:
             self._models[which] = model.eval().requires_grad_(False).to(self.device)
         return self._models[which]
 
-    def outputs(self, stage: Stage, task, chain, setting: Setting, tokenizer) -> Teacher | None:
+    def outputs(self, stage: Stage, task, chain, setting: Building, tokenizer) -> Teacher | None:
         """What the stage asks its teacher with; None where no method of `chain` looks at one. `setting` has the
         rows."""
         needs = chain.required()
@@ -79,7 +79,7 @@ class TeacherSource:
         rows = self._own_rows(stage, train, own, tokenizer, head)
         if _which(stage) == "finetuned" and wanted <= STORABLE and (not same or run.teacher.cache is not None):
             layers = tuple(sorted(chain.teacher_layers(setting))) if "teacher.hidden_states" in wanted else ()
-            choice = Wanted(head, layers, run.teacher.cache or "fp32", AUTOCAST[run.config["precision"]])
+            choice = Wanted(head, layers, run.teacher.cache or "fp32", AUTOCAST[run.precision])
             # Outputs of all rows pay off as soon as every row is visited once.
             if not same or (setting.clock.total * stage.batch_size >= len(train) and self._fits(choice, model, rows)):
                 columns = stored(

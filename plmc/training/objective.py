@@ -39,6 +39,11 @@ class Objective(nn.Module):
         self.head, self.autocast = head, autocast
         self.asked = asked(chain.required())
 
+    @property
+    def chain(self) -> Chain:
+        """The stage's methods."""
+        return self._outside[0]
+
     def _precision(self, device: str):
         return torch.autocast(device, self.autocast) if self.autocast else nullcontext()
 

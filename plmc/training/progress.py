@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Progress:
-    """What the loop tells the outside: hooks with no effect on training."""
+    """What the loop tells the outside, `every` so many updates: hooks with no effect on training."""
 
     log: Callable[[Mapping[str, float], int], None] = lambda values, step: None
     advance: Callable[[int, Mapping[str, float]], None] = lambda step, values: None
     warn: Callable[[str], None] = lambda text: None
+    every: int = 10
 
 
 @dataclass

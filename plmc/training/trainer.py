@@ -14,19 +14,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-from plmc.core.chain import Chain
 from plmc.core.clock import Clock, parse_point
 from plmc.core.rows import Split
-from plmc.core.stage import Stage
 from plmc.errors import DamagedCheckpoint, TrainingError
 from plmc.training import checkpoint, memory
 from plmc.training.alarms import Update, idle_terms, read_scalars
@@ -36,6 +31,7 @@ from plmc.training.evaluate import judged
 from plmc.training.interrupt import deferred
 from plmc.training.objective import Objective
 from plmc.training.optimizer import build_optimizer, clip, rate_factor, set_rate
+from plmc.training.plan import Judge, Plan, Saving
 from plmc.training.progress import Outcome, Position, Progress
 from plmc.training.scale import LossScale
 
@@ -43,65 +39,50 @@ from plmc.training.scale import LossScale
 class Trainer:
     """Trains `objective` on `split` for one stage and leaves the kept weights in the student.
 
-    `evaluate(model) -> metrics` judges; `metric` names the one that counts (None = no evaluation, keep the last).
-    `folder` holds `checkpoint.pt` and `best.pt`; `first_step` places the stage on the run's one step axis.
+    Without a `judge` there is no evaluation, and the last weights are kept. `pad_id` is that of the tokenizer; `device`
+    is where the student already is.
     """
 
     def __init__(
         self,
         objective: Objective,
-        chain: Chain,
-        stage: Stage,
         split: Split,
+        plan: Plan,
+        saving: Saving,
         *,
-        clock: Clock,
-        index: int,
-        seed: int,
-        pad_id: int,
-        accelerator,
-        evaluate: Callable[[nn.Module], dict[str, float]] | None,
-        metric: str | None,
-        folder: Path,
-        signature: str,
-        first_step: int = 0,
-        log_every: int = 10,
-        checkpoint_seconds: float = 60.0,
-        checkpoint_steps: int | None = None,
-        precision: str = "fp32",
+        judge: Judge | None = None,
+        device: torch.device | None = None,
+        pad_id: int = 0,
         progress: Progress | None = None,
     ):
-        self.objective, self.chain, self.stage, self.split, self.clock = objective, chain, stage, split, clock
-        self.student = objective.student
-        self.index, self.seed, self.pad_id, self.accelerator = index, seed, pad_id, accelerator
-        self.evaluate, self.metric = evaluate, metric
-        self.folder, self.signature, self.first_step = folder, signature, first_step
-        self.log_every, self.checkpoint_seconds, self.checkpoint_steps = log_every, checkpoint_seconds, checkpoint_steps
+        self.objective, self.split, self.plan, self.saving, self.judge = objective, split, plan, saving, judge
+        self.student, self.chain, self.stage, self.clock = objective.student, objective.chain, plan.stage, plan.clock
+        self.device, self.pad_id = device or torch.device("cpu"), pad_id
         self.progress = progress or Progress()
         self.at = Position()
         self.params = [p for p in objective.parameters() if p.requires_grad]
-        self.optimizer = build_optimizer(objective, chain, stage)
-        self.schedule = rate_factor(stage, clock)
-        self.scale = LossScale(precision)
+        self.optimizer = build_optimizer(objective, self.chain, self.stage)
+        self.schedule = rate_factor(self.stage, self.clock)
+        self.scale = LossScale(plan.precision)
         self._rows: RowGradient | None = None
         self._pending: list[Update] = []
         self._meter = (0, 0.0)  # samples and time since the last log line
         self._saved_at = time.monotonic()
-        every, unit = parse_point(stage.eval_every)
-        self.eval_every = max(1, clock.at(stage.eval_every) if unit != "step" else int(every))
+        every, unit = parse_point(self.stage.eval_every)
+        self.eval_every = max(1, self.clock.at(self.stage.eval_every) if unit != "step" else int(every))
 
     def fit(self) -> Outcome:
         """Runs the stage from its checkpoint, if there is one, to its end. Ctrl-C and SIGTERM leave a checkpoint."""
         self._resume()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.saving.folder.mkdir(parents=True, exist_ok=True)
         before = self.student.training
-        device = self.accelerator.device
         batches = training_batches(
             self.split,
             batch_size=self.stage.batch_size,
             micro_batch=self.stage.micro_batch,
             pad_id=self.pad_id,
-            seed=self.seed,
-            stage=self.index,
+            seed=self.plan.seed,
+            stage=self.plan.index,
             start=self.at.step,
         )
         self.objective.train()
@@ -111,19 +92,19 @@ class Trainer:
         with deferred() as interrupted, row_gradients(self.student, by_row) as self._rows:
             while self.at.step < self.clock.total and not self.at.stopped:
                 started = time.perf_counter()
-                micro = [batch.to(device) for batch in next(batches)]
+                micro = [batch.to(self.device) for batch in next(batches)]
                 self._update(micro)
                 memory.trim(self.at.step)
                 self.at.seconds += time.perf_counter() - started
                 last = self.at.step == self.clock.total
-                if self.at.step % self.log_every == 0 or last:
-                    if not self.folder.is_dir():
+                if self.at.step % self.progress.every == 0 or last:
+                    if not self.saving.folder.is_dir():
                         raise TrainingError(
-                            f"{self.folder} is gone: somebody removed or moved the run while it trained."
+                            f"{self.saving.folder} is gone: somebody removed or moved the run while it trained."
                         )
                     self._log()
-                if self.evaluate and (self.at.step % self.eval_every == 0 or last):
-                    self._judge()
+                if self.judge and (self.at.step % self.eval_every == 0 or last):
+                    self._evaluate(self.judge)
                 if not last and (interrupted() or self._checkpoint_due()):
                     self._save()
                 if stop := interrupted():
@@ -207,19 +188,19 @@ class Trainer:
         values["epoch"] = self._now().epoch
         values |= self.chain.metrics()
         self._pending.clear()
-        self.progress.log(values, self.first_step + step)
+        self.progress.log(values, self.plan.first_step + step)
         self.progress.advance(step, values)
 
     # Judging.
 
-    def _judge(self) -> None:
+    def _evaluate(self, judge: Judge) -> None:
         self._log()
         with judged(self.student, self.chain):
             # Plain numbers: a checkpoint holds no other ones.
-            metrics = {name: float(v) for name, v in self.evaluate(self.student).items()}
-            value = metrics[self.metric]
+            metrics = {name: float(v) for name, v in judge.evaluate(self.student).items()}
+            value = metrics[judge.metric]
             if math.isnan(value):
-                raise TrainingError(f"stage {self.stage.name}, update {self.at.step}: {self.metric} is not a number.")
+                raise TrainingError(f"stage {self.stage.name}, update {self.at.step}: {judge.metric} is not a number.")
             # A score from before the last mask would be kept without the masks that were to come.
             settled = self.at.step >= self.chain.settled(self.clock)
             better = settled and value > self.at.best
@@ -228,8 +209,8 @@ class Trainer:
         if better:
             self.at.best = value
         self.at.stale = 0 if better or not settled else self.at.stale + 1
-        self.progress.log({f"eval/{name}": v for name, v in metrics.items()}, self.first_step + self.at.step)
-        self.progress.advance(self.at.step, {f"eval/{self.metric}": value})
+        self.progress.log({f"eval/{name}": v for name, v in metrics.items()}, self.plan.first_step + self.at.step)
+        self.progress.advance(self.at.step, {f"eval/{judge.metric}": value})
         stop = self.chain.after_eval(metrics, self._now())
         if self.stage.patience is not None and self.at.stale >= self.stage.patience:
             stop = True
@@ -239,13 +220,14 @@ class Trainer:
         self.at.best_step, self.at.best_metrics = self.at.step, metrics
         if self.stage.select == "best":
             state = {k: v.detach().cpu() for k, v in self.student.state_dict().items()}
-            checkpoint.save(self.folder / "best.pt", state, signature=self.signature)
+            checkpoint.save(self.saving.folder / "best.pt", state, signature=self.saving.signature)
 
     def _end(self) -> Outcome:
         """Leaves the kept weights in the student: the best judged ones, or the last judged ones."""
         self._log()
-        if self.evaluate and self.stage.select == "best":
-            self.student.load_state_dict(checkpoint.load(self.folder / "best.pt", signature=self.signature))
+        if self.judge and self.stage.select == "best":
+            best = checkpoint.load(self.saving.folder / "best.pt", signature=self.saving.signature)
+            self.student.load_state_dict(best)
         else:
             with torch.no_grad():
                 live = {name: param.detach() for name, param in self.student.named_parameters()}
@@ -257,9 +239,9 @@ class Trainer:
     # Continuing.
 
     def _checkpoint_due(self) -> bool:
-        if self.checkpoint_steps:
-            return self.at.step % self.checkpoint_steps == 0
-        return self.checkpoint_seconds > 0 and time.monotonic() - self._saved_at >= self.checkpoint_seconds
+        if self.saving.steps:
+            return self.at.step % self.saving.steps == 0
+        return self.saving.seconds > 0 and time.monotonic() - self._saved_at >= self.saving.seconds
 
     def _save(self) -> None:
         if (
@@ -276,18 +258,18 @@ class Trainer:
             "random": checkpoint.random_state(),
             "data": self.split.fingerprint,
         }
-        checkpoint.save(self.folder / "checkpoint.pt", state, signature=self.signature)
+        checkpoint.save(self.saving.folder / "checkpoint.pt", state, signature=self.saving.signature)
         self._saved_at = time.monotonic()
 
     def _resume(self) -> None:
-        path = self.folder / "checkpoint.pt"
+        path = self.saving.folder / "checkpoint.pt"
         if not path.is_file():
             return
         try:
-            state = checkpoint.load(path, signature=self.signature)
+            state = checkpoint.load(path, signature=self.saving.signature)
             if state["position"]["best_metrics"] and self.stage.select == "best":
                 # Found at the end of the stage only, it would cost all of it.
-                checkpoint.verify(self.folder / "best.pt")
+                checkpoint.verify(self.saving.folder / "best.pt")
         except DamagedCheckpoint as error:
             self._warn(
                 f"{str(error).removesuffix(' The same command trains this stage again.')} The stage begins again."
@@ -297,7 +279,7 @@ class Trainer:
         if state["data"] != self.split.fingerprint:
             raise TrainingError(
                 f"{path} was made with other training rows than there are now. Put the old data back, or start anew: "
-                f"rm -r '{self.folder.parent.parent}'"
+                f"rm -r '{self.saving.folder.parent.parent}'"
             )
         self.objective.load_state_dict(state["objective"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -321,3 +321,9 @@ def test_a_conflict_is_told_before_a_model_that_is_missing():
 def test_an_address_that_cannot_be_read_is_not_printed():
     ended = plmc("validate", "recipe=kd", "preset=offline", "tracking.uri=http://h:5000/?token=hidden")
     assert ended.code == 2 and "'tracking.uri=…' cannot be read" in ended.message and "hidden" not in ended.text
+
+
+def test_a_masked_language_model_may_be_named_as_the_source_of_words(small):
+    """Its name is known before it is loaded."""
+    words = ["recipe=finetune", "task=rte", "method=[augment]", "methods.augment.candidates=mlm"]
+    assert plmc("validate", *small, *words).code == 0

@@ -7,6 +7,7 @@ from commands import plmc
 from test_bad_words import refused
 
 from plmc.config.compose import explain
+from plmc.config.schema import Limits
 from plmc.errors import ConfigError
 from plmc.run.search import excess, objective
 
@@ -14,13 +15,13 @@ RESULT = {"student": {"parameters": 1000, "size_bytes": 4_000_000}, "latency": {
 
 
 def test_a_job_beyond_a_limit_is_below_every_job_within():
-    none = {"params": None, "megabytes": None, "latency_ms": None}
-    assert excess(RESULT, none) == {} == excess(RESULT, {"params": 1000, "megabytes": 4.0, "latency_ms": 2.0})
-    assert excess(RESULT, {**none, "megabytes": 2.0, "latency_ms": 3}) == {"megabytes": 2.0}
+    none = Limits()
+    assert excess(RESULT, none) == {} == excess(RESULT, Limits(params=1000, megabytes=4.0, latency_ms=2.0))
+    assert excess(RESULT, Limits(megabytes=2.0, latency_ms=3)) == {"megabytes": 2.0}
     assert objective(0.7, {}) == 0.7
     assert objective(1.0, {"megabytes": 2.0}) < objective(1.0, {"megabytes": 1.1}) < -1.0
     with pytest.raises(ConfigError, match="latency_rows=32"):
-        excess({**RESULT, "latency": None}, {"latency_ms": 1.0})
+        excess({**RESULT, "latency": None}, Limits(latency_ms=1.0))
 
 
 @pytest.mark.parametrize(

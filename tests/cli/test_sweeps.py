@@ -2,7 +2,6 @@
 
 import json
 import os
-from types import SimpleNamespace
 
 import pytest
 from commands import SMALL, plmc
@@ -162,12 +161,12 @@ def test_cores_are_divided_by_the_jobs_of_a_launcher(launcher, jobs, monkeypatch
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
     assert sweep._parallel(launcher) == jobs
-    share = threads(SimpleNamespace(jobs=jobs))
+    share = threads(jobs)
     assert share == (None if jobs == 1 else 8 // jobs)
 
 
 def test_alone_a_run_takes_all_cores():
-    assert threads(None) is None
+    assert threads(1) is None
 
 
 def test_keys_of_a_swept_recipe_can_be_set(tracked, updates):

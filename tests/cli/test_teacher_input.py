@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import torch
 from commands import SMALL
-from kinds import HEADS
+from kinds import HEADS, building
 
 from plmc.config.compose import compose, plain
 from plmc.config.resolve import resolve
 from plmc.console import Console
 from plmc.core.chain import Chain
-from plmc.core.setting import Setting
 from plmc.methods.distill.layers_kd import LayersKD
 from plmc.methods.distill.logit_kd import LogitKD
 from plmc.models import load
@@ -52,7 +51,7 @@ def finetuned(run, name, tmp_path):
 def asked(run, stage, chain, data, tokenizer, teacher, model):
     """What the stage asks its teacher with."""
     clock = stage.clock(len(data.train))
-    setting = Setting(
+    setting = building(
         stage=stage.name,
         head=run.task.head,
         seed=1,

@@ -6,19 +6,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
-from kinds import HEADS
+from kinds import HEADS, building
 from torch import nn
 
 from plmc.core.clock import Clock
 from plmc.core.method import Method
-from plmc.core.setting import Dims, Setting
+from plmc.core.setting import Building, Dims
 
 CLOCK = Clock(step=3, total=10, steps_per_epoch=5)
 SHAPE = Dims(layers=2, width=32, heads=4, intermediate=48, vocabulary=60)
 
 
-def setting(**options) -> Setting:
-    return Setting(
+def setting(**options) -> Building:
+    return building(
         **{"stage": "main", "head": HEADS["classification"], "seed": 0, "student": SHAPE, "clock": CLOCK, **options}
     )
 

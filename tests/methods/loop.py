@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
-from kinds import HEADS
+from kinds import HEADS, building
 from transformers import BertConfig, BertForSequenceClassification
 
 from plmc.core.chain import Chain
 from plmc.core.clock import Clock
-from plmc.core.setting import Setting
+from plmc.core.setting import Building
 from plmc.models.encoder import dims
 
 
@@ -78,11 +78,11 @@ class Run:
         return self
 
 
-def setting(model=None, *, total: int = 20, **options) -> Setting:
+def setting(model=None, *, total: int = 20, **options) -> Building:
     given = dict(
         stage="main", head=HEADS["classification"], seed=0, student=dims(model or tiny()), clock=Clock(0, total, 10)
     )
-    return Setting(**{**given, **options})
+    return building(**{**given, **options})
 
 
 def start(methods: dict | None = None, *, total: int = 20, seed: int = 0, model=None, **options) -> Run:

@@ -9,13 +9,13 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from kinds import HEADS
+from kinds import HEADS, building
 from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordPiece
 from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, BertModel, PreTrainedTokenizerFast
 
 from plmc.core.rows import Ragged, Split, TaskData
-from plmc.core.setting import Dims, Setting
+from plmc.core.setting import Dims
 from plmc.errors import ConfigError, DataError
 from plmc.methods.augment.candidates import ByWord, EmbeddingNeighbours, GloveNeighbours, nearest_rows
 from plmc.methods.augment.masked_lm import MaskedWords, _batches, _Masked, load_masked_lm
@@ -83,7 +83,7 @@ def make(tokenizer, teacher):
 
         dims = Dims(1, 16, 2, 16, len(VOCABULARY))
         columns = ("text_a", "text_b") if "text_b" in rows else ("text_a",)
-        setting = Setting(
+        setting = building(
             "inter",
             HEADS["classification"],
             0,
@@ -562,7 +562,7 @@ def test_the_official_code_shows_the_language_model_the_whole_sentence(make, mas
 def test_a_task_without_training_rows_cannot_be_augmented(teacher, tokenizer):
     method, dims = Augment(), Dims(1, 16, 2, 16, len(VOCABULARY))
     method.name = "augment"
-    setting = Setting("inter", HEADS["classification"], 0, dims, dims, teacher_model=teacher, tokenizer=tokenizer)
+    setting = building("inter", HEADS["classification"], 0, dims, dims, teacher_model=teacher, tokenizer=tokenizer)
     with pytest.raises(
         DataError, match="augment: the task has no training rows to augment. Remove it: ~methods.augment"
     ):
@@ -628,7 +628,7 @@ def test_rows_have_a_fingerprint_of_what_they_are_made_from(tokenizer, teacher, 
     prints = []
     for cache, n in ((None, 1), (None, 2), (tmp_path, 1), (tmp_path, 1)):
         raw, dims = datasets.Dataset.from_dict(SINGLE), Dims(1, 16, 2, 16, len(VOCABULARY))
-        setting = Setting(
+        setting = building(
             "inter",
             HEADS["classification"],
             0,
@@ -681,7 +681,7 @@ def test_only_rows_that_training_uses_are_augmented(tokenizer, teacher):
     raw = datasets.Dataset.from_dict(SINGLE)
     part = replace(split(raw.select([0, 2])), raw=raw, source=np.array([0, 2]))
     dims = Dims(1, 16, 2, 16, len(VOCABULARY))
-    setting = Setting(
+    setting = building(
         "inter",
         HEADS["classification"],
         0,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from kinds import HEADS
+from kinds import HEADS, building
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from plmc.core.clock import Clock
-from plmc.core.setting import Dims, Setting
+from plmc.core.setting import Dims
 from plmc.core.view import Outputs, View
 from plmc.errors import ConfigError
 from plmc.methods.distill.layer_map import layer_map
@@ -70,7 +70,7 @@ def setting(student, teacher):
         c = model.config
         return Dims(c.num_hidden_layers, c.hidden_size, c.num_attention_heads, c.intermediate_size, c.vocab_size)
 
-    return Setting("inter", HEADS["classification"], 0, dims(student), dims(teacher))
+    return building("inter", HEADS["classification"], 0, dims(student), dims(teacher))
 
 
 def built(method, student, teacher):
@@ -358,7 +358,7 @@ def test_prediction_of_two_heads_is_their_mean_at_the_temperature():
     ],
 )
 def test_only_the_mapped_hidden_states_are_stored(fields, layers):
-    around = Setting("main", HEADS["classification"], 0, Dims(2, 8, 2, 8, 9), Dims(4, 8, 2, 8, 9))
+    around = building("main", HEADS["classification"], 0, Dims(2, 8, 2, 8, 9), Dims(4, 8, 2, 8, 9))
     assert LayersKD(**fields).teacher_layers(around) == layers
 
 
@@ -380,7 +380,7 @@ def test_prediction_of_spans_ignores_padding_and_has_no_official_code():
 
     torch.testing.assert_close(loss(0), loss(3))
     with pytest.raises(ConfigError, match="mode=paper"):
-        PredictionKD(mode="official_code", name="kd").check(Setting("last", HEADS["span"], 0, Dims(2, 8, 2, 8, 9)))
+        PredictionKD(mode="official_code", name="kd").check(building("last", HEADS["span"], 0, Dims(2, 8, 2, 8, 9)))
 
 
 @pytest.mark.parametrize(
@@ -397,7 +397,7 @@ def test_encoder_of_the_four_layer_student_has_the_published_size():
     with torch.device("meta"):
         model = BertForSequenceClassification(config).bert
         projections = LayersKD(embedding=0).modules(
-            Setting("inter", HEADS["classification"], 0, Dims(4, 312, 12, 1200, 30522), Dims(12, 768, 12, 3072, 30522))
+            building("inter", HEADS["classification"], 0, Dims(4, 312, 12, 1200, 30522), Dims(12, 768, 12, 3072, 30522))
         )
     assert sum(p.numel() for p in model.parameters()) == 14_350_248
     assert {p.numel() for p in projections.parameters()} == {312 * 768}
@@ -410,5 +410,5 @@ def test_a_map_may_name_the_first_and_the_last_layer():
 def test_predictions_of_a_language_model_are_not_these():
     method = PredictionKD(name="kd")
     with pytest.raises(ConfigError, match=r"kd: for a masked language model use method=\[token_kd\], without kd"):
-        method.check(Setting("last", HEADS["mlm"], 0, Dims(2, 8, 2, 8, 9)))
-    method.check(Setting("last", HEADS["span"], 0, Dims(2, 8, 2, 8, 9)))
+        method.check(building("last", HEADS["mlm"], 0, Dims(2, 8, 2, 8, 9)))
+    method.check(building("last", HEADS["span"], 0, Dims(2, 8, 2, 8, 9)))

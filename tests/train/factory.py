@@ -10,7 +10,6 @@ import datasets
 import numpy as np
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
 from kinds import HEADS
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -21,13 +20,14 @@ from transformers import BertConfig, BertForQuestionAnswering, BertForSequenceCl
 from plmc.core.chain import Chain
 from plmc.core.method import Method
 from plmc.core.rows import Ragged, Split, TaskData
-from plmc.core.setting import Setting
+from plmc.core.setting import Building
 from plmc.core.stage import Stage
 from plmc.models.attention import use_scores
 from plmc.models.encoder import dims
 from plmc.teachers import live as teachers
 from plmc.training.evaluate import logits_of
 from plmc.training.objective import Objective
+from plmc.training.plan import Judge, Plan, Saving
 from plmc.training.progress import Outcome, Progress
 from plmc.training.trainer import Trainer
 
@@ -108,7 +108,7 @@ class Rig:
 
     model: nn.Module
     chain: Chain
-    setting: Setting
+    setting: Building
     trainer: Trainer
     teacher: nn.Module | None
     logs: dict[int, dict[str, float]] = field(default_factory=dict)
@@ -168,7 +168,7 @@ def rig(
     evaluation = rows(9, seed=5)
     data = TaskData(train=split, evaluation={"validation": evaluation}, source="custom")
     torch.manual_seed(seed)
-    setting = Setting(
+    setting = Building(
         stage=stage.name,
         head=HEADS[kind],
         seed=seed,
@@ -208,23 +208,12 @@ def rig(
     judge = (lambda m: score(m, evaluation)) if evaluate == "score" else evaluate
     trainer = Trainer(
         objective,
-        chain,
-        stage,
         split,
-        clock=clock,
-        index=0,
-        seed=seed,
+        Plan(stage, clock, seed=seed, precision=precision),
+        Saving(folder, signature, seconds=0, steps=checkpoint_steps),
+        judge=Judge(judge, "likelihood") if judge else None,
         pad_id=PAD,
-        accelerator=Accelerator(cpu=True),
-        evaluate=judge,
-        metric="likelihood" if judge else None,
-        folder=folder,
-        signature=signature,
-        log_every=log_every,
-        checkpoint_seconds=0,
-        checkpoint_steps=checkpoint_steps,
-        precision=precision,
-        progress=progress,
+        progress=replace(progress, every=log_every),
     )
     made.append(Rig(model, chain, setting, trainer, teacher, stop_after=stop_after))
     return made[0]

@@ -16,7 +16,7 @@ from plmc.console import note
 from plmc.core.fields import Count, Share
 from plmc.core.method import Method
 from plmc.core.rows import Split, TaskData
-from plmc.core.setting import Setting
+from plmc.core.setting import Building, Setting
 from plmc.errors import ConfigError, DataError
 from plmc.files import replacing
 from plmc.methods.augment.candidates import ByWord, Candidates, EmbeddingNeighbours, GloveNeighbours, no_neighbours
@@ -96,7 +96,7 @@ class Augment(Method):
                 f"Name one (teacher=bert-base), or set candidates=glove and glove=PATH."
             )
 
-    def data(self, data: TaskData, setting: Setting) -> TaskData:
+    def data(self, data: TaskData, setting: Building) -> TaskData:
         if setting.head.kind not in self.kinds:
             return data
         import pyarrow as pa
@@ -134,7 +134,7 @@ class Augment(Method):
             )
         return [total // texts + (text < total % texts) for text in range(texts)]
 
-    def _key(self, train: Split, setting: Setting) -> str:
+    def _key(self, train: Split, setting: Building) -> str:
         sources = [_stamp(source) for source in (self.glove, setting.mlm_source) if source is not None]
         if self.candidates in ("auto", "embeddings"):
             vectors = setting.teacher_model.get_input_embeddings().weight.detach().float().cpu().numpy()
@@ -142,7 +142,7 @@ class Augment(Method):
         told = (train.fingerprint, asdict(self) | {"name": ""}, setting.seed, setting.text_columns, sources)
         return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
-    def _source(self, setting: Setting) -> Candidates:
+    def _source(self, setting: Building) -> Candidates:
         glove = no_neighbours if self.glove is None else GloveNeighbours(self.glove, k=self.k)
         if self.candidates == "glove":
             return ByWord(glove)
@@ -162,7 +162,7 @@ class Augment(Method):
             model = model.to(next(setting.teacher_model.parameters()).device)
         return MaskedWords(model, setting.tokenizer, k=self.k, several=glove, with_original=self._official)
 
-    def _batches(self, raw: datasets.Dataset, count: list[int], setting: Setting) -> Iterator[pa.RecordBatch]:
+    def _batches(self, raw: datasets.Dataset, count: list[int], setting: Building) -> Iterator[pa.RecordBatch]:
         import pyarrow as pa
 
         source, columns = self._source(setting), setting.text_columns

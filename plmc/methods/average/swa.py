@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from plmc.core.clock import Clock, Point
 from plmc.core.fields import Count, NotNegative
 from plmc.core.method import Method
-from plmc.core.setting import Setting
+from plmc.core.setting import Building, Setting
 from plmc.errors import ConfigError
 
 
@@ -78,7 +78,7 @@ class SWA(Method):
                     f"List {self.name} after it: method=[{name},{self.name}]"
                 )
 
-    def prepare(self, model: nn.Module, setting: Setting) -> nn.Module:
+    def prepare(self, model: nn.Module, setting: Building) -> nn.Module:
         self._count, self._mean, self._alias = 0, {}, {}
         return model
 

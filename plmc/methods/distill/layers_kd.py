@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from plmc.core.clock import Clock
 from plmc.core.fields import Amount, NotNegative
 from plmc.core.method import Method
-from plmc.core.setting import Setting
+from plmc.core.setting import Building, Setting
 from plmc.core.view import View
 from plmc.errors import ConfigError
 from plmc.losses.attention import attention_score_mse, unpadded_columns
@@ -87,7 +87,7 @@ class LayersKD(Method):
                 f"projection. Set methods.{self.name}.projection=auto."
             )
 
-    def modules(self, setting: Setting) -> nn.Module | None:
+    def modules(self, setting: Building) -> nn.Module | None:
         self._projections = nn.ModuleDict(self._build(setting))
         return self._projections if len(self._projections) else None
 

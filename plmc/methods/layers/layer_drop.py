@@ -10,7 +10,7 @@ from torch import nn
 
 from plmc.core.fields import Amount, Count
 from plmc.core.method import Method
-from plmc.core.setting import Dims, Setting
+from plmc.core.setting import Building, Dims
 from plmc.errors import ConfigError, TrainingError
 from plmc.methods.layers.strategies import RULES, Rule, dropped, least_contributing
 from plmc.methods.layers.surgery import contribution_scores, sample_rows
@@ -79,7 +79,7 @@ class LayerDrop(Method):
             return replace(before, layers=before.layers - k)
         return replace(before, layers=before.layers - len(self._chosen(before.layers)))
 
-    def prepare(self, model: nn.Module, setting: Setting) -> nn.Module:
+    def prepare(self, model: nn.Module, setting: Building) -> nn.Module:
         count = dims(model).layers
         if self.strategy == "contribution":
             self._dropped = self._measured(model, setting)
@@ -118,8 +118,8 @@ class LayerDrop(Method):
             raise ConfigError(f"{self.name}: {key}={named} leaves none of the {count} layers. At least one must stay.")
         return chosen
 
-    def _measured(self, model: nn.Module, setting: Setting) -> list[int]:
-        if setting.data is None or not setting.data.evaluation:
+    def _measured(self, model: nn.Module, setting: Building) -> list[int]:
+        if not setting.data.evaluation:
             raise ConfigError(
                 f"{self.name}: strategy=contribution measures layers on development rows, but the stage has none. "
                 f"Set methods.{self.name}.strategy=top"

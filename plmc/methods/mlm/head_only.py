@@ -11,7 +11,7 @@ from torch import nn
 
 from plmc.core.clock import Clock
 from plmc.core.method import Method
-from plmc.core.setting import Setting
+from plmc.core.setting import Building, Setting
 from plmc.errors import ConfigError
 from plmc.models.encoder import base
 
@@ -40,7 +40,7 @@ class HeadOnly(Method):
                 f"learn nothing. Use a loss on its answers beside it, or remove {self.name}."
             )
 
-    def prepare(self, model: nn.Module, setting: Setting) -> nn.Module:
+    def prepare(self, model: nn.Module, setting: Building) -> nn.Module:
         self._frozen = [param for param in base(model).parameters() if param.requires_grad]
         for param in self._frozen:
             param.requires_grad_(False)
@@ -57,7 +57,7 @@ class HeadOnly(Method):
             for module in training:
                 module.training = True
 
-    def finish(self, model: nn.Module, setting: Setting) -> nn.Module:
+    def finish(self, model: nn.Module, setting: Building) -> nn.Module:
         for param in self._frozen:
             param.requires_grad_(True)
         self._frozen = []

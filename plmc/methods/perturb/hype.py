@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from plmc.core.clock import Clock
 from plmc.core.fields import Count, Decay, NotNegative
 from plmc.core.method import Method
-from plmc.core.setting import Setting
+from plmc.core.setting import Building, Setting
 from plmc.errors import ConfigError
 from plmc.models.encoder import hidden_dropouts, layers
 
@@ -62,7 +62,7 @@ class HyPe(Method):
                 f"Set methods.{self.name}.layers=null for all of them."
             )
 
-    def prepare(self, model: nn.Module, setting: Setting) -> nn.Module:
+    def prepare(self, model: nn.Module, setting: Building) -> nn.Module:
         if self.hidden_dropout is not None:
             self._restore = [(dropout, dropout.p) for dropout in hidden_dropouts(model)]
             for dropout, _ in self._restore:
@@ -78,7 +78,7 @@ class HyPe(Method):
             for hook in hooks:
                 hook.remove()
 
-    def finish(self, model: nn.Module, setting: Setting) -> nn.Module:
+    def finish(self, model: nn.Module, setting: Building) -> nn.Module:
         for dropout, rate in self._restore:
             dropout.p = rate
         self._restore = []

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from plmc.core.clock import Clock, Point, parse_point
 from plmc.core.fields import Share
-from plmc.core.setting import Setting
+from plmc.core.setting import Building, Setting
 from plmc.core.shares import share
 from plmc.errors import ConfigError
 from plmc.methods.prune.hold import hold
@@ -65,7 +65,7 @@ class GMP(Masked):
         if setting.clock is not None:
             self._window(setting.clock)
 
-    def prepare(self, model: nn.Module, setting: Setting) -> nn.Module:
+    def prepare(self, model: nn.Module, setting: Building) -> nn.Module:
         self._opened, self._copy = False, {}
         return super().prepare(model, setting)
 

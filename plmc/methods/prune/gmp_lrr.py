@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from plmc.core.clock import Clock, Point, parse_point
-from plmc.core.setting import Setting
+from plmc.core.setting import Building, Setting
 from plmc.core.shares import share
 from plmc.errors import ConfigError
 from plmc.methods.prune.masked import Masked
@@ -74,7 +74,7 @@ class GMPRewind(Masked):
                 f"methods.{self.name}.end=50%"
             )
 
-    def prepare(self, model: nn.Module, setting: Setting) -> nn.Module:
+    def prepare(self, model: nn.Module, setting: Building) -> nn.Module:
         self._dense = {}
         return super().prepare(model, setting)
 

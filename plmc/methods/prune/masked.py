@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from plmc.core.clock import Clock
 from plmc.core.method import Method
-from plmc.core.setting import Setting
+from plmc.core.setting import Building
 from plmc.errors import ConfigError
 from plmc.methods.prune.hold import held, hold, hold_gradients
 from plmc.models.encoder import pruned_linears
@@ -33,7 +33,7 @@ class Masked(Method):
         self._names: dict[int, str] = {}
         self._sparsity = 0.0
 
-    def prepare(self, model: nn.Module, setting: Setting) -> nn.Module:
+    def prepare(self, model: nn.Module, setting: Building) -> nn.Module:
         self._targets = None
         self._set({})
         return model
@@ -56,7 +56,7 @@ class Masked(Method):
     def weights(self, params: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         return held(params, self._masks)
 
-    def finish(self, model: nn.Module, setting: Setting) -> nn.Module:
+    def finish(self, model: nn.Module, setting: Building) -> nn.Module:
         self._targets = None
         self._bind(model)
         hold(self._targets, self._masks)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from plmc.core.clock import Clock, Point, parse_point
 from plmc.core.fields import Count
 from plmc.core.method import Method
-from plmc.core.setting import Setting
+from plmc.core.setting import Building, Setting
 from plmc.core.shares import share
 from plmc.errors import ConfigError
 from plmc.methods.prune.hold import held, hold, hold_gradients
@@ -74,7 +74,7 @@ class StructuredPruning(Method):
     def settled(self, clock: Clock) -> int:
         return self._window(clock)[1] if self.keep < 1 else 0
 
-    def prepare(self, model: nn.Module, setting: Setting) -> nn.Module:
+    def prepare(self, model: nn.Module, setting: Building) -> nn.Module:
         self._reset()
         return model
 
@@ -108,7 +108,7 @@ class StructuredPruning(Method):
     def weights(self, params: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         return held(params, self._masks)
 
-    def finish(self, model: nn.Module, setting: Setting) -> nn.Module:
+    def finish(self, model: nn.Module, setting: Building) -> nn.Module:
         self._parts = []
         self._bind(model)
         if self.keep < 1:

@@ -13,7 +13,7 @@ from torch import nn
 
 from plmc.core.fields import Amount
 from plmc.core.method import Method
-from plmc.core.setting import Setting
+from plmc.core.setting import Building, Setting
 from plmc.errors import ConfigError
 from plmc.methods.prune.tokens import closed, trimmed
 from plmc.models import encoder
@@ -58,11 +58,11 @@ class VocabularyTrim(Method):
                     f"first, and methods finish in reverse. List {self.name} last: method=[{name},{self.name}]"
                 )
 
-    def prepare(self, model: nn.Module, setting: Setting) -> nn.Module:
+    def prepare(self, model: nn.Module, setting: Building) -> nn.Module:
         self._kept = []
         return model
 
-    def finish(self, model: nn.Module, setting: Setting) -> nn.Module:
+    def finish(self, model: nn.Module, setting: Building) -> nn.Module:
         if self.min_count == 0:
             return model
         if not self._kept:
@@ -84,8 +84,8 @@ class VocabularyTrim(Method):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._kept = list(state["kept"])
 
-    def _counts(self, setting: Setting) -> np.ndarray:
-        if setting.tokenizer is None or setting.data is None or setting.data.train is None:
+    def _counts(self, setting: Building) -> np.ndarray:
+        if setting.data.train is None:
             raise ConfigError(
                 f"{self.name} counts tokens of training rows, and there are none. Remove ~methods.{self.name}"
             )

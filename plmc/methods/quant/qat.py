@@ -12,7 +12,7 @@ from torch import nn
 from plmc.core.clock import Clock, Point
 from plmc.core.fields import Decay
 from plmc.core.method import Method
-from plmc.core.setting import Setting
+from plmc.core.setting import Building, Setting
 from plmc.errors import ConfigError
 from plmc.methods.quant.modules import Switch, advance, convert, insert
 from plmc.methods.quant.schemes import scheme
@@ -83,7 +83,7 @@ class QAT(Method):
         # Scores from before are those of another model.
         return clock.at(self.start) if self._acts(clock) else 0
 
-    def prepare(self, model: nn.Module, setting: Setting) -> nn.Module:
+    def prepare(self, model: nn.Module, setting: Building) -> nn.Module:
         self._switch, self._ranges = Switch(), {}
         self._inserted = setting.clock is None or self._acts(setting.clock)
         if self._inserted:
@@ -102,7 +102,7 @@ class QAT(Method):
         # An evaluation comes before the next training forward.
         self._follow(clock)
 
-    def finish(self, model: nn.Module, setting: Setting) -> nn.Module:
+    def finish(self, model: nn.Module, setting: Building) -> nn.Module:
         if not self._inserted:
             return model
         found = convert(model)

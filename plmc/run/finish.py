@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -14,42 +13,34 @@ from plmc import digests
 from plmc.config.resolve import Run
 from plmc.console import Console
 from plmc.core.method import Method
-from plmc.core.rows import TaskData
 from plmc.data import snapshots
 from plmc.errors import DamagedFile, TrainingError
 from plmc.files import replacing, write_record
 from plmc.measure import figures, software
 from plmc.measure.host import Load
 from plmc.models import load as models
-from plmc.run import hand_over, pages, sweep
+from plmc.run import hand_over, pages
+from plmc.run.session import Session
 from plmc.run.stages import Stages
 from plmc.tasks import alike
-from plmc.teachers.make import FinetunedTeacher, reorder
+from plmc.teachers.make import reorder
 from plmc.training.evaluate import evaluate
 
 
-def finalize(
-    run: Run,
-    stages: Stages,
-    data: TaskData,
-    tokenizer,
-    teacher: FinetunedTeacher | None,
-    tracker,
-    console: Console,
-    started: float,
-) -> dict[str, Any]:
+def finish(session: Session, stages: Stages) -> dict[str, Any]:
     """Everything after the last update; returns what `result.json` is to hold.
 
     Measurements are made once and kept: taken up after a crash, the model card and MLflow get the same figures again,
     and so the same model instead of a second one.
     """
+    run, console, tracker, data = session.run, session.console, session.tracker, session.data
     measured = run.folder / "stages" / "measured.json"
     result = _measured(run.folder, measured, console)
     if result is None:
-        write_record(measured, _measure(run, stages, data, tokenizer, teacher, tracker, console, started))
+        write_record(measured, _measure(session, stages))
         result = digests.read(measured)
     tracker.log({f"final/{name}": value for name, value in result["metrics"].items()}, stages.step)
-    if run.config["quantize"]:
+    if run.settings.plain.quantize:
         from plmc.export.recipe import exports
 
         result["exports"] = exports(run, data, console, tracker)
@@ -74,17 +65,10 @@ def _measured(folder: Path, path: Path, console: Console) -> dict[str, Any] | No
     return result
 
 
-def _measure(
-    run: Run,
-    stages: Stages,
-    data: TaskData,
-    tokenizer,
-    teacher: FinetunedTeacher | None,
-    tracker,
-    console: Console,
-    started: float,
-) -> dict[str, Any]:
+def _measure(session: Session, stages: Stages) -> dict[str, Any]:
     """Saves the model and its predictions, and measures what was saved."""
+    run, console, tracker, data = session.run, session.console, session.tracker, session.data
+    teacher, tokenizer = session.teacher, session.tokenizer
     model = stages.model.to("cpu").eval()
     folder = run.folder
     with replacing(folder / "model") as temporary:
@@ -141,8 +125,8 @@ def _measure(
             **figures.figures(model, folder / "model"),
         },
         "data_commit": _data_commit(run),
-        "train": _training(stages, started),
-        "latency": _latency(run, reloaded, teacher, data, console),
+        "train": _training(session, stages),
+        "latency": _latency(session, reloaded),
         "mlflow": {"tracking_uri": tracker.uri, "experiment_id": tracker.experiment_id, "run_id": tracker.run_id},
         "versions": software.versions(),
         "machine": figures.machine(),
@@ -150,9 +134,9 @@ def _measure(
         "role": run.role,
         "label": run.label,
         "command": run.command,
-        **({"sweep": os.environ["PLMC_COMMAND"]} if run.role != "teacher" and sweep.current() else {}),
+        **({"sweep": run.sweep} if run.sweep and run.role != "teacher" else {}),
         "git": software.git_state(),
-        "precision": run.config["precision"],
+        "precision": run.precision,
         "warnings": console.warnings,
         "folder": str(folder),
         digests.FILES: digests.of_files(folder, ("seen.npy", "model/*", "pretrained/*", "predictions/*.jsonl")),
@@ -196,20 +180,21 @@ def _prove_score(run: Run, stages: Stages, metrics: dict[str, float]) -> None:
         )
 
 
-def _training(stages: Stages, started: float) -> dict[str, Any]:
+def _training(session: Session, stages: Stages) -> dict[str, Any]:
     seconds = sum(s.seconds for s in stages.results)
     samples = sum(s.samples for s in stages.results)
     return {
         "seconds": round(seconds, 3),
         "samples_per_second": round(samples / seconds, 2) if seconds else 0.0,
-        "peak_memory_bytes": figures.peak_memory_bytes(stages.accelerator.device.type),
-        "wall_seconds_of_last_start": round(time.time() - started, 3),
+        "peak_memory_bytes": figures.peak_memory_bytes(session.device.type),
+        "wall_seconds_of_last_start": round(time.time() - session.started, 3),
     }
 
 
-def _latency(run: Run, model, teacher: FinetunedTeacher | None, data: TaskData, console: Console) -> dict[str, Any]:
+def _latency(session: Session, model: Any) -> dict[str, Any]:
     """Batch 1, real rows, one thread on the CPU, student and teacher in turn."""
-    count = run.config["latency_rows"]
+    run, teacher, data = session.run, session.teacher, session.data
+    count = run.settings.plain.latency_rows
     empty = {"device": None, "batch_1_ms": None, "teacher_batch_1_ms": None}
     if not count or run.role == "teacher":
         return empty
@@ -218,7 +203,7 @@ def _latency(run: Run, model, teacher: FinetunedTeacher | None, data: TaskData, 
         contenders["teacher"] = models.load_finetuned(teacher.folder, run.task)
         reorder(contenders["teacher"], teacher.order)
     split = next(iter(data.evaluation.values()))
-    device = "cuda" if run.config["device"] != "cpu" and torch.cuda.is_available() else "cpu"
+    device = "cuda" if run.settings.plain.device != "cpu" and torch.cuda.is_available() else "cpu"
     load = Load()
     times = figures.latency(contenders, figures.single_rows(split, count), rounds=3, device=device)
     model.to("cpu")
