@@ -9,7 +9,9 @@ from typing import Any
 
 from plmc import digests
 from plmc.config.moved import current
+from plmc.config.trust import check_config
 from plmc.errors import ConfigError, DamagedFile, PlmcError
+from plmc.results.record import FILE, of_folder
 
 EXPORTS = "export"
 """Folder of a run that holds its exports."""
@@ -111,26 +113,23 @@ def _read(path: Path, allow: Sequence[str]) -> Contender:
         )
     model = file.parent
     run = next((folder for folder in (model, *list(model.parents)[:2]) if (folder / "config.yaml").is_file()), None)
-    config = result = None
+    config = record = None
     facts: dict[str, Any] = {}
     try:
         if run:
             config = current(digests.read_config(run))
-            result = _json(run / "result.json")
+            check_config(config, str(run / "config.yaml"), allow)
+            record = of_folder(run) if (run / FILE).is_file() else None
         facts = _json(model / "plmc_export.json")
         if text := digests.differs(model, facts.get(digests.FILES) or {}):
             raise DamagedFile(text)
     except (OSError, DamagedFile) as error:
         raise DamagedFile(f"{path} cannot be read: {str(error).splitlines()[0]} Make it again.") from error
-    if run:
-        from plmc.config.trust import check_config
-
-        check_config(config, str(run / "config.yaml"), allow)
     kind = {".onnx": "onnx", ".xml": "openvino"}.get(file.suffix, "torch")
     scheme = facts.get("quantize")
     plain = "fp32" if kind == "torch" else ""
     label = " ".join(filter(None, [kind, plain if scheme in (None, "none") else scheme]))
-    base = (result or {}).get("label") or (run or model).name
+    base = record.title if record else (run or model).name
     return Contender(path, model, run, config, "fp32", label, base, facts)
 
 

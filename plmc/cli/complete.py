@@ -42,12 +42,10 @@ def complete(before: Sequence[str], incomplete: str) -> list[str]:
 
 def runs(outputs: Path, incomplete: str) -> list[str]:
     """Finished runs and teachers in `outputs` whose names begin so."""
-    found = {
-        result.parent.name
-        for pattern in ("*/result.json", "teachers/*/result.json")
-        for result in outputs.glob(pattern)
-    }
-    return sorted(name for name in found if name.startswith(incomplete))
+    from plmc.results.folders import finished
+
+    names = {folder.name for folder in finished(outputs, teachers=True)}
+    return sorted(name for name in names if name.startswith(incomplete))
 
 
 def _in_list(incomplete: str) -> list[str] | None:

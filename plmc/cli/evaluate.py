@@ -70,9 +70,11 @@ def evaluate(name: str, words: Sequence[str], split: str, outputs: Path, allow: 
 def record_of(run: Path, path: Path) -> None:
     """Keeps the digest of a file that was written now in the result of a finished run."""
     from plmc import digests
-    from plmc.files import write_record
+    from plmc.results.record import FILE, read
 
-    result = run / "result.json"
-    if result.is_file() and digests.FILES in (known := digests.read(result)):
-        known[digests.FILES][path.relative_to(run).as_posix()] = digests.of_file(path)
-        write_record(result, known)
+    if (run / FILE).is_file():
+        record = read(run / FILE)
+        if not record.files:  # a run of an earlier version, which knows no digests
+            return
+        record.files[path.relative_to(run).as_posix()] = digests.of_file(path)
+        record.write(run / FILE)

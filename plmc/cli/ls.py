@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from plmc import digests
 from plmc.config.compose import options
 from plmc.errors import ConfigError, DamagedFile
 from plmc.names import did_you_mean
@@ -58,7 +57,10 @@ def _runs(outputs: Path) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    folders = sorted({path.parent for root in (outputs, outputs / "teachers") for path in root.glob("*/config.yaml")})
+    from plmc.results.folders import begun
+    from plmc.results.record import of_folder
+
+    folders = sorted(begun(outputs, teachers=True))
     if not folders:
         raise ConfigError(f"{outputs} holds no runs. plmc train makes one; --outputs DIR looks elsewhere.")
     table = Table(box=None, padding=(0, 2, 0, 0))
@@ -66,12 +68,11 @@ def _runs(outputs: Path) -> Any:
         table.add_column(column, overflow="fold")
     for folder in sorted(folders, key=lambda folder: (folder.parent != outputs, folder.name)):
         try:
-            result = digests.read(folder / "result.json")
-            metric = result["primary_metric"]
-            score, command = f"{metric} {100 * result['metrics'][metric]:.2f}", result.get("command") or ""
+            record = of_folder(folder)
+            score, command = f"{record.primary_metric} {100 * record.score:.2f}", record.command
         except DamagedFile:
             score, command = "damaged", ""
-        except (OSError, KeyError, TypeError):
+        except OSError:
             score, command = "not finished", ""
         table.add_row(folder.name, score, Text(command, style="dim"))
     return table

@@ -15,6 +15,7 @@ from plmc.export.source import Source
 from plmc.export.table import table
 from plmc.export.track import hand_over, log_to_run
 from plmc.models import load
+from plmc.results.record import Record
 
 FOLDER = "export"
 REFUSED = "refused"
@@ -58,15 +59,15 @@ def summary(facts: dict[str, Any], folder: Path) -> dict[str, Any]:
     }
 
 
-def missing(run: Run, result: dict[str, Any]) -> bool:
+def missing(run: Run, record: Record) -> bool:
     """Whether a finished run lacks an export that is asked for now."""
-    made = result.get("exports") or {}
+    made = record.exports
     return any(plan.name not in made or REFUSED in made[plan.name] for plan in asked(run.settings.plain.quantize))
 
 
-def refuse(run: Run, result: dict[str, Any]) -> None:
+def refuse(run: Run, record: Record) -> None:
     """Raises ExportError if an export that is asked for was refused."""
-    made = result.get("exports") or {}
+    made = record.exports
     names = [plan.name for plan in asked(run.settings.plain.quantize)]
     reasons = [made[name][REFUSED] for name in names if REFUSED in made.get(name, {})]
     if reasons:

@@ -8,6 +8,7 @@ from typing import Any
 from plmc.heads.base import Head
 from plmc.report.labels import model_label
 from plmc.report.render import number
+from plmc.results.record import Latency, Record
 
 HUB_METRICS = {"matthews": "matthews_correlation", "pearson": "pearsonr", "spearman": "spearmanr"}
 """Names of metrics on the Hub, where they differ from ours."""
@@ -21,7 +22,7 @@ MADE_UP = (
 
 
 def model_card(
-    result: Mapping[str, Any],
+    record: Record,
     head: Head,
     *,
     base_model: str | None = None,
@@ -32,57 +33,57 @@ def model_card(
 ) -> str:
     """The card as text.
 
-    `result`: as in result.json. `head`: the kind of task. `base_model`: Hub id that the student's weights come from,
+    `record`: of the run. `head`: the kind of task. `base_model`: Hub id that the student's weights come from,
     None for a model that is not on the Hub. `papers`: citation by method name. `machine`: see
     `plmc.measure.figures.machine`; the latency is worth little without it. `labels`: names of the classes in order.
     `place`: the model's folder as seen from the card.
     """
     parts = [
-        _front_matter(result, head, base_model),
-        f"# {result['label']} on {result['task']}",
-        MADE_UP if _made_up(result) else "",
-        _what(result, base_model),
-        f"## How it was made\n\n```\n{result['command']}\n```\n\n{_methods(result, papers or {})}",
-        _hyperparameters(result),
-        f"## Results\n\n{_results(result)}",
+        _front_matter(record, head, base_model),
+        f"# {record.label} on {record.task}",
+        MADE_UP if _made_up(record) else "",
+        _what(record, base_model),
+        f"## How it was made\n\n```\n{record.command}\n```\n\n{_methods(record, papers or {})}",
+        _hyperparameters(record),
+        f"## Results\n\n{_results(record)}",
         f"## Classes\n\n{_classes(labels)}" if labels else "",
-        f"## Cost\n\n{_cost(result, machine)}",
-        f"## Exports\n\n{exports}" if (exports := _exports(result)) else "",
+        f"## Cost\n\n{_cost(record, machine)}",
+        f"## Exports\n\n{exports}" if (exports := _exports(record)) else "",
         f"## Use\n\n{_use(head, place)}",
-        f"## Limits\n\n{_limits(result)}",
-        f"## Versions\n\n{_versions(result)}" if result.get("versions") else "",
+        f"## Limits\n\n{_limits(record)}",
+        f"## Versions\n\n{_versions(record)}" if record.versions else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _front_matter(result: Mapping[str, Any], head: Head, base_model: str | None) -> str:
+def _front_matter(record: Record, head: Head, base_model: str | None) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
     pipeline = head.pipeline
-    name = f"{result['label']}-{result['task']}"
+    name = f"{record.label}-{record.task}"
     # Invented data must not reach a leaderboard.
     scores = (
         []
-        if _made_up(result)
+        if _made_up(record)
         else [
             EvalResult(
                 task_type=pipeline,
-                dataset_type=result["task"],
-                dataset_name=result["task"],
+                dataset_type=record.task,
+                dataset_name=record.task,
                 metric_type=HUB_METRICS.get(metric, metric),
                 metric_value=round(value, 6),
                 verified=False,
             )
-            for metric, value in result["metrics"].items()
+            for metric, value in record.metrics.items()
         ]
     )
-    tags = ["plmc", "model-compression", result["recipe"], *result.get("methods", [])]
+    tags = ["plmc", "model-compression", record.recipe, *record.methods]
     data = ModelCardData(
         library_name="transformers",
         pipeline_tag=pipeline,
         tags=list(dict.fromkeys(tags)),
         base_model=base_model,
-        metrics=[HUB_METRICS.get(metric, metric) for metric in result["metrics"]],
+        metrics=[HUB_METRICS.get(metric, metric) for metric in record.metrics],
         model_name=name if scores else None,
         eval_results=scores or None,
     )
@@ -92,45 +93,45 @@ def _front_matter(result: Mapping[str, Any], head: Head, base_model: str | None)
     )
 
 
-def _made_up(result: Mapping[str, Any]) -> bool:
-    return result.get("data_source") == "embedded"
+def _made_up(record: Record) -> bool:
+    return record.data_source == "embedded"
 
 
-def overview(result: Mapping[str, Any]) -> str:
+def overview(record: Record) -> str:
     """Scores beside the teacher's and cost, in Markdown, for pages that show the command and the settings already."""
     parts = [
-        MADE_UP if _made_up(result) else "",
-        _results(result),
-        _cost(result, result.get("machine")),
-        _exports(result),
+        MADE_UP if _made_up(record) else "",
+        _results(record),
+        _cost(record, record.machine),
+        _exports(record),
     ]
     return "\n\n".join(part for part in parts if part)
 
 
-def _what(result: Mapping[str, Any], base_model: str | None) -> str:
-    student = result["student"]
-    start = f"`{base_model or model_label(student['name'])}`"
-    teacher = (result.get("teacher") or {}).get("metrics") and result["teacher"]["name"]
+def _what(record: Record, base_model: str | None) -> str:
+    student = record.student
+    start = f"`{base_model or model_label(student.name)}`"
+    teacher = record.teacher.metrics and record.teacher.name
     judged = f" Its figures are set against the teacher `{model_label(teacher)}`." if teacher else ""
     return (
-        f"A compressed encoder for the task **{result['task']}**: {number(student.get('parameters'), 1e-6)} M "
-        f"parameters, made from {start} with the recipe `{result['recipe']}` by plmc.{judged}"
+        f"A compressed encoder for the task **{record.task}**: {number(student.parameters, 1e-6)} M "
+        f"parameters, made from {start} with the recipe `{record.recipe}` by plmc.{judged}"
     )
 
 
-def _methods(result: Mapping[str, Any], papers: Mapping[str, str]) -> str:
-    lines = [f"- `{name}`{': ' + papers[name] if name in papers else ''}" for name in result.get("methods", [])]
-    stages = ", ".join(f"{stage['name']} ({stage['steps']} updates)" for stage in result.get("stages", []))
-    facts = f"Stages: {stages}. Seed {result['seed']}." if stages else f"Seed {result['seed']}."
+def _methods(record: Record, papers: Mapping[str, str]) -> str:
+    lines = [f"- `{name}`{': ' + papers[name] if name in papers else ''}" for name in record.methods]
+    stages = ", ".join(f"{stage.name} ({stage.steps} updates)" for stage in record.stages)
+    facts = f"Stages: {stages}. Seed {record.seed}." if stages else f"Seed {record.seed}."
     return "\n".join(["Methods:", "", *lines, "", facts]) if lines else facts
 
 
-def _results(result: Mapping[str, Any]) -> str:
-    teacher = (result.get("teacher") or {}).get("metrics") or {}
+def _results(record: Record) -> str:
+    teacher = record.teacher.metrics or {}
     rows: list[Sequence[str]] = [("metric", "this model", "teacher", "kept"), ("---", "---:", "---:", "---:")]
     if not teacher:
         rows = [("metric", "this model"), ("---", "---:")]
-    for metric, value in result["metrics"].items():
+    for metric, value in record.metrics.items():
         row = [metric, f"{100 * value:.2f}"]
         if teacher:
             reference = teacher.get(metric)
@@ -139,49 +140,49 @@ def _results(result: Mapping[str, Any]) -> str:
         rows.append(row)
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     source = {"hub": "the Hugging Face Hub", "local": "local files", "embedded": "made-up texts that come with plmc"}
-    where = source.get(result.get("data_source", ""), result.get("data_source") or "an unnamed source")
+    where = source.get(record.data_source, record.data_source or "an unnamed source")
     return f"{table}\n\nIn points of 100, on the validation rows; one seed. Training and evaluation data: {where}."
 
 
-def _cost(result: Mapping[str, Any], machine: Mapping[str, Any] | None) -> str:
-    student, train, latency = (result.get(part) or {} for part in ("student", "train", "latency"))
+def _cost(record: Record, machine: Mapping[str, Any] | None) -> str:
+    student, train, latency = record.student, record.train, record.latency
     lines = [
-        ("parameters", number(student.get("parameters"), 1e-6, 2, " M")),
-        ("of them not zero", number(student.get("nonzero_parameters"), 1e-6, 2, " M")),
-        ("sparsity of the encoder's Linear weights", number(student.get("sparsity"), 100, 1, " %")),
-        ("weights on disk", number(student.get("size_bytes"), 1e-6, 1, " MB")),
+        ("parameters", number(student.parameters, 1e-6, 2, " M")),
+        ("of them not zero", number(student.nonzero_parameters, 1e-6, 2, " M")),
+        ("sparsity of the encoder's Linear weights", number(student.sparsity, 100, 1, " %")),
+        ("weights on disk", number(student.size_bytes, 1e-6, 1, " MB")),
         ("latency of one row", _latency(latency, machine)),
-        ("training time", number(train.get("seconds"), 1 / 60, 1, " min")),
-        ("peak memory in training", number(train.get("peak_memory_bytes"), 1e-9, 2, " GB")),
+        ("training time", number(train.seconds, 1 / 60, 1, " min")),
+        ("peak memory in training", number(train.peak_memory_bytes, 1e-9, 2, " GB")),
     ]
     return "\n".join(f"- {name}: {text}" for name, text in lines if text)
 
 
-def _latency(latency: Mapping[str, Any], machine: Mapping[str, Any] | None) -> str:
-    own, teacher = latency.get("batch_1_ms"), latency.get("teacher_batch_1_ms")
+def _latency(latency: Latency, machine: Mapping[str, Any] | None) -> str:
+    own, teacher = latency.batch_1_ms, latency.teacher_batch_1_ms
     if not own:
         return ""
     text = f"{own:.2f} ms"
     if teacher:
         text += f" (teacher {teacher:.2f} ms: {teacher / own:.2f} times as fast)"
-    on = latency.get("device", "cpu")
+    on = latency.device or "cpu"
     if machine:
         on = machine["cpu"] if on == "cpu" else ", ".join(machine.get("gpus", [])) or on
-    threads = latency.get("threads")
+    threads = latency.threads
     return f"{text}, median over real rows, on {on}" + (f", {threads} thread{'s' * (threads != 1)}" if threads else "")
 
 
-def _hyperparameters(result: Mapping[str, Any]) -> str:
+def _hyperparameters(record: Record) -> str:
     """One column a stage."""
-    stages = [stage for stage in result.get("stages", []) if stage.get("settings")]
+    stages = [stage for stage in record.stages if stage.settings]
     if not stages:
         return ""
-    head = ["setting", *(stage["name"] for stage in stages)]
-    rows = [head, ["---", *["---:"] * len(stages)], ["updates", *(f"{stage['steps']:,}" for stage in stages)]]
+    head = ["setting", *(stage.name for stage in stages)]
+    rows = [head, ["---", *["---:"] * len(stages)], ["updates", *(f"{stage.steps:,}" for stage in stages)]]
     # A stage has epochs or steps.
-    names = dict.fromkeys(name for stage in stages for name in stage["settings"])
-    rows += [[name.replace("_", " "), *(str(stage["settings"].get(name, "")) for stage in stages)] for name in names]
-    rows += [["precision", *[str(result.get("precision", ""))] * len(stages)]]
+    names = dict.fromkeys(name for stage in stages for name in stage.settings)
+    rows += [[name.replace("_", " "), *(str(stage.settings.get(name, "")) for stage in stages)] for name in names]
+    rows += [["precision", *[record.precision] * len(stages)]]
     return "## Hyperparameters\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
@@ -189,12 +190,12 @@ def _classes(labels: Sequence[str]) -> str:
     return "\n".join(f"- {number}: `{label}`" for number, label in enumerate(labels))
 
 
-def _exports(result: Mapping[str, Any]) -> str:
+def _exports(record: Record) -> str:
     """Exports that the run made at its end (`quantize=…`), with what they were verified to score."""
-    made = {name: facts for name, facts in (result.get("exports") or {}).items() if "size_bytes" in facts}
+    made = {name: facts for name, facts in record.exports.items() if "size_bytes" in facts}
     if not made:
         return ""
-    metric = result["primary_metric"]
+    metric = record.primary_metric
     rows: list[Sequence[str]] = [("folder", metric, "change", "size", "latency of one row"), ("---", *["---:"] * 4)]
     for name, facts in made.items():
         score = (facts.get("metrics") or {}).get(metric)
@@ -210,9 +211,9 @@ def _exports(result: Mapping[str, Any]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _versions(result: Mapping[str, Any]) -> str:
-    commit = (result.get("git") or {}).get("commit")
-    names = [f"{name} {version}" for name, version in result["versions"].items() if version]
+def _versions(record: Record) -> str:
+    commit = record.git.get("commit")
+    names = [f"{name} {version}" for name, version in record.versions.items() if version]
     return ", ".join(names) + (f"; plmc's commit {commit}" if commit else "") + "."
 
 
@@ -228,15 +229,15 @@ def _use(head: Head, place: str) -> str:
     return "\n".join(lines)
 
 
-def _limits(result: Mapping[str, Any]) -> str:
+def _limits(record: Record) -> str:
     lines = [
         "One run with one seed; fine-tuning varies between seeds, so compare means of several.",
         "Where the best checkpoint was kept, the evaluation rows chose it: expect slightly less on unseen text.",
         "Latency holds for the machine and the row lengths it was measured with.",
         "Biases of base model, teacher and data are inherited; compression can enlarge them for rare cases.",
     ]
-    if ((result.get("student") or {}).get("sparsity") or 0) > 0.01:
+    if (record.student.sparsity or 0) > 0.01:
         lines.append(
             "Zeros are stored and multiplied like any number: sparsity alone saves neither space nor time here."
         )
-    return "\n".join(f"- {line}" for line in [*lines, *result.get("warnings", [])])
+    return "\n".join(f"- {line}" for line in [*lines, *record.warnings])

@@ -28,9 +28,7 @@ def classes(groups: Sequence[Any], labels: Sequence[str]) -> list[Markup]:
         names, true, said = found
         heads, rows = by_class(names, true, said)
         rows_word = "row" if len(true) == 1 else "rows"
-        title = (
-            f"{label}, seed {run.result['seed']}: {len(true):,} {rows_word}, {100 * np.mean(true == said):.2f} % right"
-        )
+        title = f"{label}, seed {run.record.seed}: {len(true):,} {rows_word}, {100 * np.mean(true == said):.2f} % right"
         parts.append(html.folded(title, [html.table(heads, rows)]))
     return [html.heading(3, "By class"), *parts] if parts else []
 

@@ -120,13 +120,11 @@ def _rows_of(run: Run) -> str:
 
 def _baseline(candidates: Sequence[Arm], asked: str | None) -> Arm | None:
     if asked is None:
-        plain = [arm for arm in candidates if arm.first.result["recipe"] == "finetune"]
-        return min(
-            plain, key=lambda arm: (len(arm.first.result.get("methods", ())), len(arm.first.label)), default=None
-        )
+        plain = [arm for arm in candidates if arm.first.record.recipe == "finetune"]
+        return min(plain, key=lambda arm: (len(arm.first.record.methods), len(arm.first.label)), default=None)
     tests: list[Callable[[Arm], bool]] = [
         lambda arm: arm.first.label == asked,
-        lambda arm: arm.first.result["recipe"] == asked,
+        lambda arm: arm.first.record.recipe == asked,
         lambda arm: any(run.signature.startswith(asked) for run in arm.runs),
     ]
     for test in tests:
@@ -185,7 +183,7 @@ def _row(arm: Arm, label: str, teacher_score: float | None, is_baseline: bool) -
         seconds = _at(run, "train", "seconds")
         return None if seconds is None else seconds / 60
 
-    metrics = {name: arm.spread(lambda run, name=name: run.result["metrics"].get(name)) for name in _metrics(arm.first)}
+    metrics = {name: arm.spread(lambda run, name=name: run.record.metrics.get(name)) for name in _metrics(arm.first)}
     return Row(
         label=label,
         seeds=len(arm.runs),
@@ -243,14 +241,16 @@ def _teachers(group: Sequence[Arm]) -> list[Row]:
     taught: dict[str, list[Run]] = {}
     for arm in group:
         for run in arm.runs:
-            if (run.result.get("teacher") or {}).get("metrics"):
-                taught.setdefault(run.result["teacher"]["name"], []).append(run)
+            if run.record.teacher.metrics:
+                taught.setdefault(str(run.record.teacher.name), []).append(run)
     rows = []
     for name, runs in taught.items():
-        distinct = list({tuple(sorted(run.result["teacher"]["metrics"].items())): run for run in runs}.values())
+        distinct = list({tuple(sorted((run.record.teacher.metrics or {}).items())): run for run in runs}.values())
         all_of_it = Arm(tuple(runs))
         metrics = {
-            metric: Arm(tuple(distinct)).spread(lambda run, metric=metric: run.result["teacher"]["metrics"].get(metric))
+            metric: Arm(tuple(distinct)).spread(
+                lambda run, metric=metric: (run.record.teacher.metrics or {}).get(metric)
+            )
             for metric in _metrics(distinct[0])
         }
         rows.append(
@@ -326,11 +326,11 @@ def _footnotes(rows: Sequence[Row], resamples: int) -> list[str]:
 
 def _metrics(run: Run) -> list[str]:
     """Metric names, the primary one first."""
-    return [run.primary, *(name for name in run.result["metrics"] if name != run.primary)]
+    return [run.primary, *(name for name in run.record.metrics if name != run.primary)]
 
 
 def _at(run: Run, part: str, key: str) -> Any:
-    return (run.result.get(part) or {}).get(key)
+    return getattr(getattr(run.record, part), key)
 
 
 def _first(value: Spread | None) -> float | None:

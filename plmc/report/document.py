@@ -72,11 +72,11 @@ def _commands(groups: Sequence[Any], labels: Sequence[str]) -> list[Markup]:
     """What makes each run, and once what made a sweep of them."""
     parts, sweeps = [], {}
     for arm, label in zip(groups, labels, strict=True):
-        seeds = ", ".join(str(run.result["seed"]) for run in arm.runs)
+        seeds = ", ".join(str(run.record.seed) for run in arm.runs)
         parts.append(html.paragraph(f"{label}, seed{'s' * (len(arm.runs) > 1)} {seeds}"))
-        parts.append(html.code("\n".join(dict.fromkeys(str(run.result.get("command", "")) for run in arm.runs))))
+        parts.append(html.code("\n".join(dict.fromkeys(run.record.command for run in arm.runs))))
         for run in arm.runs:
-            if sweep := run.result.get("sweep"):
+            if sweep := run.record.sweep:
                 sweeps.setdefault(sweep, set()).add(label)
     for sweep, made in sweeps.items():
         parts += [html.paragraph(f"The sweep that made {', '.join(sorted(made))}"), html.code(sweep)]
@@ -93,7 +93,7 @@ def _exports(groups: Sequence[Any], labels: Sequence[str]) -> list[Markup]:
                 rows.append(
                     [
                         f"{label} > {export.label}",
-                        str(export.run.result["seed"]),
+                        str(export.run.record.seed),
                         f"{100 * export.run.score:.2f}",
                         "not checked" if after is None else f"{100 * after:.2f}",
                         "" if after is None else f"{100 * (after - export.run.score):+.2f}",
@@ -144,7 +144,7 @@ def _bench(groups: Sequence[Any], labels: Sequence[str]) -> list[Markup]:
                 rows.append(
                     [
                         f"{label} {record['label']}",
-                        str(run.result["seed"]),
+                        str(run.record.seed),
                         str(record["batch"]),
                         str(record["length"]),
                         *(f"{record[key]:.2f}" for key in ("p50_ms", "p95_ms", "p99_ms")),
@@ -173,9 +173,9 @@ def _bench(groups: Sequence[Any], labels: Sequence[str]) -> list[Markup]:
 def _machines(runs: Sequence[Run]) -> list[Markup]:
     rows: dict[tuple[str, ...], int] = {}
     for run in runs:
-        machine = run.result.get("machine") or {}
-        git = run.result.get("git") or {}
-        versions = ", ".join(f"{name} {version}" for name, version in (run.result.get("versions") or {}).items())
+        machine = run.record.machine
+        git = run.record.git
+        versions = ", ".join(f"{name} {version}" for name, version in run.record.versions.items())
         memory = f"{machine['memory_bytes'] / 1e9:.0f} GB" if machine.get("memory_bytes") else ""
         place = (
             str(machine.get("cpu", "unknown")),

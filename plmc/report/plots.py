@@ -11,6 +11,7 @@ import numpy as np
 
 from plmc.errors import DataError, PlmcError
 from plmc.report.style import COLOURS, LINES, new_figure, save
+from plmc.results.record import StageResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,16 +51,16 @@ def _curve(series: Mapping[int, float]) -> Curve:
     return steps, np.array([series[step] for step in steps.tolist()], dtype=float)
 
 
-def plot_training(curves: Mapping[str, Curve], path: Path, stages: Sequence[Mapping[str, Any]] = ()) -> None:
+def plot_training(curves: Mapping[str, Curve], path: Path, stages: Sequence[StageResult] = ()) -> None:
     """Loss by term, evaluation metrics and learning rate over one axis of updates, with the bounds of the stages.
 
-    `curves`: see `history`. `stages`: `{"name", "steps"}` in order, as in result.json. Raises PlmcError without a loss.
+    `curves`: see `history`. `stages`: of the run, in order. Raises PlmcError without a loss.
     """
     losses = {name: curve for name, curve in curves.items() if name == "loss" or name.startswith("loss/")}
     judged = {name: curve for name, curve in curves.items() if name.startswith("eval/")}
     if not losses:
         raise PlmcError("The run recorded no loss, so there are no curves to draw.")
-    ends = np.cumsum([stage["steps"] for stage in stages])
+    ends = np.cumsum([stage.steps for stage in stages])
     panels = ["loss"] + ["metric"] * bool(judged) + ["learning rate"] * ("lr" in curves)
     figure, axes = new_figure(len(panels), 1, width=9, height=2.0 + 2.1 * len(panels), sharex=True)
     drawn = dict(zip(panels, axes.flat, strict=True))
@@ -123,13 +124,13 @@ def _running_mean(values: np.ndarray, width: int) -> np.ndarray:
     return means
 
 
-def _stage_names(axis: Axes, stages: Sequence[Mapping[str, Any]], ends: np.ndarray) -> None:
+def _stage_names(axis: Axes, stages: Sequence[StageResult], ends: np.ndarray) -> None:
     if len(stages) < 2:
         return
     starts = np.concatenate([[0], ends[:-1]])
     for stage, start, end in zip(stages, starts, ends, strict=True):
         place = {"xycoords": axis.get_xaxis_transform(), "ha": "center", "va": "bottom"}
-        axis.annotate(stage["name"], ((start + end) / 2, 1.02), fontsize=9, color="0.35", **place)
+        axis.annotate(stage.name, ((start + end) / 2, 1.02), fontsize=9, color="0.35", **place)
 
 
 def plot_predictions(records: Sequence[Mapping[str, Any]], path: Path, labels: Sequence[str] = ()) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from plmc.report.compare import Row, figures
 from plmc.report.labels import model_label
 from plmc.report.render import number, plus_minus
-from plmc.results.find import Arm, Run, find, load
+from plmc.results.find import Arm, Run, find
 
 if TYPE_CHECKING:
     import rich.table
@@ -25,28 +25,27 @@ def summary_rows(run: Run, others: Sequence[Run] = ()) -> list[Row]:
     The control must share task, data, student and budget with `run`. One of the same seed wins; else all are averaged.
     """
     controls = [other for other in others if _is_control(other, run)]
-    controls = [other for other in controls if other.result["seed"] == run.result["seed"]] or controls
+    controls = [other for other in controls if other.record.seed == run.record.seed] or controls
     groups = [Arm(tuple(controls))] * bool(controls) + [Arm((run,))]
     teachers, rows = figures(groups)
     # The control may have been judged beside another teacher; this table is about the run's own.
-    name = model_label(str((run.result.get("teacher") or {}).get("name")))
+    name = model_label(str(run.record.teacher.name))
     teachers = [row for row in teachers if row.label == f"teacher: {name}"]
     if controls:
         rows[0] = replace(rows[0], label="same student, fine-tuned without a teacher")
     return [*teachers, *rows]
 
 
-def summary_table(result: Mapping[str, Any], outputs: Path) -> rich.table.Table:
+def summary_table(run: Run, outputs: Path) -> rich.table.Table:
     """`summary_rows` for the terminal: quality, share of the teacher kept, parameters, size, latency and speed-up.
 
-    `result`: of the run that has just ended, as in its result.json; `outputs`: where to look for the control.
+    `run` has just ended; `outputs`: where to look for the control.
     """
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    run = load(Path(result["folder"]))
-    rows = summary_rows(run, find(outputs, ["recipe=finetune", f"task={run.result['task']}"]))
+    rows = summary_rows(run, find(outputs, ["recipe=finetune", f"task={run.record.task}"]))
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     drawn.add_column("", overflow="fold", min_width=16)
     for head in (run.primary, "kept", "params", "size", "latency", "speed-up"):
@@ -64,18 +63,18 @@ def summary_table(result: Mapping[str, Any], outputs: Path) -> rich.table.Table:
         ]
         style = "bold" if row is rows[-1] else "dim" if row.is_teacher else None
         drawn.add_row(*(Text(cell) for cell in cells), style=style)
-    if run.result.get("data_source") == "embedded":
+    if run.record.data_source == "embedded":
         drawn.caption = "Made-up data (embedded): this shows that it works, not how good the method is."
         drawn.caption_justify = "left"
     return drawn
 
 
 def _is_control(other: Run, run: Run) -> bool:
-    facts = all(other.result.get(key) == run.result.get(key) for key in ("task", "data_source"))
+    facts = all(getattr(other.record, key) == getattr(run.record, key) for key in ("task", "data_source"))
     settings = all(other.config.get(key) == run.config.get(key) for key in SHARED)
     return facts and settings and _is_plain(other) and not _is_plain(run)
 
 
 def _is_plain(run: Run) -> bool:
     """Whether a run is a control itself, which has none: other seeds of it are the same arm."""
-    return run.result["recipe"] == "finetune" and len(run.result.get("methods", ())) <= 1
+    return run.record.recipe == "finetune" and len(run.record.methods) <= 1

@@ -13,6 +13,8 @@ from plmc import digests
 from plmc.errors import DamagedFile
 from plmc.results import measurements
 from plmc.results.find import Arm, Run
+from plmc.results.folders import TEACHERS, finished
+from plmc.results.record import of_folder
 
 Spread = tuple[float, float]
 
@@ -62,11 +64,9 @@ class Export:
     def speedup(self) -> float | None:
         """Latency of the teacher over the export's: times over the run's own model times that model's over the
         teacher."""
-        own, taught = (self.run.result.get("latency") or {}).get("batch_1_ms"), None
-        if own:
-            taught = self.run.result["latency"].get("teacher_batch_1_ms")
+        own, taught = self.run.record.latency.batch_1_ms, self.run.record.latency.teacher_batch_1_ms
         times = (self.facts.get("latency") or {}).get("speedup")
-        return times * taught / own if times and taught else None
+        return times * taught / own if times and taught and own else None
 
 
 def exports(run: Run) -> list[Export]:
@@ -120,13 +120,13 @@ def teacher_speeds(runs: Sequence[Run]) -> dict[str, Spread]:
     report."""
     folders: set[Path] = set()
     for run in runs:
-        for path in run.folder.parent.glob("teachers/*/result.json"):
+        for folder in finished(run.folder.parent / TEACHERS):
             try:
-                result = digests.read(path)
+                record = of_folder(folder)
             except (OSError, DamagedFile) as error:
                 raise DamagedFile(f"{error} The next run that needs this teacher makes it again.") from error
-            if result.get("task") == run.result["task"] and result.get("metrics") == run.result["teacher"]["metrics"]:
-                folders.add(path.parent)
+            if record.task == run.record.task and record.metrics == run.record.teacher.metrics:
+                folders.add(folder)
     return _speeds(sorted(folders), "torch_fp32")
 
 
@@ -140,13 +140,13 @@ def case_name(record: Mapping[str, Any]) -> str:
 
 def kind(run: Run, quantized: bool = False) -> str:
     """Which of KINDS a run is, by the families of its methods; `quantized`: this export of it is."""
-    if "families" in run.result:
-        found = {_FAMILIES[name] for name in run.result["families"]}
+    if run.record.families is not None:
+        found = {_FAMILIES[name] for name in run.record.families}
     else:
         found = {name for target in _targets(run.config) for part, name in _PACKAGES.items() if part in target}
     if quantized:
         found.add(QUANTIZED)
-    if ((run.result.get("student") or {}).get("sparsity") or 0) > 0.01:
+    if (run.record.student.sparsity or 0) > 0.01:
         found.add(PRUNED)
     return COMBINED if len(found) > 1 else found.pop() if found else DENSE
 

@@ -15,8 +15,9 @@ import numpy as np
 
 from plmc import digests
 from plmc.errors import DamagedFile, DataError, PlmcError
+from plmc.results import folders
+from plmc.results.record import FILE, FINISHED, Record, of_folder
 
-FINISHED = "finished"
 _EXCLUDED = (
     "tracking",
     "output_dir",
@@ -38,55 +39,56 @@ SEED_KEYS = ("seed", "teacher.seed")
 
 @dataclass(frozen=True)
 class Run:
-    """One finished run: its `folder`, `result` (result.json) and `config` (config.yaml)."""
+    """One finished run: its `folder`, `record` (result.json) and `config` (config.yaml)."""
 
     folder: Path
-    result: Mapping[str, Any]
+    record: Record
     config: Mapping[str, Any] = field(repr=False)
 
     @property
     def signature(self) -> str:
         """The name of the run, unique for its configuration."""
-        return self.result["signature"]
+        return self.record.signature
 
     @property
     def primary(self) -> str:
         """The metric that heads the tables."""
-        return self.result["primary_metric"]
+        return self.record.primary_metric
 
     @property
     def score(self) -> float:
         """Value of the primary metric."""
-        return self.result["metrics"][self.primary]
+        return self.record.score
 
     @property
     def label(self) -> str:
         """Recipe, methods and overrides in a few words."""
-        return self.result.get("label") or self.result["recipe"]
+        return self.record.title
 
     @property
     def teacher_score(self) -> float | None:
         """The teacher's primary metric, None for a run without a judged teacher."""
-        return ((self.result.get("teacher") or {}).get("metrics") or {}).get(self.primary)
+        return (self.record.teacher.metrics or {}).get(self.primary)
 
     @property
     def reference(self) -> float | None:
         """`teacher_score` if a share of it means something: not of a teacher that has learnt nothing."""
         score = self.teacher_score
-        useless = (self.result.get("teacher") or {}).get("learnt_nothing") or (score is not None and score <= 0)
+        useless = self.record.teacher.learnt_nothing or (score is not None and score <= 0)
         return None if useless else score
 
     @property
     def collapsed(self) -> bool:
         """Whether it gives all rows of an evaluation split the same answer."""
-        return bool(self.result.get("collapsed"))
+        return bool(self.record.collapsed)
 
     @property
     def identity(self) -> dict[str, Any]:
         """The config without seeds and whatever cannot change a result; equal for runs that are to be averaged."""
         # A run that never looked at its teacher is the same run whoever was named as teacher.
         # Its score stands in the result all the same, once some other run has made it.
-        learned = (self.result.get("teacher") or {}).get("learned_from", self.teacher_score is not None)
+        learned = self.record.teacher.learned_from
+        learned = self.teacher_score is not None if learned is None else learned
         unused = () if learned else ("teacher",)
         left = _without(self.config, (*SEED_KEYS, *_EXCLUDED, *unused))
         if unused and isinstance(left.get("files"), Mapping):
@@ -100,7 +102,7 @@ class Run:
         files = self.config.get("files") or {}
         judged = {k: v for k, v in files.items() if k.removeprefix("data.").startswith("validation") and v}
         content = hashlib.sha256(json.dumps(judged, sort_keys=True).encode()).hexdigest()[:8] if judged else ""
-        return self.result["task"], self.result.get("data_source", ""), content
+        return self.record.task, self.record.data_source, content
 
     @cached_property
     def arm_key(self) -> str:
@@ -129,10 +131,10 @@ class Run:
     def says(self, key: str) -> list[str]:
         """What the run says about a filter word's key: a fact of result.json, or else a dotted key of the config."""
         if key in ("method", "methods"):
-            return [str(name) for name in self.result.get("methods", [])]
+            return self.record.methods
         if key in ("student", "teacher"):
-            return [str((self.result.get(key) or {}).get("name"))]
-        value = self.result[key] if key in self.result else _dotted(self.config, key)
+            return [str(getattr(self.record, key).name)]
+        value = getattr(self.record, key) if key in Record.model_fields else _dotted(self.config, key)
         return [str(item) for item in value] if isinstance(value, list) else [str(value)]
 
 
@@ -162,27 +164,19 @@ class Arm:
 
 def load(folder: Path) -> Run:
     """Reads a run's folder. Raises DataError if the run is unfinished or a file is damaged."""
-    path = Path(folder) / "result.json"
-    if not path.exists():
-        raise DataError(f"{folder} is not finished (no result.json). The command that began it resumes it.")
+    if not (Path(folder) / FILE).exists():
+        raise DataError(f"{folder} is not finished (no {FILE}). The command that began it resumes it.")
     try:
-        result = digests.read(path)
+        record = of_folder(folder)
     except (OSError, DamagedFile) as error:
         raise DamagedFile(f"{error} Give the command of the run again: it makes the file anew.") from error
     try:
         config = digests.read_config(Path(folder))
     except OSError as error:
         raise DamagedFile(f"{folder} is damaged: {error}. Delete the folder and run again.") from error
-    if result.get("status") != FINISHED:
-        raise DataError(
-            f"{folder} is not finished (status {result.get('status')!r}). The command that began it resumes it."
-        )
-    missing = [key for key in ("signature", "recipe", "task", "seed", "primary_metric", "metrics") if key not in result]
-    if not missing and result["primary_metric"] not in result["metrics"]:
-        missing = [f"metrics.{result['primary_metric']}"]
-    if missing:
-        raise DataError(f"{path} is damaged: it lacks {', '.join(missing)}. Delete the folder and run again.")
-    return Run(Path(folder), result, config)
+    if record.status != FINISHED:
+        raise DataError(f"{folder} is not finished (status {record.status!r}). The command that began it resumes it.")
+    return Run(Path(folder), record, config)
 
 
 def find(outputs: Path, words: Sequence[str] = (), note: Callable[[str], None] = lambda text: None) -> list[Run]:
@@ -196,8 +190,7 @@ def find(outputs: Path, words: Sequence[str] = (), note: Callable[[str], None] =
     filters = [word.partition("=")[::2] for word in words if "=" in word]
     names = [word for word in words if "=" not in word]
     runs: dict[str, Run] = {}
-    folders = [path.parent for pattern in ("config.yaml", "result.json") for path in Path(outputs).glob(f"*/{pattern}")]
-    for folder in sorted({*folders, *(Path(name) for name in names if Path(name).is_dir())}):
+    for folder in sorted({*folders.begun(outputs), *(Path(name) for name in names if Path(name).is_dir())}):
         try:
             run = load(folder)
         except DataError as error:
@@ -211,7 +204,7 @@ def find(outputs: Path, words: Sequence[str] = (), note: Callable[[str], None] =
     if names:
         named = [run for name in names for run in _named(name, runs.values(), outputs)]
         found = [run for run in found if run in named]
-    return sorted(found, key=lambda run: (run.result["task"], run.label, run.result["seed"]))
+    return sorted(found, key=lambda run: (run.record.task, run.label, run.record.seed))
 
 
 def arms(runs: Sequence[Run]) -> list[Arm]:
@@ -219,7 +212,7 @@ def arms(runs: Sequence[Run]) -> list[Arm]:
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(run.arm_key, []).append(run)
-    return [Arm(tuple(sorted(group, key=lambda run: run.result["seed"]))) for group in groups.values()]
+    return [Arm(tuple(sorted(group, key=lambda run: run.record.seed))) for group in groups.values()]
 
 
 def read_jsonl(path: Path):
@@ -243,7 +236,7 @@ def _named(name: str, runs: Sequence[Run], outputs: Path) -> list[Run]:
         for run in runs
         if run.folder.resolve() == folder
         or run.signature.startswith(name)
-        or str((run.result.get("mlflow") or {}).get("run_id") or "").startswith(name)
+        or (run.record.mlflow.run_id or "").startswith(name)
     ]
     if not found:
         raise PlmcError(

@@ -13,6 +13,8 @@ from plmc.config.trust import check_config
 from plmc.console import note
 from plmc.errors import ConfigError
 from plmc.names import did_you_mean
+from plmc.results import folders
+from plmc.results.record import FILE
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,10 @@ def pick(name: str, outputs: Path, allow: Sequence[str] = ()) -> Picked:
     """
     path = Path(name).expanduser()
     if not path.is_dir():
-        finished = [result.parent for root in (outputs, outputs / "teachers") for result in root.glob("*/result.json")]
-        matches = sorted(
-            (f for f in finished if f.name.startswith(name)), key=lambda f: (f / "result.json").stat().st_mtime
-        )
+        known = folders.finished(outputs, teachers=True)
+        matches = sorted((f for f in known if f.name.startswith(name)), key=lambda f: (f / FILE).stat().st_mtime)
         if not matches:
-            names = [f.name for f in finished]
+            names = sorted(f.name for f in known)
             hint = did_you_mean(name, names) if names else f" {outputs} holds no finished run."
             raise ConfigError(f"{name}: no such folder or run.{hint}")
         path = matches[-1]

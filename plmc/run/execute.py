@@ -14,9 +14,10 @@ from plmc.config import pretraining
 from plmc.config.resolve import Run
 from plmc.console import Console
 from plmc.errors import ConfigError, DamagedFile
-from plmc.files import remove_drafts, write_json, write_record, write_text
+from plmc.files import remove_drafts, write_json, write_text
 from plmc.measure import software
 from plmc.models import load
+from plmc.results.record import FILE, FINISHED, Record, Tracked, of_folder
 from plmc.run import check, hand_over, overlap, pages
 from plmc.run.finish import finish
 from plmc.run.session import Session
@@ -26,22 +27,21 @@ from plmc.teachers import make, mlm_stage
 from plmc.training import memory
 
 
-def finished(run: Run) -> dict[str, Any] | None:
-    """The result of this very run, if it is finished."""
-    path = run.folder / "result.json"
-    if run.settings.plain.force or not path.is_file():
+def finished(run: Run) -> Record | None:
+    """The record of this very run, if it is finished."""
+    if run.settings.plain.force:
         return None
     try:
-        result = digests.read(path)
-    except DamagedFile:  # `execute` says so and makes it again
+        record = of_folder(run.folder)
+    except (FileNotFoundError, DamagedFile):  # of a damaged one `execute` says so, and makes it again
         return None
-    return result if result.get("status") == "finished" else None
+    return record if record.status == FINISHED else None
 
 
-def execute(run: Run, console: Console, *, parent: Path | None = None, threads: int | None = None) -> dict[str, Any]:
-    """Trains `run` unless it is finished, from where it was cut off, and returns its result."""
-    if result := finished(run):
-        return _with_exports(run, result, console) if run.settings.plain.quantize else result
+def execute(run: Run, console: Console, *, parent: Path | None = None, threads: int | None = None) -> Record:
+    """Trains `run` unless it is finished, from where it was cut off, and returns its record."""
+    if record := finished(run):
+        return _with_exports(run, record, console) if run.settings.plain.quantize else record
     check.check(run)
     run.folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(run.folder / ".lock")
@@ -57,9 +57,9 @@ def execute(run: Run, console: Console, *, parent: Path | None = None, threads: 
         lock.release()
 
 
-def _execute(run: Run, console: Console, parent: Path | None, threads: int | None) -> dict[str, Any]:
+def _execute(run: Run, console: Console, parent: Path | None, threads: int | None) -> Record:
     if run.settings.plain.force:
-        for name in ("stages", "result.json", "tracking"):
+        for name in ("stages", FILE, "tracking"):
             path = run.folder / name
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
     _look(run, console)
@@ -76,7 +76,7 @@ def _execute(run: Run, console: Console, parent: Path | None, threads: int | Non
     # A teacher stands under the sweep or, trained for one run, under that run.
     above = parent or run.folder
 
-    def train(own: Run) -> dict[str, Any]:
+    def train(own: Run) -> Record:
         # With a console of its own: a teacher's warnings go into the teacher's result.
         return execute(own, Console(), parent=above, threads=threads)
 
@@ -90,28 +90,27 @@ def _execute(run: Run, console: Console, parent: Path | None, threads: int | Non
         _find_teachers(session, train)
         stages = Stages(session, mlm_stage.start(run, session.language_model))
         stages.go()
-        result = finish(session, stages)
+        record = finish(session, stages)
     except BaseException as error:
         # An interrupted run is taken up again by the same command, so its MLflow run only pauses.
         tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
     tracker.finish("FINISHED")
-    result["mlflow"] = {
-        "tracking_uri": tracker.uri,
-        "experiment_id": tracker.experiment_id,
-        "run_id": tracker.run_id,
-    }
-    if tracker.warnings:
-        result["mlflow"]["warnings"] = list(tracker.warnings)
+    record.mlflow = Tracked(
+        tracking_uri=tracker.uri,
+        experiment_id=tracker.experiment_id,
+        run_id=tracker.run_id,
+        warnings=list(tracker.warnings),
+    )
     # Not measured: a run that is taken up may have been given other threads.
-    result.setdefault(digests.FILES, {})["config.yaml"] = digests.of_file(run.folder / "config.yaml")
+    record.files["config.yaml"] = digests.of_file(run.folder / "config.yaml")
     # The sign that all is there comes last: a run killed before it is taken up again and ends its MLflow run, too.
-    write_record(run.folder / "result.json", result)
+    record.write(run.folder / FILE)
     if run.settings.plain.quantize:
         from plmc.export.recipe import refuse
 
-        refuse(run, result)
-    return result
+        refuse(run, record)
+    return record
 
 
 def _find_teachers(session: Session, train: Callable[[Run], Any]) -> None:
@@ -143,26 +142,26 @@ def _fetch(run: Run) -> None:
 
 
 def _look(run: Run, console: Console) -> None:
-    """Says that the result is damaged. What the run left is measured or trained again, as far as it must be."""
-    path = run.folder / "result.json"
+    """Says that the record is damaged. What the run left is measured or trained again, as far as it must be."""
     try:
-        if path.is_file():
-            digests.read(path)
+        of_folder(run.folder)
+    except FileNotFoundError:
+        return
     except DamagedFile as error:
         console.warn(f"{error} It is made again from what the run left.")
 
 
-def _with_exports(run: Run, result: dict[str, Any], console: Console) -> dict[str, Any]:
+def _with_exports(run: Run, record: Record, console: Console) -> Record:
     """A finished run of which exports are asked for: those that it lacks are made now."""
     from plmc.export import recipe
 
-    if recipe.missing(run, result):
+    if recipe.missing(run, record):
         data = rows.load(run, load.load_tokenizer(str(run.folder / "model")))
-        result["exports"] = {**(result.get("exports") or {}), **recipe.exports(run, data, console)}
-        hand_over.describe_model(run, result)
-        write_record(run.folder / "result.json", result)
-    recipe.refuse(run, result)
-    return result
+        record.exports |= recipe.exports(run, data, console)
+        hand_over.describe_model(run, record)
+        record.write(run.folder / FILE)
+    recipe.refuse(run, record)
+    return record
 
 
 def make_tracker(run: Run, parent: Path | None):

@@ -15,10 +15,11 @@ from plmc.console import Console
 from plmc.core.method import Method
 from plmc.data import snapshots
 from plmc.errors import DamagedFile, TrainingError
-from plmc.files import replacing, write_record
+from plmc.files import replacing
 from plmc.measure import figures, software
 from plmc.measure.host import Load
 from plmc.models import load as models
+from plmc.results.record import Latency, Record, Student, Teacher, Tracked, Training, read
 from plmc.run import hand_over, pages
 from plmc.run.session import Session
 from plmc.run.stages import Stages
@@ -27,45 +28,45 @@ from plmc.teachers.make import reorder
 from plmc.training.evaluate import evaluate
 
 
-def finish(session: Session, stages: Stages) -> dict[str, Any]:
-    """Everything after the last update; returns what `result.json` is to hold.
+def finish(session: Session, stages: Stages) -> Record:
+    """Everything after the last update; returns the run's record.
 
     Measurements are made once and kept: taken up after a crash, the model card and MLflow get the same figures again,
     and so the same model instead of a second one.
     """
     run, console, tracker, data = session.run, session.console, session.tracker, session.data
     measured = run.folder / "stages" / "measured.json"
-    result = _measured(run.folder, measured, console)
-    if result is None:
-        write_record(measured, _measure(session, stages))
-        result = digests.read(measured)
-    tracker.log({f"final/{name}": value for name, value in result["metrics"].items()}, stages.step)
+    record = _measured(run.folder, measured, console)
+    if record is None:
+        _measure(session, stages).write(measured)
+        record = read(measured)
+    tracker.log({f"final/{name}": value for name, value in record.metrics.items()}, stages.step)
     if run.settings.plain.quantize:
         from plmc.export.recipe import exports
 
-        result["exports"] = exports(run, data, console, tracker)
-    hand_over.describe(run, result, data)
-    hand_over.send(run, result, tracker, data)
-    return result
+        record.exports = exports(run, data, console, tracker)
+    hand_over.describe(run, record, data)
+    hand_over.send(run, record, tracker, data)
+    return record
 
 
-def _measured(folder: Path, path: Path, console: Console) -> dict[str, Any] | None:
+def _measured(folder: Path, path: Path, console: Console) -> Record | None:
     """What was measured before and still holds; None where it is to be measured, also because a file is damaged."""
     if not (path.is_file() and (folder / "model").is_dir()):
         return None
     try:
-        result = digests.read(path)
+        record = read(path)
     except DamagedFile as error:
         text: str | None = str(error)
     else:
-        text = digests.differs(folder, result.get(digests.FILES) or {})
+        text = digests.differs(folder, record.files)
     if text:
         console.warn(f"{text} The model is saved and measured again.")
         return None
-    return result
+    return record
 
 
-def _measure(session: Session, stages: Stages) -> dict[str, Any]:
+def _measure(session: Session, stages: Stages) -> Record:
     """Saves the model and its predictions, and measures what was saved."""
     run, console, tracker, data = session.run, session.console, session.tracker, session.data
     teacher, tokenizer = session.teacher, session.tokenizer
@@ -88,59 +89,52 @@ def _measure(session: Session, stages: Stages) -> dict[str, Any]:
         collapsed += [name] * alike.learnt_nothing(records)
         _write_lines(folder / "predictions" / f"{name}.jsonl", records)
     _prove_score(run, stages, metrics)
-    return {
-        "signature": run.signature,
-        "status": "finished",
-        "recipe": run.recipe.name,
-        "task": run.task.name,
-        "data_source": run.source.name,
-        "seed": run.seed,
-        "methods": sorted({name for stage in run.recipe.stages for name in stage.methods}),
-        "families": sorted({m.family for stage in run.recipe.stages for m in stage.methods.values()} - {""}),
-        "stages": [
-            {
-                "name": s.name,
-                "steps": s.steps,
-                "seconds": round(s.seconds, 3),
-                "best_step": s.best_step,
-                "metrics": s.metrics,
-                "settings": pages.settings(stage),
-            }
-            for s, stage in zip(stages.results, run.recipe.stages, strict=True)
+    named = run.teacher.checkpoint or run.teacher.name
+    return Record(
+        signature=run.signature,
+        recipe=run.recipe.name,
+        task=run.task.name,
+        data_source=run.source.name,
+        seed=run.seed,
+        methods=sorted({name for stage in run.recipe.stages for name in stage.methods}),
+        families=sorted({m.family for stage in run.recipe.stages for m in stage.methods.values()} - {""}),
+        stages=[
+            done.model_copy(update={"seconds": round(done.seconds, 3), "settings": pages.settings(stage)})
+            for done, stage in zip(stages.results, run.recipe.stages, strict=True)
         ],
-        "metrics": metrics,
-        "collapsed": collapsed,
-        "teacher": {
-            "learned_from": run.learns_from_teacher,
-            "name": run.teacher.checkpoint or run.teacher.name,
-            "metrics": teacher.metrics if teacher else None,
-            "commit": snapshots.commit(run.teacher.checkpoint or run.teacher.name) if teacher else None,
-            "digest": teacher.digest if teacher else None,
-            "learnt_nothing": teacher.learnt_nothing(run.task.metric) if teacher else None,
-            **(teacher.figures if teacher else {}),
-        },
-        "student": {
-            "name": run.student.name,
-            "commit": snapshots.commit(run.student.name),
+        metrics=metrics,
+        collapsed=collapsed,
+        teacher=Teacher(
+            learned_from=run.learns_from_teacher,
+            name=named,
+            metrics=teacher.metrics if teacher else None,
+            commit=snapshots.commit(named) if teacher else None,
+            digest=teacher.digest if teacher else None,
+            learnt_nothing=teacher.learnt_nothing(run.task.metric) if teacher else None,
+            **(teacher.size.model_dump() if teacher else {}),
+        ),
+        student=Student(
+            name=run.student.name,
+            commit=snapshots.commit(run.student.name),
             **figures.figures(model, folder / "model"),
-        },
-        "data_commit": _data_commit(run),
-        "train": _training(session, stages),
-        "latency": _latency(session, reloaded),
-        "mlflow": {"tracking_uri": tracker.uri, "experiment_id": tracker.experiment_id, "run_id": tracker.run_id},
-        "versions": software.versions(),
-        "machine": figures.machine(),
-        "primary_metric": run.task.metric,
-        "role": run.role,
-        "label": run.label,
-        "command": run.command,
-        **({"sweep": run.sweep} if run.sweep and run.role != "teacher" else {}),
-        "git": software.git_state(),
-        "precision": run.precision,
-        "warnings": console.warnings,
-        "folder": str(folder),
-        digests.FILES: digests.of_files(folder, ("seen.npy", "model/*", "pretrained/*", "predictions/*.jsonl")),
-    }
+        ),
+        data_commit=_data_commit(run),
+        train=_training(session, stages),
+        latency=_latency(session, reloaded),
+        mlflow=Tracked(tracking_uri=tracker.uri, experiment_id=tracker.experiment_id, run_id=tracker.run_id),
+        versions=software.versions(),
+        machine=figures.machine(),
+        primary_metric=run.task.metric,
+        role=run.role,
+        label=run.label,
+        command=run.command,
+        sweep=run.sweep if run.role != "teacher" else "",
+        git=software.git_state(),
+        precision=run.precision,
+        warnings=console.warnings,
+        folder=str(folder),
+        files=digests.of_files(folder, ("seen.npy", "model/*", "pretrained/*", "predictions/*.jsonl")),
+    )
 
 
 def _data_commit(run: Run) -> str | None:
@@ -180,24 +174,23 @@ def _prove_score(run: Run, stages: Stages, metrics: dict[str, float]) -> None:
         )
 
 
-def _training(session: Session, stages: Stages) -> dict[str, Any]:
+def _training(session: Session, stages: Stages) -> Training:
     seconds = sum(s.seconds for s in stages.results)
     samples = sum(s.samples for s in stages.results)
-    return {
-        "seconds": round(seconds, 3),
-        "samples_per_second": round(samples / seconds, 2) if seconds else 0.0,
-        "peak_memory_bytes": figures.peak_memory_bytes(session.device.type),
-        "wall_seconds_of_last_start": round(time.time() - session.started, 3),
-    }
+    return Training(
+        seconds=round(seconds, 3),
+        samples_per_second=round(samples / seconds, 2) if seconds else 0.0,
+        peak_memory_bytes=figures.peak_memory_bytes(session.device.type),
+        wall_seconds_of_last_start=round(time.time() - session.started, 3),
+    )
 
 
-def _latency(session: Session, model: Any) -> dict[str, Any]:
+def _latency(session: Session, model: Any) -> Latency:
     """Batch 1, real rows, one thread on the CPU, student and teacher in turn."""
     run, teacher, data = session.run, session.teacher, session.data
     count = run.settings.plain.latency_rows
-    empty = {"device": None, "batch_1_ms": None, "teacher_batch_1_ms": None}
     if not count or run.role == "teacher":
-        return empty
+        return Latency()
     contenders = {"student": model}
     if teacher:
         contenders["teacher"] = models.load_finetuned(teacher.folder, run.task)
@@ -207,18 +200,17 @@ def _latency(session: Session, model: Any) -> dict[str, Any]:
     load = Load()
     times = figures.latency(contenders, figures.single_rows(split, count), rounds=3, device=device)
     model.to("cpu")
-    spread = {
-        f"{name}_quartiles_ms": [round(time.lower_ms, 4), round(time.upper_ms, 4)] for name, time in times.items()
-    }
-    return {
-        "device": device,
-        "batch_1_ms": round(times["student"].median_ms, 4),
-        "teacher_batch_1_ms": round(times["teacher"].median_ms, 4) if teacher else None,
-        "threads": times["student"].threads,
-        "rows": min(count, len(split)),
-        "other_cores": load.stop()["other_cores"],
-        **spread,
-    }
+    quartiles = {name: [round(time.lower_ms, 4), round(time.upper_ms, 4)] for name, time in times.items()}
+    return Latency(
+        device=device,
+        batch_1_ms=round(times["student"].median_ms, 4),
+        teacher_batch_1_ms=round(times["teacher"].median_ms, 4) if teacher else None,
+        threads=times["student"].threads,
+        rows=min(count, len(split)),
+        other_cores=load.stop()["other_cores"],
+        student_quartiles_ms=quartiles["student"],
+        teacher_quartiles_ms=quartiles.get("teacher"),
+    )
 
 
 def _write_lines(path: Path, records: list[dict[str, Any]]) -> None:

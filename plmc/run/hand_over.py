@@ -12,62 +12,65 @@ from plmc.core.rows import TaskData
 from plmc.files import replacing, write_text
 from plmc.report.card import model_card
 from plmc.report.plots import history, plot_predictions, plot_training
+from plmc.results.record import Record
 from plmc.run import pages
 
 
-def describe(run: Run, result: dict[str, Any], data: TaskData) -> None:
+def describe(run: Run, record: Record, data: TaskData) -> None:
     """Writes `plots/*.png` and the model cards into the run's folder."""
     folder = run.folder
     events = folder / "tracking" / "events.jsonl"
     with replacing(folder / "plots") as plots:
-        plot_training(history(events), plots / "training.png", result["stages"])
+        plot_training(history(events), plots / "training.png", record.stages)
         for name in data.evaluation if run.task.head.supervised else ():  # no answers a picture could show
             records = [json.loads(line) for line in (folder / "predictions" / f"{name}.jsonl").open(encoding="utf-8")]
             plot_predictions(records, plots / f"{name}.png", run.task.labels)
-    describe_model(run, result)
+    describe_model(run, record)
 
 
-def describe_model(run: Run, result: dict[str, Any]) -> None:
+def describe_model(run: Run, record: Record) -> None:
     """Writes the model card, into the run's folder and beside the weights."""
     folder = run.folder
     papers = {run.recipe.name: run.recipe.paper} if run.recipe.paper else {}
     hub_id = run.student.name if "/" in run.student.name and not Path(run.student.name).exists() else None
     for where, place in ((folder, "model"), (folder / "model", ".")):
         card = model_card(
-            result,
+            record,
             run.task.head,
             base_model=hub_id,
             papers=papers,
-            machine=result["machine"],
+            machine=record.machine,
             place=place,
             labels=run.task.labels,
         )
         write_text(where / "README.md", card)
 
 
-def send(run: Run, result: dict[str, Any], tracker: Any, data: TaskData) -> None:
+def send(run: Run, record: Record, tracker: Any, data: TaskData) -> None:
     """Everything of the finished run that MLflow is to have beside the curves."""
-    folder, last = run.folder, sum(stage["steps"] for stage in result["stages"])
+    folder, last = run.folder, sum(stage.steps for stage in record.stages)
     figures = {
-        "size/parameters": result["student"]["parameters"],
-        "size/nonzero_parameters": result["student"]["nonzero_parameters"],
-        "size/bytes": result["student"]["size_bytes"],
-        "size/sparsity": result["student"]["sparsity"],
-        "train/seconds": result["train"]["seconds"],
-        "train/samples_per_second": result["train"]["samples_per_second"],
-        "latency/batch_1_ms": result["latency"]["batch_1_ms"],
-        "latency/teacher_batch_1_ms": result["latency"]["teacher_batch_1_ms"],
+        "size/parameters": record.student.parameters,
+        "size/nonzero_parameters": record.student.nonzero_parameters,
+        "size/bytes": record.student.size_bytes,
+        "size/sparsity": record.student.sparsity,
+        "train/seconds": record.train.seconds,
+        "train/samples_per_second": record.train.samples_per_second,
+        "latency/batch_1_ms": record.latency.batch_1_ms,
+        "latency/teacher_batch_1_ms": record.latency.teacher_batch_1_ms,
     }
-    for name, value in (result["teacher"]["metrics"] or {}).items():
+    for name, value in (record.teacher.metrics or {}).items():
         figures[f"teacher/{name}"] = value
     tracker.log({name: value for name, value in figures.items() if value is not None}, last)
     for path in (folder / "config.yaml", folder / "about.json", folder / "README.md"):
         tracker.artifact(path)
     with tempfile.TemporaryDirectory() as place:
         # The run's own result.json is written when all of this has been sent.
-        (Path(place) / "result.json").write_text(json.dumps(result, indent=2, ensure_ascii=False), encoding="utf-8")
+        (Path(place) / "result.json").write_text(
+            json.dumps(record.model_dump(), indent=2, ensure_ascii=False), encoding="utf-8"
+        )
         tracker.artifact(Path(place) / "result.json")
-    tracker.tag({"mlflow.note.content": pages.note(run, result)})
+    tracker.tag({"mlflow.note.content": pages.note(run, record)})
     for part in ("plots", "predictions"):
         tracker.artifact(folder / part)
     if run.settings.tracking.model and run.task.head.mlflow_pipeline:

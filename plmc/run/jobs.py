@@ -155,17 +155,17 @@ def _train(run: Run, console: Console, parent: Path | None = None, threads: int 
 
     for text in capped(run):
         console.say(text)
-    result = finished(run)
-    if result:
+    record = finished(run)
+    if record:
         console.say(f"[green]finished before[/], nothing to train (force=true trains it again)  {run.signature}")
     # A finished run may lack an export that is asked for only now.
-    if not result or run.settings.plain.quantize:
-        result = execute(run, console, parent=parent, threads=threads)
-    show(run, result, console)
-    for text in (result.get("mlflow") or {}).get("warnings", ()):
+    if not record or run.settings.plain.quantize:
+        record = execute(run, console, parent=parent, threads=threads)
+    show(run, console)
+    for text in record.mlflow.warnings:
         console.warn(f"tracking: {text}")
-    score = result["metrics"][result["primary_metric"]]
-    over = excess(result, run.settings.limits)
+    score = record.score
+    over = excess(record, run.settings.limits)
     if over:
         console.warn(f"over the limits: {', '.join(f'{key} {times:.2f} times' for key, times in over.items())}")
     return score, objective(score, over)
@@ -219,9 +219,10 @@ def report(error: Exception) -> int:
     return code
 
 
-def show(run: Run, result: dict[str, Any], console: Console) -> None:
+def show(run: Run, console: Console) -> None:
     """The table at the end of a run, then the folder, last."""
     from plmc.report.summary import summary_table
+    from plmc.results.find import load
 
-    console.rich.print(summary_table(result, run.output_dir))
-    console.rich.print(result["folder"], soft_wrap=True)
+    console.rich.print(summary_table(load(run.folder), run.output_dir))
+    console.rich.print(str(run.folder), soft_wrap=True)

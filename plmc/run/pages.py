@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Mapping
 from typing import Any
 
 from plmc.config.resolve import Run
@@ -11,6 +10,7 @@ from plmc.core.stage import Stage
 from plmc.measure import software
 from plmc.names import dotted
 from plmc.report.card import overview
+from plmc.results.record import Record
 
 _SETTINGS = ("lr", "batch_size", "schedule", "warmup", "weight_decay", "clip", "epochs")
 
@@ -53,9 +53,9 @@ def params(run: Run) -> dict[str, Any]:
     return {key: value for key, value in dotted(run.config).items() if _says(key, value)} | stages
 
 
-def note(run: Run, result: Mapping[str, Any]) -> str:
+def note(run: Run, record: Record) -> str:
     """The description of a finished run, in Markdown: its command, its scores beside the teacher's, its cost."""
-    return f"```\n{run.command}\n```\n\n{overview(result)}"
+    return f"```\n{run.command}\n```\n\n{overview(record)}"
 
 
 def _says(key: str, value: Any) -> bool:

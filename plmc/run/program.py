@@ -29,7 +29,7 @@ def train(*words: str, quiet: bool = False) -> Run:
         quiet: shows no bars and no notes.
 
     Returns:
-        The finished run: its `folder`, `result`, `score`, `predictions()`.
+        The finished run: its `folder`, `record`, `score`, `predictions()`.
 
     Raises:
         ConfigError: a setting is wrong, or the words stand for several runs.

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from plmc.config.schema import Limits
 from plmc.errors import ConfigError
+from plmc.results.record import Record
 
 # Scores lie between -1 (correlations) and 1, so a job above its limits is below every job within them.
 _BELOW = 2.0
 
 
-def excess(result: Mapping[str, Any], limits: Limits) -> dict[str, float]:
+def excess(record: Record, limits: Limits) -> dict[str, float]:
     """By how many times each limit is exceeded, of those that are. Raises ConfigError for a latency that was not
     measured."""
     found = {
-        "params": result["student"]["parameters"],
-        "megabytes": result["student"]["size_bytes"] / 1e6,
-        "latency_ms": (result.get("latency") or {}).get("batch_1_ms"),
+        "params": record.student.parameters,
+        "megabytes": (record.student.size_bytes or 0) / 1e6,
+        "latency_ms": record.latency.batch_1_ms,
     }
     if limits.latency_ms is not None and found["latency_ms"] is None:
         raise ConfigError("limits.latency_ms needs a latency, and latency_rows=0 measures none. Set latency_rows=32")

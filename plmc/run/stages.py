@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from plmc import digests
 from plmc.config.pretraining import stage_task
@@ -19,6 +20,7 @@ from plmc.core.stage import Stage
 from plmc.errors import DamagedCheckpoint, DamagedFile, DataError
 from plmc.files import write_record
 from plmc.models import encoder, load
+from plmc.results.record import StageResult
 from plmc.run.session import Session
 from plmc.teachers import mlm_stage
 from plmc.teachers.source import AUTOCAST, TeacherSource
@@ -28,19 +30,6 @@ from plmc.training.objective import Objective
 from plmc.training.plan import Judge, Plan, Saving
 from plmc.training.progress import Outcome, Progress
 from plmc.training.trainer import Trainer
-
-
-@dataclass
-class StageResult:
-    """One line of `result.json`'s stages."""
-
-    name: str
-    steps: int
-    seconds: float
-    samples: int
-    metrics: dict[str, float]
-    best_step: int
-    warnings: list[str] = field(default_factory=list)
 
 
 class Stages:
@@ -226,14 +215,11 @@ class Stages:
         if run.settings.plain.compile:
             for block in encoder.layers(self.model):
                 block._compiled_call_impl = None
-        result = StageResult(
-            stage.name, outcome.steps, outcome.seconds, outcome.samples, outcome.metrics, outcome.best_step
-        )
-        result.warnings = self.console.warnings[warned:]
+        result = StageResult(name=stage.name, **vars(outcome), warnings=self.console.warnings[warned:])
         self.model = chain.finish(self.model.to("cpu"), setting)
         state = {"model": self.model.state_dict(), "methods": chain.state_dict()}
         checkpoint.save(folder / "done.pt", state, signature=run.signature)
-        write_record(folder / "done.json", vars(result))
+        write_record(folder / "done.json", result.model_dump())
         self._close(folder, result)
 
     def _finished(self, folder: Path) -> tuple[StageResult, dict[str, Any]] | None:
@@ -243,8 +229,10 @@ class Stages:
         if not path.is_file():
             return None
         try:
-            return StageResult(**digests.read(path)), checkpoint.load(folder / "done.pt", signature=self.run.signature)
-        except (DamagedFile, DamagedCheckpoint, TypeError) as error:
+            return StageResult.model_validate(digests.read(path)), checkpoint.load(
+                folder / "done.pt", signature=self.run.signature
+            )
+        except (DamagedFile, DamagedCheckpoint, ValidationError) as error:
             self.console.warn(f"{error} The stage is trained again.")
             for name in ("done.json", "done.pt"):
                 checkpoint.set_aside(folder / name)

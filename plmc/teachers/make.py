@@ -20,19 +20,18 @@ from plmc.core.rows import Split, TaskData
 from plmc.errors import ConfigError, DamagedFile
 from plmc.measure import figures as measure
 from plmc.models import load
+from plmc.results.record import Record, Size, of_folder
 from plmc.tasks.alike import learnt_nothing
 from plmc.tasks.base import Task
 from plmc.teachers.runs import teacher_run
 from plmc.training.evaluate import evaluate, logits_of
-
-FIGURES = ("parameters", "nonzero_parameters", "size_bytes", "sparsity")
 
 
 @dataclass(frozen=True)
 class FinetunedTeacher:
     """`folder` holds the model; `identity` keys caches of its outputs; `metrics` are its scores; `order` its columns.
 
-    `figures`: parameters, size in bytes and sparsity, as `result.json` has them. `pretrained`: a masked language model.
+    `size`: of its weights. `pretrained`: a masked language model.
     `collapsed`: it gives every evaluation row the same answer.
     """
 
@@ -41,7 +40,7 @@ class FinetunedTeacher:
     identity: str
     metrics: dict[str, float]
     order: tuple[int, ...] | None = None
-    figures: dict[str, float] = field(default_factory=dict)
+    size: Size = field(default_factory=Size)
     pretrained: bool = False
     collapsed: bool = False
 
@@ -61,17 +60,27 @@ def find(run: Run) -> FinetunedTeacher | None:
     if not run.teacher.known or run.teacher.checkpoint or run.role == "teacher" or not run.task.head.supervised:
         return None
     own = teacher_run(run)
-    result, _ = whole(own)
-    return _stored(run, own, result) if result else None
+    record, _ = whole(own)
+    return _stored(run, own, record) if record else None
 
 
-def _stored(run: Run, own: Run, result: dict) -> FinetunedTeacher:
-    figures = {key: result["student"][key] for key in FIGURES}
+def _stored(run: Run, own: Run, record: Record) -> FinetunedTeacher:
     folder = str(own.folder / "model")
     # By content: outputs stored of other weights of the same name are not its outputs.
-    identity = f"{result['signature']}-{folder_digest(folder)}"
-    collapsed = bool(result.get("collapsed"))
-    return FinetunedTeacher(run.teacher.name, folder, identity, result["metrics"], figures=figures, collapsed=collapsed)
+    identity = f"{record.signature}-{folder_digest(folder)}"
+    return FinetunedTeacher(
+        str(run.teacher.name),
+        folder,
+        identity,
+        record.metrics,
+        size=size_of(record),
+        collapsed=bool(record.collapsed),
+    )
+
+
+def size_of(record: Record) -> Size:
+    """The size of the model that a run made."""
+    return Size(**{name: getattr(record.student, name) for name in Size.model_fields})
 
 
 def ensure(run: Run, data: TaskData, console: Console, train) -> FinetunedTeacher:
@@ -97,44 +106,41 @@ def ensure(run: Run, data: TaskData, console: Console, train) -> FinetunedTeache
     return teacher
 
 
-def train_once(own: Run, console: Console, text: str, train) -> dict:
-    """The result of the teacher's run `own`, trained now (`text` says so) if it is not there or damaged."""
-    result, _ = whole(own)
-    if result is None:
+def train_once(own: Run, console: Console, text: str, train: Callable[[Run], Record]) -> Record:
+    """The record of the teacher's run `own`, trained now (`text` says so) if it is not there or damaged."""
+    record, _ = whole(own)
+    if record is None:
         own.folder.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(own.folder.parent / f"{own.signature}.lock")
         if not _try(lock):
             console.say(f"waiting for teacher {own.signature}, which another job is training")
             lock.acquire()
         try:
-            result, wrong = whole(own)
+            record, wrong = whole(own)
             if wrong:
                 aside = _aside(own.folder)
                 console.warn(f"{wrong} The teacher is trained again; what is left of the old one is in {aside}.")
-            if result is None:
+            if record is None:
                 console.say(text)
-                train(own)
-                result = digests.read(own.folder / "result.json")
+                record = train(own)
         finally:
             lock.release()
-    return result
+    return record
 
 
-def whole(own: Run) -> tuple[dict | None, str | None]:
-    """The result of a teacher whose files are what was written, or None and what is wrong with them, if there are
+def whole(own: Run) -> tuple[Record | None, str | None]:
+    """The record of a teacher whose files are what was written, or None and what is wrong with them, if there are
     any."""
-    path = own.folder / "result.json"
-    if not path.is_file():
-        return None, None
     try:
-        result = digests.read(path)
-        lacks = [key for key in ("signature", "metrics", "student") if key not in result]
-        wrong = f"{path} is damaged: it lacks {lacks[0]}." if lacks else digests.fault(own.folder / "model")
+        record = of_folder(own.folder)
+        wrong = digests.fault(own.folder / "model")
+    except FileNotFoundError:
+        return None, None
     except DamagedFile as error:
-        wrong = str(error)
+        return None, str(error)
     if wrong is None and not (own.folder / "model" / "config.json").is_file():
         wrong = f"{own.folder / 'model'} is missing."
-    return (None, wrong) if wrong else (result, None)
+    return (None, wrong) if wrong else (record, None)
 
 
 def _aside(folder: Path) -> Path:
@@ -179,11 +185,9 @@ def _checkpoint(run: Run, data: TaskData, console: Console) -> FinetunedTeacher:
     digest = hashlib.sha256()
     for key, value in sorted(model.state_dict().items()):
         digest.update(key.encode() + value.numpy().tobytes())
-    figures = measure.figures(model, Path(load.locate(name)))
+    size = Size(**measure.figures(model, Path(load.locate(name))))
     collapsed = learnt_nothing(records)
-    return FinetunedTeacher(
-        name, load.locate(name), digest.hexdigest()[:16], metrics, order, figures, collapsed=collapsed
-    )
+    return FinetunedTeacher(name, load.locate(name), digest.hexdigest()[:16], metrics, order, size, collapsed=collapsed)
 
 
 def reorder(model, order: tuple[int, ...] | None) -> None:

@@ -18,10 +18,11 @@ from plmc.core.stage import Stage
 from plmc.files import replacing
 from plmc.measure import figures as measure
 from plmc.models import load, masked_lm
+from plmc.results.record import Size
 from plmc.tasks import rows
 from plmc.tasks.base import Task
 from plmc.teachers import runs
-from plmc.teachers.make import FIGURES, FinetunedTeacher, train_once
+from plmc.teachers.make import FinetunedTeacher, size_of, train_once
 from plmc.training.evaluate import evaluate
 
 
@@ -80,20 +81,24 @@ def ensure(run: Run, data: TaskData, tokenizer: Any, console: Console, train: Ca
         return _as_it_is(run, spec.name, data, tokenizer)
     own = runs.language_model_run(run, headless=headless)
     what = "gets a language model head" if own.recipe.stages[-1].name == "head" else "is trained on as a language model"
-    result = train_once(own, console, f"teacher [bold]{spec.name}[/] {what} (once; then reused)", train)
-    figures = {key: result["student"][key] for key in FIGURES}
+    record = train_once(own, console, f"teacher [bold]{spec.name}[/] {what} (once; then reused)", train)
     return FinetunedTeacher(
-        spec.name, str(own.folder / "model"), result["signature"], result["metrics"], figures=figures, pretrained=True
+        str(spec.name),
+        str(own.folder / "model"),
+        record.signature,
+        record.metrics,
+        size=size_of(record),
+        pretrained=True,
     )
 
 
 def _as_it_is(run: Run, name: str, data: TaskData, tokenizer: Any) -> FinetunedTeacher:
     from plmc.tasks.mlm import MaskedLM
 
-    folder, metrics, figures = load.locate(name), {}, {}
+    folder, metrics, size = load.locate(name), {}, Size()
     model = load.load_finetuned(name, MaskedLM())
     if not run.task.head.supervised:
         metrics, _ = evaluate(model, next(iter(data.evaluation.values())), run.task, pad_id=tokenizer.pad_token_id)
     if Path(folder).is_dir():
-        figures = measure.figures(model, Path(folder))
-    return FinetunedTeacher(name, folder, name, metrics, figures=figures, pretrained=True)
+        size = Size(**measure.figures(model, Path(folder)))
+    return FinetunedTeacher(name, folder, name, metrics, size=size, pretrained=True)

@@ -28,7 +28,19 @@ def folders(tmp_path_factory, tiny_tokenizer):
     run = root / "outputs" / "kd-sst2-1-abc"
     tiny(run / "model", tiny_tokenizer, layers=1)
     (run / "config.yaml").write_text(yaml.safe_dump({"task": {"name": "sst2"}}))
-    (run / "result.json").write_text(json.dumps({"label": "kd", "status": "finished"}))
+    (run / "result.json").write_text(
+        json.dumps(
+            {
+                "signature": run.name,
+                "recipe": "kd",
+                "label": "kd",
+                "task": "sst2",
+                "seed": 1,
+                "metrics": {"accuracy": 0.5},
+                "primary_metric": "accuracy",
+            }
+        )
+    )
     return root
 
 

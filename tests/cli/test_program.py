@@ -18,8 +18,8 @@ def run(tmp_path_factory):
 
 def test_a_run_is_trained_once_and_read_afterwards(run, capsys):
     again = plmc.train(*WORDS, f"output_dir={run.folder.parent}")
-    assert again.folder == run.folder and again.result == run.result and 0 <= run.score <= 1
-    assert run.result["command"].startswith("plmc.train('preset=[offline,smoke]', 'recipe=finetune'")
+    assert again.folder == run.folder and again.record == run.record and 0 <= run.score <= 1
+    assert run.record.command.startswith("plmc.train('preset=[offline,smoke]', 'recipe=finetune'")
     assert len(run.predictions()) == 32
     assert "updates" not in capsys.readouterr().out
 

@@ -9,9 +9,19 @@ from test_bad_words import refused
 from plmc.config.compose import explain
 from plmc.config.schema import Limits
 from plmc.errors import ConfigError
+from plmc.results.record import Latency, Record
 from plmc.run.search import excess, objective
 
-RESULT = {"student": {"parameters": 1000, "size_bytes": 4_000_000}, "latency": {"batch_1_ms": 2.0}}
+RESULT = Record(
+    signature="a",
+    recipe="kd",
+    task="rte",
+    seed=1,
+    metrics={"accuracy": 0.5},
+    primary_metric="accuracy",
+    student={"parameters": 1000, "size_bytes": 4_000_000},
+    latency={"batch_1_ms": 2.0},
+)
 
 
 def test_a_job_beyond_a_limit_is_below_every_job_within():
@@ -21,7 +31,7 @@ def test_a_job_beyond_a_limit_is_below_every_job_within():
     assert objective(0.7, {}) == 0.7
     assert objective(1.0, {"megabytes": 2.0}) < objective(1.0, {"megabytes": 1.1}) < -1.0
     with pytest.raises(ConfigError, match="latency_rows=32"):
-        excess({**RESULT, "latency": None}, Limits(latency_ms=1.0))
+        excess(RESULT.model_copy(update={"latency": Latency()}), Limits(latency_ms=1.0))
 
 
 @pytest.mark.parametrize(

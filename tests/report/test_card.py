@@ -11,12 +11,13 @@ from run_folders import make_run
 from plmc.report.card import model_card
 from plmc.report.summary import summary_rows, summary_table
 from plmc.results.find import find, load
+from plmc.results.record import StageResult
 
 MACHINE = {"cpu": "Some CPU", "gpus": ["Some GPU"]}
 
 
 def result(tmp_path, **changes):
-    return load(make_run(tmp_path, **changes)).result
+    return load(make_run(tmp_path, **changes)).record
 
 
 def test_the_front_matter_is_what_the_hub_reads(tmp_path):
@@ -36,7 +37,7 @@ def test_the_front_matter_is_what_the_hub_reads(tmp_path):
 def test_the_body_tells_command_methods_results_and_machine(tmp_path):
     facts = result(tmp_path, accuracy=0.81)
     text = model_card(facts, HEADS["classification"], papers={"kd": "Hinton et al. 2015"}, machine=MACHINE)
-    assert facts["command"] in text
+    assert facts.command in text
     assert "`kd`: Hinton et al. 2015" in text
     assert "| accuracy | 81.00 | 90.00 | 90.0 % |" in text
     assert "Some CPU" in text and "Some GPU" not in text
@@ -110,10 +111,10 @@ def test_a_control_is_not_compared_with_its_own_other_seeds(tmp_path):
 
 
 def test_the_summary_prints(tmp_path):
-    facts = load(make_run(tmp_path, accuracy=0.81, data_source="embedded", label="kd [x]")).result
+    run = load(make_run(tmp_path, accuracy=0.81, data_source="embedded", label="kd [x]"))
     make_run(tmp_path, recipe="finetune", data_source="embedded", teacher=None)
     console = Console(width=100, record=True, file=io.StringIO())
-    console.print(summary_table(facts, tmp_path))
+    console.print(summary_table(run, tmp_path))
     text = console.export_text()
     for part in (
         "teacher: big",
@@ -133,8 +134,8 @@ def test_the_summary_prints(tmp_path):
 def test_stages_of_epochs_and_of_steps_share_a_table(tmp_path):
     facts = result(tmp_path)
     one, two = {"lr": 1e-4, "epochs": 3}, {"lr": 2e-5, "steps": 40}
-    facts["stages"] = [
-        {"name": name, "steps": 10, "settings": settings} for name, settings in (("first", one), ("second", two))
+    facts.stages = [
+        StageResult(name=name, steps=10, settings=settings) for name, settings in (("first", one), ("second", two))
     ]
     text = model_card(facts, HEADS["classification"])
     assert "| lr | 0.0001 | 2e-05 |" in text and "| epochs | 3 |  |" in text and "| steps |  | 40 |" in text

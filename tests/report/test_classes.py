@@ -18,7 +18,7 @@ def test_by_class_counts_what_was_taken_for_what():
 
 
 def arm(folder, records):
-    run = SimpleNamespace(folder=folder, result={"seed": 3}, predictions=lambda: records)
+    run = SimpleNamespace(folder=folder, record=SimpleNamespace(seed=3), predictions=lambda: records)
     return SimpleNamespace(first=run)
 
 

@@ -9,8 +9,9 @@ from run_folders import events, make_run, predictions
 
 from plmc.errors import DataError, PlmcError
 from plmc.report.plots import _broken, _running_mean, history, plot_predictions, plot_training
+from plmc.results.record import StageResult
 
-STAGES = [{"name": "inter", "steps": 30}, {"name": "pred", "steps": 30}]
+STAGES = [StageResult(**stage) for stage in ({"name": "inter", "steps": 30}, {"name": "pred", "steps": 30})]
 
 
 def pixels(path):

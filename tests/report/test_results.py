@@ -6,9 +6,10 @@ import shutil
 import pytest
 from run_folders import make_run
 
-from plmc.errors import DataError, PlmcError
+from plmc.errors import DamagedFile, DataError, PlmcError
 from plmc.report.labels import arm_labels, model_label
 from plmc.results.find import Arm, arms, find, load
+from plmc.results.record import VERSION, read
 
 
 def test_words_select_runs(tmp_path):
@@ -17,7 +18,7 @@ def test_words_select_runs(tmp_path):
             make_run(tmp_path, recipe=recipe, task=task)
     assert len(find(tmp_path)) == 6
     chosen = find(tmp_path, ["task=rte", "recipe=kd,tinybert"])
-    assert {(run.result["task"], run.result["recipe"]) for run in chosen} == {("rte", "kd"), ("rte", "tinybert")}
+    assert {(run.record.task, run.record.recipe) for run in chosen} == {("rte", "kd"), ("rte", "tinybert")}
     assert len(find(tmp_path, ["recipe=*d"])) == 2
     assert len(find(tmp_path, ["method=layers_kd"])) == 2
     assert find(tmp_path, ["task=nowhere"]) == []
@@ -73,7 +74,7 @@ def test_seeds_and_neutral_keys_make_one_arm(tmp_path):
     groups = arms(find(tmp_path))
     assert sorted(len(arm.runs) for arm in groups) == [1, 3]
     (three,) = [arm for arm in groups if len(arm.runs) == 3]
-    assert [run.result["seed"] for run in three.runs] == [1, 2, 3]
+    assert [run.record.seed for run in three.runs] == [1, 2, 3]
 
 
 def test_the_teachers_other_settings_separate_arms(tmp_path):
@@ -169,3 +170,43 @@ def test_the_test_split_is_never_the_one_that_decides(tmp_path):
     (stored / "validation.jsonl").rename(stored / "dev.jsonl")
     (stored / "test.jsonl").write_text("{}\n")
     assert load(folder).split() == "dev"
+
+
+# The record.
+
+
+def test_a_record_is_read_back_as_it_was_written(tmp_path):
+    record = load(make_run(tmp_path, accuracy=0.81)).record
+    record.exports = {"onnx-int8": {"size_bytes": 5}}
+    record.write(tmp_path / "again.json")
+    assert read(tmp_path / "again.json") == record and record.version == VERSION
+
+
+def test_what_a_later_version_adds_outlives_a_rewrite(tmp_path):
+    folder = make_run(tmp_path, accuracy=0.81)
+    content = json.loads((folder / "result.json").read_text())
+    content["later"], content["student"]["later"] = {"a": 1}, 2
+    (folder / "result.json").write_text(json.dumps({**content, "version": VERSION + 1}))
+    load(folder).record.write(folder / "result.json")
+    kept = json.loads((folder / "result.json").read_text())
+    assert kept["later"] == {"a": 1} and kept["student"]["later"] == 2 and kept["version"] == VERSION + 1
+
+
+def test_parts_that_earlier_versions_left_out_or_null_are_empty(tmp_path):
+    record = load(make_run(tmp_path, teacher=None, latency=None)).record
+    assert record.teacher.metrics is None and record.latency.batch_1_ms is None and record.exports == {}
+
+
+@pytest.mark.parametrize(
+    "changes, says",
+    [
+        ({"metrics": None}, "metrics=None"),
+        ({"warnings": 3}, "warnings=3"),
+        ({"primary_metric": "f1"}, "it lacks metrics.f1"),
+        ({"stages": [{"steps": 3}]}, "it lacks stages.0.name"),
+    ],
+)
+def test_a_record_of_wrong_types_is_damaged(tmp_path, changes, says):
+    folder = make_run(tmp_path, **changes)
+    with pytest.raises(DamagedFile, match=says):
+        read(folder / "result.json")
