@@ -17,7 +17,7 @@ def complete(before: Sequence[str], incomplete: str) -> list[str]:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
 
-    from plmc.config.compose import conf_dir, split_words
+    from plmc.config.compose import conf_dir, search_path, split_words
     from plmc.errors import ConfigError
 
     words, cut = _joined([*before, "="] if incomplete == "=" else before), ""
@@ -30,7 +30,7 @@ def complete(before: Sequence[str], incomplete: str) -> list[str]:
         if inside is not None:
             return [word.removeprefix(cut) for word in inside]
         overrides, extra = split_words([word for word in words if word not in ("-m", "--multirun")])
-        path = [f"hydra.searchpath=[file://{extra.resolve()}]"] if extra else []
+        path = search_path(extra)
         GlobalHydra.instance().clear()
         with initialize_config_dir(str(conf_dir().resolve()), version_base="1.3"):
             engine = BashCompletion(GlobalHydra.instance().config_loader())

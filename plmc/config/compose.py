@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from plmc.config.packages import config_folders
 from plmc.config.typed import as_typed, laid, reach
 from plmc.errors import ConfigError
 from plmc.names import did_you_mean
@@ -28,12 +29,18 @@ def conf_dir() -> Path:
 
 
 def options(group: str, extra: Path | None = None) -> dict[str, Path]:
-    """Names of the options of a config group, ours and the user's, with their files."""
+    """Names of the options of a config group, with their files: ours, those of installed packages, the user's."""
     found = {}
-    for root in (conf_dir(), extra):
+    for root in (conf_dir(), *config_folders().values(), extra):
         if root and (root / group).is_dir():
             found |= {path.stem: path for path in sorted((root / group).glob("*.yaml"))}
     return dict(sorted(found.items()))
+
+
+def search_path(extra: Path | None = None) -> list[str]:
+    """The word that tells Hydra of config folders beside ours, if there are any."""
+    folders = [*config_folders().values(), *([extra.resolve()] if extra else [])]
+    return [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders)}]"] if folders else []
 
 
 def split_words(words: Sequence[str]) -> tuple[list[str], Path | None]:
@@ -78,8 +85,7 @@ def compose(words: Sequence[str]) -> Any:
     overrides, extra = split_words(words)
     _no_flags(overrides)
     overrides = reach(overrides)
-    if extra is not None:
-        overrides = [*overrides, f"hydra.searchpath=[file://{extra.resolve()}]"]
+    overrides = [*overrides, *search_path(extra)]
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(conf_dir().resolve()), version_base="1.3"):

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
+from plmc.config.packages import config_folders
 from plmc.core.fields import Checked
 from plmc.errors import ConfigError
 
@@ -24,7 +25,8 @@ def check_config(config: Any, where: str, allowed: Sequence[str] = ()) -> None:
     targets = list(_targets(config, "", where))
     for key, target in targets:
         package = target.split(".", 1)[0]
-        if package != "plmc" and package not in allowed:
+        # Who installs a package that registers configs trusts its classes.
+        if package != "plmc" and package not in allowed and package not in config_folders():
             raise ConfigError(
                 f"{where}: {key}={target} is not a class of plmc, and loading it runs code of the package {package}. "
                 f"If you trust that package, add --allow {package}"

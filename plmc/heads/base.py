@@ -37,6 +37,7 @@ class Head:
         over_vocabulary: logits are those of the tokens of the vocabulary; they are too many to be stored.
         supervised: rows come with labels; otherwise the labels are made from the text itself.
         said: the field of a record that metrics compare with its `label`.
+        pictured: `plmc.report.plots` draws the records.
         example_file: the example that an export carries; None if such models cannot be exported.
         mlflow_pipeline: transformers' pipeline class in MLflow; None if MLflow gets no model of this kind.
         mlflow_config: entries that MLflow's pipeline needs in the model's config.
@@ -53,6 +54,7 @@ class Head:
     over_vocabulary: ClassVar[bool] = False
     supervised: ClassVar[bool] = True
     said: ClassVar[str] = "prediction"
+    pictured: ClassVar[bool] = False
     example_file: ClassVar[str | None] = None
     mlflow_pipeline: ClassVar[str | None] = None
     mlflow_config: ClassVar[Mapping[str, str]] = {}

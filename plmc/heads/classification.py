@@ -24,6 +24,7 @@ class ClassificationHead(Head):
     pipeline = "text-classification"
     has_classes = True
     said = "prediction_id"
+    pictured = True
     example_file = "classify.py"
     mlflow_pipeline = "TextClassificationPipeline"
 
@@ -74,6 +75,7 @@ class RegressionHead(Head):
     """A score: logits `(B, 1)`, labels `(B,)` float32. A temperature plays no part, as there is no distribution."""
 
     kind = "regression"
+    pictured = True
     suffix = "ForSequenceClassification"
     pipeline = "text-classification"
     example_file = "classify.py"

@@ -34,6 +34,7 @@ class SpanHead(Head):
     sample = 'question="Who?", context="She did."'
     parts = 2
     per_token = True
+    pictured = True
     example_file = "answer.py"
     mlflow_pipeline = "QuestionAnsweringPipeline"
     # Transformers 5 has no question-answering pipeline, so the model brings a reader along.

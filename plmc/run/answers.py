@@ -20,7 +20,7 @@ def answerer(folder: Path, task: Any = None) -> Callable[[Sequence[tuple[str, ..
     """A function from rows (one or two texts each) to dicts, for the model in `folder`, trained on `task` where
     known."""
     model, tokenizer = whole_model(folder), load_tokenizer(str(folder))
-    head, config = task_head(model.config), model.config
+    head, config = task.head if task else task_head(model.config), model.config
     # As it was trained and judged; else as long as it can read.
     longest = task.max_length if task else min(tokenizer.model_max_length, config.max_position_embeddings, 512)
 

@@ -22,7 +22,7 @@ def describe(run: Run, record: Record, data: TaskData) -> None:
     events = folder / "tracking" / "events.jsonl"
     with replacing(folder / "plots") as plots:
         plot_training(history(events), plots / "training.png", record.stages)
-        for name in data.evaluation if run.task.head.supervised else ():  # no answers a picture could show
+        for name in data.evaluation if run.task.head.pictured else ():  # no answers a picture could show
             records = [json.loads(line) for line in (folder / "predictions" / f"{name}.jsonl").open(encoding="utf-8")]
             plot_predictions(records, plots / f"{name}.png", run.task.labels)
     describe_model(run, record)

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plmc.config.compose import compose, conf_dir, for_jobs, plain, single_runs, split_words
+from plmc.config.compose import compose, conf_dir, for_jobs, plain, search_path, single_runs, split_words
 from plmc.config.typed import reach
 from plmc.errors import ConfigError, PlmcError, TrainingError, short_of_memory
 from plmc.names import did_you_mean
@@ -64,7 +64,7 @@ def _with_hydra(overrides: list[str], flags: list[str], command: str, *, sweepin
     # Hydra's parser takes overrides in one piece only, and from nowhere but the process's arguments.
     own, folder = split_words(for_jobs(overrides) if sweeping else overrides)
     own = own if sweeping else reach(own)
-    sys.argv = ["plmc train", *flags, *(["--config-dir", str(folder)] if folder else []), *own]
+    sys.argv = ["plmc train", *flags, *search_path(folder), *own]
     hydra.main(version_base="1.3", config_path=str(conf_dir().resolve()), config_name="train")(job)()
     return sweep.exit_code()
 

@@ -44,8 +44,7 @@ class TextTask(Task):
         stored = cached(key, cache, lambda: tokenise(rows.select_columns(list(self.text)), batch, lists, key))
         labels = None
         if "label" in rows.column_names:
-            labels = rows.with_format("arrow")[:].column("label").to_numpy()
-            labels = labels.astype(np.int64 if self.head.has_classes else np.float32)
+            labels = self.labels_of(rows)
         return Split(
             columns={name: ragged(stored, name) for name in names},
             labels=labels,
@@ -54,6 +53,11 @@ class TextTask(Task):
             source=np.arange(len(rows)),
             fingerprint=key,
         )
+
+    def labels_of(self, rows: datasets.Dataset) -> np.ndarray:
+        """The labels of normalised rows, `(N,)`: class ids int64, or scores float32."""
+        labels = rows.with_format("arrow")[:].column("label").to_numpy()
+        return labels.astype(np.int64 if self.head.has_classes else np.float32)
 
     def predict(self, logits: Sequence[np.ndarray], split: Split) -> list[dict[str, Any]]:
         scores = np.asarray(logits[0], dtype=np.float64)
@@ -66,7 +70,7 @@ class TextTask(Task):
         for row in np.argsort(split.source, kind="stable").tolist():
             record = {"id": int(split.ids[row]), **self.head.record(scores[row], self.labels)}
             if split.labels is not None:
-                record["label"] = split.labels[row].item()
+                record["label"] = split.labels[row].tolist()
             records.append(record)
         return records
 

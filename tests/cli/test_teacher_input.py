@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from commands import SMALL
-from kinds import HEADS, building
 
 from plmc.config.compose import compose, plain
 from plmc.config.resolve import resolve
@@ -20,6 +19,7 @@ from plmc.tasks import rows
 from plmc.tasks.corpus import corpus
 from plmc.teachers.make import FinetunedTeacher
 from plmc.teachers.source import TeacherSource
+from plmc.testing.stage import HEADS, building
 from plmc.training.batches import training_batches
 from plmc.training.evaluate import logits_of
 

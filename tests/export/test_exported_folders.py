@@ -15,7 +15,6 @@ import onnx
 import pytest
 import torch
 from deployed import FAMILIES, HEADS, save, source_of
-from kinds import HEADS as KINDS
 
 from plmc.config.schemes import Plan
 from plmc.errors import ConfigError, ExportError
@@ -25,6 +24,7 @@ from plmc.export.compact import read_compact
 from plmc.export.make import COMPACT, DESCRIPTION, accepted, doubtful, make
 from plmc.export.runtime import open_model
 from plmc.export.source import load_model
+from plmc.testing.stage import HEADS as KINDS
 
 # What a second export of the same model may say otherwise.
 TIMES = ("latency", "session_ms", "disabled_optimizers", "step", "sha256")

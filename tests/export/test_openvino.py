@@ -2,12 +2,12 @@
 
 import pytest
 from deployed import save, source_of
-from kinds import HEADS
 
 from plmc.config.schemes import Plan
 from plmc.export import verify
 from plmc.export.make import make
 from plmc.export.runtime import open_model
+from plmc.testing.stage import HEADS
 
 pytest.importorskip("openvino", reason="needs pip install 'plmc[openvino]'")
 

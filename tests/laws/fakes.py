@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
-from kinds import HEADS, building
 from torch import nn
 
 from plmc.core.clock import Clock
 from plmc.core.method import Method
 from plmc.core.setting import Building, Dims
+from plmc.testing.stage import HEADS, building
 
 CLOCK = Clock(step=3, total=10, steps_per_epoch=5)
 SHAPE = Dims(layers=2, width=32, heads=4, intermediate=48, vocabulary=60)

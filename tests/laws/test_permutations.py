@@ -3,12 +3,12 @@
 import itertools
 
 import pytest
-from train.factory import bert, equal, rig
 
 from plmc.methods.average.swa import SWA
 from plmc.methods.distill.logit_kd import LogitKD
 from plmc.methods.prune.gmp import GMP
 from plmc.models.encoder import pruned_linears
+from plmc.testing.stage import bert, equal, rig
 
 TARGET = 0.8
 

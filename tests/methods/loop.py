@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
-from kinds import HEADS, building
 from transformers import BertConfig, BertForSequenceClassification
 
 from plmc.core.chain import Chain
 from plmc.core.clock import Clock
 from plmc.core.setting import Building
 from plmc.models.encoder import dims
+from plmc.testing.stage import HEADS, building
 
 
 def tiny(seed: int = 0, **options) -> BertForSequenceClassification:

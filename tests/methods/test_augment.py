@@ -9,7 +9,6 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from kinds import HEADS, building
 from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordPiece
 from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, BertModel, PreTrainedTokenizerFast
@@ -22,6 +21,7 @@ from plmc.methods.augment.masked_lm import MaskedWords, _batches, _Masked, load_
 from plmc.methods.augment.variants import replace_words
 from plmc.methods.augment.word_replace import Augment
 from plmc.methods.augment.words import split_words, whole_words, word_pieces
+from plmc.testing.stage import HEADS, building
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = ["the", "a", "good", "bad", "fine", "dull", "film", "movie", "plot", "play", "3", "was", "is", "very"]

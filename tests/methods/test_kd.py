@@ -3,7 +3,6 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from kinds import HEADS
 
 from plmc.core.clock import Clock
 from plmc.core.view import Outputs, View
@@ -11,6 +10,7 @@ from plmc.errors import ConfigError
 from plmc.losses.kl import kd_kl
 from plmc.methods.distill.logit_kd import LogitKD
 from plmc.methods.distill.task_loss import TaskLoss
+from plmc.testing.stage import HEADS
 
 CLOCK = Clock(0, 10, 5)
 SHAPES = {"classification": [(6, 3)], "regression": [(6, 1)], "span": [(6, 7)] * 2}

@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from kinds import HEADS
 from loop import setting, tiny
-from train.factory import Interrupted, equal, rig
 from transformers import (
     BertConfig,
     BertForMaskedLM,
@@ -36,6 +34,7 @@ from plmc.methods.mlm.head_only import HeadOnly
 from plmc.methods.mlm.token_kd import TokenKD
 from plmc.methods.prune.gmp_lrr import GMPRewind
 from plmc.models import encoder
+from plmc.testing.stage import HEADS, Interrupted, equal, rig
 from plmc.training.batches import collate, training_batches
 from plmc.training.objective import Objective
 

@@ -5,7 +5,6 @@ import copy
 import numpy as np
 import pytest
 import torch
-from kinds import HEADS
 from loop import setting
 
 from plmc.core.chain import Chain
@@ -13,6 +12,7 @@ from plmc.core.clock import Clock
 from plmc.export import verify
 from plmc.export.runtime import open_model
 from plmc.methods.quant.qat import QAT
+from plmc.testing.stage import HEADS
 from plmc.training.batches import training_batches
 from plmc.training.evaluate import logits_of
 

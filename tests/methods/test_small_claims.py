@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from test_mlm_methods import V, lm, updates
 from test_sparse_language_model import LENGTH, SPECIAL, TOPICS, WORDS
 from torch import nn
-from train.factory import rig
 from transformers import BertConfig, BertForSequenceClassification
 
 from plmc.core.rows import Ragged, Split
@@ -28,6 +27,7 @@ from plmc.methods.perturb.hype import HyPe
 from plmc.methods.prune.gmp import GMP
 from plmc.methods.sharpness.sam import SAM
 from plmc.models import encoder
+from plmc.testing.stage import rig
 
 pytestmark = pytest.mark.slow
 STEPS = (1, 10)  # the classes: rows that count up, and rows that count down

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from test_mlm_methods import V, lm, updates
 from torch import nn
-from train.factory import rig
 
 from plmc.core.rows import Ragged, Split
 from plmc.data.masking import Masking
@@ -20,6 +19,7 @@ from plmc.methods.mlm.token_kd import TokenKD
 from plmc.methods.prune.gmp import GMP
 from plmc.methods.prune.gmp_lrr import GMPRewind
 from plmc.methods.prune.lock import PatternLock
+from plmc.testing.stage import rig
 
 SPARSITY, LENGTH, SPECIAL, TOPICS, WORDS = 0.9, 12, 5, 5, 11
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from kinds import HEADS, building
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
@@ -28,6 +27,7 @@ from plmc.methods.distill.layers_kd import LayersKD
 from plmc.methods.distill.prediction_kd import PredictionKD
 from plmc.methods.distill.task_loss import TaskLoss
 from plmc.models.attention import attention_probabilities, use_scores
+from plmc.testing.stage import HEADS, building
 
 CLOCK = Clock(0, 10, 5)
 COMMON = {"vocab_size": 50, "max_position_embeddings": 40, "num_labels": 3}

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from kinds import HEADS
 from loop import setting, start
 from transformers import (
     AutoModelForSequenceClassification,
@@ -24,6 +23,7 @@ from plmc.errors import ConfigError
 from plmc.methods.prune.tokens import closed, trimmed
 from plmc.methods.prune.vocabulary import VocabularyTrim, keep_rows
 from plmc.methods.quant.qat import QAT
+from plmc.testing.stage import HEADS
 
 SEEN = [
     "the cat sat on the mat .",

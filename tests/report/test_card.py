@@ -4,7 +4,6 @@ import io
 
 import pytest
 from huggingface_hub import ModelCard
-from kinds import HEADS
 from rich.console import Console
 from run_folders import make_run
 
@@ -12,6 +11,7 @@ from plmc.report.card import model_card
 from plmc.report.summary import summary_rows, summary_table
 from plmc.results.find import find, load
 from plmc.results.record import StageResult
+from plmc.testing.stage import HEADS
 
 MACHINE = {"cpu": "Some CPU", "gpus": ["Some GPU"]}
 

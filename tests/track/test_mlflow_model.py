@@ -4,10 +4,10 @@ import os
 
 import pytest
 import torch
-from kinds import HEADS
 from track_tools import make
 
 from plmc.errors import ConfigError
+from plmc.testing.stage import HEADS
 from plmc.track import default_uri
 from plmc.track.model import build_model
 

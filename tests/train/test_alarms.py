@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from train.factory import bert, rig, rows
 
 from plmc.core.method import Method
 from plmc.errors import TrainingError
 from plmc.methods.distill.logit_kd import LogitKD
 from plmc.methods.distill.task_loss import TaskLoss
+from plmc.testing.stage import bert, rig, rows
 
 
 @dataclass
@@ -108,7 +108,7 @@ def test_a_weight_of_nothing_is_told(tmp_path):
 
 
 def test_warnings_do_not_change_training(tmp_path):
-    from train.factory import equal
+    from plmc.testing.stage import equal
 
     idle = Extra(make=lambda view, clock: view.student.logits[0].mean(), weight=0.0)
     with_it = rig({"task": TaskLoss(), "odd": idle}, tmp_path / "a").fit()

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from train.factory import rows
 
+from plmc.testing.stage import rows
 from plmc.training.batches import WINDOW, collate, epoch_order, evaluation_batches, training_batches
 
 SPLIT = rows(23)

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from train.factory import Interrupted, bert, equal, rig, rows
 
 from plmc.core.method import Method
 from plmc.errors import TrainingError
@@ -18,6 +17,7 @@ from plmc.methods.distill.logit_kd import LogitKD
 from plmc.methods.distill.task_loss import TaskLoss
 from plmc.methods.prune.gmp import GMP
 from plmc.methods.sharpness.sam import SAM
+from plmc.testing.stage import Interrupted, bert, equal, rig, rows
 from plmc.training.interrupt import deferred
 
 OPTIONS = {"steps": 14, "micro_batch": 3}

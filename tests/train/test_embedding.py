@@ -3,10 +3,10 @@
 import pytest
 import torch
 from torch import nn
-from train.factory import bert, rig
 
 from plmc.methods.distill.task_loss import TaskLoss
 from plmc.methods.sharpness.sam import SAM
+from plmc.testing.stage import bert, rig
 from plmc.training import trainer as loop
 from plmc.training.embedding import RowGradient, row_gradients, word_embedding
 

@@ -5,9 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 import torch
-from kinds import HEADS
 from torch import nn
-from train.factory import bert, copy, equal, rig, rows, score
 
 from plmc.core.chain import Chain
 from plmc.core.method import Method
@@ -16,6 +14,7 @@ from plmc.methods.average.swa import SWA
 from plmc.methods.distill.logit_kd import LogitKD
 from plmc.methods.distill.task_loss import TaskLoss
 from plmc.methods.prune.gmp import GMP
+from plmc.testing.stage import HEADS, bert, copy, equal, rig, rows, score
 from plmc.training.evaluate import judged, logits_of
 
 

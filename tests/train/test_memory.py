@@ -4,9 +4,9 @@ import subprocess
 import sys
 
 import pytest
-from train.factory import STAGE, equal, rig
 
 from plmc.methods.distill.task_loss import TaskLoss
+from plmc.testing.stage import STAGE, equal, rig
 from plmc.training import memory
 
 glibc = pytest.mark.skipif(memory._glibc() is None, reason="only glibc on Linux keeps and trims memory")

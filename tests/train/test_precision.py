@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from train.factory import bert, equal, rig
 
 from plmc.core.method import Method
 from plmc.errors import TrainingError
@@ -12,6 +11,7 @@ from plmc.methods.distill.layers_kd import LayersKD
 from plmc.methods.distill.logit_kd import LogitKD
 from plmc.methods.distill.task_loss import TaskLoss
 from plmc.methods.sharpness.sam import SAM
+from plmc.testing.stage import bert, equal, rig
 from plmc.training.scale import GROW_AFTER, START, LossScale
 
 METHODS = {

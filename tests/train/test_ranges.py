@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from train.factory import bert, rig, rows
 
 from plmc.methods.distill.task_loss import TaskLoss
 from plmc.methods.quant.modules import Range
 from plmc.methods.quant.qat import QAT
 from plmc.methods.sharpness.sam import SAM
+from plmc.testing.stage import bert, rig, rows
 
 SCHEMES = pytest.mark.parametrize("scheme", ["q8bert", "prune_ofa", "static"])
 

@@ -6,8 +6,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from kinds import HEADS
-from train.factory import bert, equal, rig, rows
 
 from plmc.errors import TrainingError
 from plmc.methods.distill.layers_kd import LayersKD
@@ -15,6 +13,7 @@ from plmc.methods.distill.logit_kd import LogitKD
 from plmc.methods.distill.prediction_kd import PredictionKD
 from plmc.teachers.cache import Wanted, look_up, stored
 from plmc.teachers.live import live
+from plmc.testing.stage import HEADS, bert, equal, rig, rows
 from plmc.training.batches import training_batches
 
 LAYERS = 2

@@ -5,9 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from kinds import HEADS
 from torch import nn
-from train.factory import bert, equal, rig
 
 from plmc.core.chain import Chain
 from plmc.core.method import Method
@@ -18,6 +16,7 @@ from plmc.methods.distill.logit_kd import LogitKD
 from plmc.methods.distill.prediction_kd import PredictionKD
 from plmc.methods.distill.task_loss import TaskLoss
 from plmc.methods.sharpness.sam import SAM
+from plmc.testing.stage import HEADS, bert, equal, rig
 from plmc.training.batches import collate
 from plmc.training.objective import Objective
 from plmc.training.optimizer import build_optimizer, clip, rate_factor

@@ -1,12 +1,9 @@
-"""Every method, one row each: what the suite in `test_conformance.py` needs to know of it, and nothing else."""
+"""Every method, one row each: what the suite in `plmc.testing.methods` needs to know of it, and nothing else."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-from plmc.core.method import Method
 from plmc.methods.augment.word_replace import Augment
 from plmc.methods.average.swa import SWA
 from plmc.methods.distill.layers_kd import LayersKD
@@ -25,23 +22,7 @@ from plmc.methods.prune.lock import PatternLock
 from plmc.methods.prune.vocabulary import VocabularyTrim
 from plmc.methods.quant.qat import QAT
 from plmc.methods.sharpness.sam import SAM
-
-STEPS = 8
-"""Updates of a stage in the suite; student and teacher have 4 layers, the student comes with some zeros."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """`make`: the method, set up so that it acts within `STEPS` updates. `off`: the same method switched off, with
-    which training is bit for bit what it is without it (null: it cannot be switched off). `tolerance`: how far the
-    scores of the exported model may be from those that were judged (0: equal bit for bit). Everything else (whether it
-    needs a loss beside it, a teacher, full precision; what it excludes) the suite reads from the method."""
-
-    name: str
-    make: Callable[[], Method]
-    off: Callable[[], Method] | None = None
-    tolerance: float = 0.0
-
+from plmc.testing.methods import STEPS, Row
 
 # All the words that the tokenizer of the suite knows; the student's table has rows beyond them.
 WORDS = str(Path(__file__).parent / "words.txt")
@@ -86,6 +67,3 @@ ROWS = (
     ),
     Row("vocab_trim", lambda: VocabularyTrim(corpus=WORDS), off=lambda: VocabularyTrim(min_count=0)),
 )
-
-PARTNERS = ("gmp", "swa", "hype", "layer_drop")
-"""Rows that every other one is trained with for a whole stage: pruning, averaging, noise, fewer layers."""

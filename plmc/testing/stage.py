@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-import datasets
 import numpy as np
 import torch
 import torch.nn.functional as F
-from kinds import HEADS
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
@@ -22,6 +21,10 @@ from plmc.core.method import Method
 from plmc.core.rows import Ragged, Split, TaskData
 from plmc.core.setting import Building
 from plmc.core.stage import Stage
+from plmc.heads.base import Head
+from plmc.heads.classification import ClassificationHead, RegressionHead
+from plmc.heads.masked_lm import MaskedLMHead
+from plmc.heads.span import SpanHead
 from plmc.models.attention import use_scores
 from plmc.models.encoder import dims
 from plmc.teachers import live as teachers
@@ -31,10 +34,17 @@ from plmc.training.plan import Judge, Plan, Saving
 from plmc.training.progress import Outcome, Progress
 from plmc.training.trainer import Trainer
 
+HEADS: dict[str, Head] = {
+    head.kind: head for head in (ClassificationHead(), RegressionHead(), SpanHead(), MaskedLMHead())
+}
+"""Every head of plmc, by its kind."""
+WORDS = (
+    "the a an is was it of in to and film good bad great dull boring fine not very he she who what when where "
+    "cat dog sat on mat runs eats sees house city river answer question 1 2 3 10 . , ? ! ' \" - ( )"
+).split()
+"""The words that `tiny_tokenizer` knows as a whole."""
 VOCABULARY, CLASSES, PAD = 60, 3, 0
 STAGE = {"steps": 8, "batch_size": 4, "lr": 1e-3, "warmup": "25%", "eval_every": 3, "select": "best"}
-# Threads cost more than they bring at this size, above all where several test processes share a machine.
-torch.set_num_threads(1)
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -68,6 +78,8 @@ def rows(count: int = 22, *, seed: int = 0, kind: str = "classification", shorte
         labels = np.stack([rng.integers(0, lengths), rng.integers(0, lengths)], axis=1)
     else:
         labels = values[offsets[:-1]] % CLASSES
+    import datasets
+
     number = np.arange(count)
     texts = [" ".join(f"w{value}" for value in ids[row]) for row in range(count)]
     raw = datasets.Dataset.from_dict({"id": number, "text_a": texts, "label": labels.tolist()})
@@ -84,7 +96,7 @@ def words() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=made, pad_token="[PAD]", unk_token=unknown)
 
 
-def encode(raw: datasets.Dataset, *, training: bool) -> Split:
+def encode(raw: Any, *, training: bool) -> Split:
     """Rows as `rows` makes them, from their texts."""
     tokens = [[int(word[1:]) for word in text.split()] for text in raw["text_a"]]
     values = np.array([token for row in tokens for token in row])
@@ -226,3 +238,18 @@ def equal(one: Mapping[str, torch.Tensor], two: Mapping[str, torch.Tensor]) -> b
 
 def copy(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: value.detach().clone() for name, value in weights.items()}
+
+
+def building(*facts: Any, **options: Any) -> Building:
+    """`Building` with nothing at hand but what is given."""
+    return Building(*facts, **{"data": TaskData(None, {}, "custom"), "tokenizer": None, "encode": None, **options})
+
+
+def tiny_tokenizer() -> Any:
+    """A BERT tokenizer of 130 or so tokens: some words, and every letter and digit as a word and as a word piece."""
+    from transformers import BertTokenizerFast
+
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *letters, *(f"##{letter}" for letter in letters)]
+    vocabulary = {token: number for number, token in enumerate(dict.fromkeys(tokens))}
+    return BertTokenizerFast(vocab=vocabulary, do_lower_case=True, model_max_length=512)

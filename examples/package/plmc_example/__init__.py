@@ -1,0 +1,1 @@
+"""A method, a kind of task and a task for plmc."""
