@@ -98,7 +98,8 @@ class StageBar:
     def __init__(self, console: Console, label: str, total: int):
         self._console, self._label, self._total = console, label, total
         self._bar = _Progress(console.rich)
-        self._said, self._values = time.monotonic(), {}
+        self._said = time.monotonic()
+        self._values: dict[str, float] = {}
 
     def __enter__(self):
         self._bar.__enter__()

@@ -146,8 +146,8 @@ def check(folder: Path, *names: str) -> None:
     """Raises DamagedFile, with the way out, for a `fault`."""
     folder = Path(folder)
     if text := fault(folder, *names):
-        place = _record(folder)[0]
-        again = TRAIN if place.name == "result.json" else EXPORT
+        known = _record(folder)
+        again = TRAIN if known and known[0].name == "result.json" else EXPORT
         raise DamagedFile(
             f"{text} {again} If you changed it on purpose, copy {folder} to another place and use the copy."
         )

@@ -197,4 +197,4 @@ def rows_of(contenders: Sequence[Contender], words: Sequence[str]) -> tuple[Any,
 
 def save(feed: Feed, path: Path) -> None:
     """A batch as .npz, for another process."""
-    np.savez(path, **feed)
+    np.savez(path, **dict(feed))  # type: ignore[arg-type]

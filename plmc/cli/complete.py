@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,7 +77,7 @@ def _of_methods(incomplete: str, words: Sequence[str]) -> list[str] | None:
     if match[1] is None:
         return [f"methods.{name}." for name, node in there.items() if node and name.startswith(match[2])]
     target = (there.get(match[1]) or {}).get("_target_")
-    fields = get_class(target).__dataclass_fields__.values() if target else ()
+    fields = dataclasses.fields(get_class(target)) if target else ()
     return [f"methods.{match[1]}.{field.name}=" for field in fields if field.init and field.name.startswith(match[2])]
 
 

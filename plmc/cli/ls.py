@@ -117,7 +117,7 @@ def _load(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is no YAML that can be read: {' '.join(str(error).split())[:300]}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds no mapping of settings.")
-    return content
+    return {str(key): value for key, value in content.items()}
 
 
 def _text(path: Path) -> str:
@@ -136,7 +136,8 @@ def _with_bases(path: Path, content: dict[str, Any]) -> dict[str, Any]:
         below = path.with_name(f"{base}.yaml")
         lower = _load(below)
         lower = _with_bases(below, lower.get("recipe", lower))
-        content = OmegaConf.to_container(OmegaConf.merge(lower, content), resolve=False)
+        merged: Any = OmegaConf.to_container(OmegaConf.merge(lower, content), resolve=False)
+        content = merged
     return content
 
 

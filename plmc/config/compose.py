@@ -30,7 +30,7 @@ def conf_dir() -> Path:
 
 def options(group: str, extra: Path | None = None) -> dict[str, Path]:
     """Names of the options of a config group, with their files: ours, those of installed packages, the user's."""
-    found = {}
+    found: dict[str, Path] = {}
     for root in (conf_dir(), *config_folders().values(), extra):
         if root and (root / group).is_dir():
             found |= {path.stem: path for path in sorted((root / group).glob("*.yaml"))}
@@ -164,7 +164,8 @@ def plain(config: Any) -> dict[str, Any]:
 
     OmegaConf.register_new_resolver("by_task", lambda task, values, other: values.get(task, other), replace=True)
     try:
-        return OmegaConf.to_container(laid(config), resolve=True, throw_on_missing=True)
+        found: Any = OmegaConf.to_container(laid(config), resolve=True, throw_on_missing=True)
+        return found
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", "") or ""
         if "Missing mandatory value" in str(error):
@@ -194,7 +195,7 @@ def single_runs(words: Sequence[str]) -> list[list[str]]:
             values = _values(override, extra)
             choices.append([f"{key}={value}" for value in values])
         else:
-            choices.append([override.input_line])
+            choices.append([str(override.input_line)])
     first = [choice[0] for choice in choices]
     runs = [first + tail]
     for i, choice in enumerate(choices):
@@ -231,12 +232,13 @@ def for_jobs(words: Sequence[str]) -> list[str]:
     kept = []
     for override in OverridesParser.create().parse_overrides(reach(overrides)):
         plain_value = not override.is_sweep_override() and not override.is_delete() and not override.is_hydra_override()
-        key, _, value = override.input_line.partition("=")
+        word = str(override.input_line)
+        key, _, value = word.partition("=")
         # A choice holds no null.
         if plain_value and "." in override.key_or_group and not override.is_add() and override.value() is not None:
             kept.append(f"{key}=choice({value})")
         else:
-            kept.append(override.input_line)
+            kept.append(word)
     return kept + (["--config-dir", str(extra)] if extra else [])
 
 
@@ -298,7 +300,7 @@ def _unknown_key(key: str, overrides: Sequence[str], extra: Path | None) -> str:
         )
     except (ConfigError, RecursionError):
         return f"{key}: there is no such key."
-    known_path = []
+    known_path: list[str] = []
     for part in parents:
         if not isinstance(node, dict) or part not in node:
             choices = list(node) if isinstance(node, dict) else []

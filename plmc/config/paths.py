@@ -44,7 +44,7 @@ def place(config: dict[str, Any]) -> None:
 def _place_texts(config: dict[str, Any]) -> dict[str, str | None]:
     """Makes the text files of masked-language-model stages and tasks absolute, in place; returns their digests."""
     holders = [stage for stage in (config["recipe"].get("stages") or {}).values() if stage and "mlm" in stage]
-    files = {}
+    files: dict[str, str | None] = {}
     for holder in (config["task"], *holders):
         for key in ("corpus", "held_out"):
             given = holder.get(key)

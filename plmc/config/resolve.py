@@ -197,7 +197,11 @@ def _signature(run: Run) -> str:
 
 def resolve(config: Mapping[str, Any], *, role: str = "student", command: str = "", sweep: str = "") -> Run:
     """A `Run` from the composed config as plain containers. Raises ConfigError for whatever cannot work."""
-    config = current(json.loads(json.dumps(config)))  # plain, ours, and proof that it can be stored
+    made = current(json.loads(json.dumps(config)))  # plain, ours, and proof that it can be stored
+    return _resolved(dict(made), role=role, command=command, sweep=sweep)
+
+
+def _resolved(config: dict[str, Any], *, role: str, command: str, sweep: str) -> Run:
     settings = read_root(config)
     _check_recipe(config["recipe"])
     asked(config.get("quantize"))

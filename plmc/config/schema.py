@@ -64,7 +64,7 @@ class Tracking(Checked):
     system_metrics: bool = True
     model: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.uri is not None:
             # Before anything is written: what is refused here holds secrets, too.
             resolve_uri(self.uri)
@@ -90,7 +90,7 @@ class Root(Checked):
     files: Mapping[str, str | None] | None = None
     epochs: Epochs | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.output_dir.strip():
             raise ConfigError("output_dir is empty. Name a folder: output_dir=outputs")
         if len(self.output_dir) > 1000:
@@ -131,12 +131,18 @@ def read_root(config: Mapping[str, Any]) -> Settings:
             raise ConfigError(f"{key}={value} is no mapping of settings. {_say(key)}")
     plain = {key: value for key, value in config.items() if key in Root.__dataclass_fields__}
     verify(Root, plain, "")
-    root, parts = Root(**plain), {}
+    root = Root(**plain)
+    parts = {key: config.get(key) or {} for key in _PARTS}
     for key, cls in _PARTS.items():
-        verify(cls, config.get(key) or {}, key)
-        parts[key] = cls(**config.get(key) or {})
+        verify(cls, parts[key], key)
     verify(Stage, config.get("train") or {}, "train")
-    return Settings(plain=root, **parts)
+    return Settings(
+        plain=root,
+        budget=Budget(**parts["budget"]),
+        limits=Limits(**parts["limits"]),
+        checkpoint=Checkpoint(**parts["checkpoint"]),
+        tracking=Tracking(**parts["tracking"]),
+    )
 
 
 def _say(key: str) -> str:

@@ -33,7 +33,7 @@ class Plan:
     format: str
     scheme: str = NONE
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.format not in FORMATS:
             raise ConfigError(f"--to {self.format}: there is no such format.{did_you_mean(self.format, FORMATS)}")
         check_scheme(self.scheme, "--quantize ")
@@ -54,7 +54,7 @@ class Plan:
     def packages(self) -> tuple[str, ...]:
         """What must be installed beside plmc's own requirements."""
         graph = () if self.format == "torch" else ("onnx", "onnxscript", "onnxruntime")
-        other = ("openvino",) if self.format == "openvino" else ()
+        other: tuple[str, ...] = ("openvino",) if self.format == "openvino" else ()
         other += ("torchao",) if self.format == "torch" and self.scheme in ("int8", "weights8") else ()
         return (
             "zstandard",

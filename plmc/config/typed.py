@@ -36,9 +36,9 @@ def laid(config: Any) -> Any:
 
     for name, fields in (config.get("typed") or {}).items():
         stages = (config.get("recipe") or {}).get("stages") or {}
-        nodes = [(stage.get("methods") or {}).get(name) for stage in stages.values() if OmegaConf.is_dict(stage)]
-        nodes = [node for node in nodes if node is not None]
-        added = (config.get("methods") or {}).get(name)
+        found = [(stage.get("methods") or {}).get(name) for stage in stages.values() if OmegaConf.is_dict(stage)]
+        nodes: list[Any] = [node for node in found if node is not None]
+        added: Any = (config.get("methods") or {}).get(name)
         if OmegaConf.is_dict(fields):
             for node in [added] if added is not None else nodes if len(nodes) == 1 else []:
                 for key, value in fields.items():
@@ -110,7 +110,7 @@ def _place(node: Mapping[str, Any], names: Sequence[str]) -> str | None:
     from hydra.utils import get_class
 
     try:
-        first = get_class(node["_target_"]).place == "first"
+        first = getattr(get_class(node["_target_"]), "place") == "first"  # noqa: B009
     except Exception:  # a wrong import path raises whatever the import raises
         return None
     return names[0] if first else names[-1]

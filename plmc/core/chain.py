@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from plmc.core.clock import Clock
+    from plmc.core.rows import TaskData
     from plmc.core.setting import Building, Dims, Setting
     from plmc.core.view import View
 
@@ -29,7 +30,7 @@ class Chain(Method):
             method.name = key
         self._methods = dict(methods)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Method]:
         return iter(self._methods.values())
 
     def __len__(self) -> int:
@@ -94,19 +95,19 @@ class Chain(Method):
         return max((m.settled(clock) for m in self), default=0)
 
     # Folds.
-    def data(self, data, setting):
+    def data(self, data: TaskData, setting: Building) -> TaskData:
         return reduce(lambda value, m: m.data(value, setting), self, data)
 
-    def prepare(self, model, setting):
+    def prepare(self, model: nn.Module, setting: Building) -> nn.Module:
         return reduce(lambda value, m: m.prepare(value, setting), self, model)
 
     def rate(self, factor: float, clock: Clock) -> float:
         return reduce(lambda value, m: m.rate(value, clock), self, factor)
 
-    def weights(self, params):
+    def weights(self, params: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         return reduce(lambda value, m: m.weights(value), self._by_order(reverse=True), params)
 
-    def finish(self, model, setting):
+    def finish(self, model: nn.Module, setting: Building) -> nn.Module:
         return reduce(lambda value, m: m.finish(value, setting), self._by_order(reverse=True), model)
 
     def tokenizer(self, tokenizer: Any) -> Any:
@@ -119,7 +120,7 @@ class Chain(Method):
         built = {m.name: m.modules(setting) for m in self}
         return nn.ModuleDict({name: module for name, module in built.items() if module is not None})
 
-    def groups(self, name: str, param) -> dict[str, Any]:
+    def groups(self, name: str, param: nn.Parameter) -> dict[str, Any]:
         options: dict[str, Any] = {}
         givers: dict[str, str] = {}
         for method in self:
@@ -147,21 +148,23 @@ class Chain(Method):
 
     # Nest and wrap: the first listed is outermost.
     @contextmanager
-    def scope(self, model, clock):
+    def scope(self, model: nn.Module, clock: Clock) -> Iterator[None]:
         with ExitStack() as stack:
             for method in self:
                 stack.enter_context(method.scope(model, clock))
             yield
 
-    def gradient(self, compute: Callable[[], Tensor], params) -> Tensor:
-        return reduce(lambda inner, m: partial(m.gradient, inner, params), reversed(list(self)), compute)()
+    def gradient(self, compute: Callable[[], Tensor], params: list[nn.Parameter]) -> Tensor:
+        for method in reversed(list(self)):
+            compute = partial(method.gradient, compute, params)
+        return compute()
 
     # Sequences.
-    def after_update(self, model, clock: Clock) -> None:
+    def after_update(self, model: nn.Module, clock: Clock) -> None:
         for method in self._by_order():
             method.after_update(model, clock)
 
-    def after_eval(self, metrics, clock: Clock) -> bool:
+    def after_eval(self, metrics: Mapping[str, float], clock: Clock) -> bool:
         # A list, not a generator: every method must see every evaluation.
         return any([method.after_eval(metrics, clock) for method in self])
 

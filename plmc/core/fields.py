@@ -110,7 +110,7 @@ class Checked:
                 _verify_object(self)
             own(self, *args)
 
-        cls.__post_init__ = checked
+        setattr(cls, "__post_init__", checked)  # noqa: B010  a type checker takes it for a method
 
     def __post_init__(self) -> None:
         if type(self).__post_init__ is Checked.__post_init__:
@@ -118,7 +118,7 @@ class Checked:
 
 
 def _verify_object(made: Any) -> None:
-    cls = type(made)
+    cls: Any = type(made)
     verify(cls, {key: getattr(made, key) for key in rules(cls)}, made.config_label or cls.__name__)
 
 
@@ -142,7 +142,7 @@ def verify(cls: type, values: Mapping[str, Any], where: str) -> None:
 
 
 @functools.cache
-def rules(cls: type) -> dict[str, Any]:
+def rules(cls: Any) -> dict[str, Any]:
     """The annotation of every field of a dataclass that `__init__` takes, as an object."""
     found = {}
     for entry in fields(cls):
@@ -153,7 +153,7 @@ def rules(cls: type) -> dict[str, Any]:
 
 def moments(obj: Any) -> dict[str, Any]:
     """The fields of `obj` that name a moment in a stage, and their values."""
-    marked = (key for key, rule in rules(type(obj)).items() if _has(rule, Moment))
+    marked = (key for key, rule in rules(obj.__class__).items() if _has(rule, Moment))
     return {key: value for key in marked if (value := getattr(obj, key)) is not None}
 
 
@@ -231,7 +231,7 @@ def _fits(value: Any, rule: Any, origin: Any) -> bool:
         number = whole or (rule is float and isinstance(value, float) and math.isfinite(value))
         return number and abs(value) <= _LARGEST[rule]
     if rule is bool or rule is str:
-        return isinstance(value, rule) and not (rule is str and "\0" in value)
+        return isinstance(value, rule) and not (isinstance(value, str) and "\0" in value)
     if isinstance(rule, type):
         # A node that is yet to be built is checked then.
         return isinstance(value, rule) or (is_dataclass(rule) and isinstance(value, Mapping) and "_target_" in value)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from plmc.errors import DataError
+
 if TYPE_CHECKING:
     import datasets
 
@@ -62,6 +64,20 @@ class Split:
         return len(self.ids)
 
     @property
+    def marks(self) -> Ragged:
+        """`labels` with one a token. Raises TypeError for rows without such."""
+        if not isinstance(self.labels, Ragged):
+            raise TypeError("these rows have no label for each token")
+        return self.labels
+
+    @property
+    def gold(self) -> np.ndarray:
+        """`labels` with one a row. Raises TypeError for rows without such."""
+        if not isinstance(self.labels, np.ndarray):
+            raise TypeError("these rows have no labels")
+        return self.labels
+
+    @property
     def lengths(self) -> np.ndarray:
         """Tokens of each row, `(N,)`."""
         return self.columns["input_ids"].lengths
@@ -77,6 +93,13 @@ class TaskData:
     train: Split | None
     evaluation: Mapping[str, Split]
     source: str
+
+    @property
+    def training(self) -> Split:
+        """`train`. Raises DataError for a task that ships none."""
+        if self.train is None:
+            raise DataError("the task has no training rows")
+        return self.train
 
     def with_train(self, train: Split) -> TaskData:
         """The same data with other training rows."""

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from plmc.core.clock import Clock
     from plmc.core.method import Method
     from plmc.core.rows import Split, TaskData
@@ -53,6 +51,13 @@ class Setting:
     text_columns: tuple[str, ...] = ()
     mlm_source: str | None = None
 
+    @property
+    def shape(self) -> Dims:
+        """`teacher`, for a method that learns from one. Raises TypeError without one."""
+        if self.teacher is None:
+            raise TypeError("this stage has no teacher")
+        return self.teacher
+
 
 @dataclass(frozen=True, kw_only=True)
 class Building(Setting):
@@ -70,6 +75,6 @@ class Building(Setting):
     data: TaskData
     tokenizer: Any
     encode: Callable[..., Split]
-    teacher_model: nn.Module | None = None
+    teacher_model: Any = None
     cache: Path | None = None
     progress: Callable[..., Any] | None = None

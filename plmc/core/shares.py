@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from plmc.core.clock import parse_point
 from plmc.errors import ConfigError
+
+if TYPE_CHECKING:
+    Sparsity = float
+else:
+    # Written in a config as 0.9 or "90%"; a method turns it into a float when it is built.
+    Sparsity = float | str
 
 
 def share(value: float | str, key: str) -> float:

@@ -66,7 +66,7 @@ class Stage(Checked):
     mlm: Mapping[str, Any] | None = None
     kinds: tuple[str, ...] | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.data == "corpus" and not self.corpus:
             raise ConfigError(
                 f"stage {self.name}: data=corpus needs text: corpus=FILE.txt, corpus=embedded or a Hub id."
@@ -94,6 +94,6 @@ class Recipe(Checked):
     requires: str = ""
     notes: tuple[str, ...] = field(default_factory=tuple)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.stages:
             raise ConfigError(f"recipe {self.name} has no stages.")

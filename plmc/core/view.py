@@ -28,6 +28,20 @@ class Outputs:
     attentions: tuple[Tensor, ...] | None = None
     scores: tuple[Tensor, ...] | None = None
 
+    @property
+    def states(self) -> tuple[Tensor, ...]:
+        """`hidden_states`, for a method that `needs` them."""
+        if self.hidden_states is None:
+            raise TypeError("nobody asked for hidden states: the method must list them among its needs")
+        return self.hidden_states
+
+    @property
+    def all_scores(self) -> tuple[Tensor, ...]:
+        """`scores`, for a method that `needs` them."""
+        if self.scores is None:
+            raise TypeError("nobody asked for attention scores: the method must list them among its needs")
+        return self.scores
+
 
 @dataclass(frozen=True)
 class View:
@@ -35,7 +49,8 @@ class View:
 
     Attributes:
         head: the kind of task, with its losses; see `plmc.heads.base.Head`.
-        labels: `(B,)` int64 classes, `(B,)` float32 scores, `(B, 2)` int64 first and last token of a span, or `(N,)`
+        labels: None for rows without any; `(B,)` int64 classes, `(B,)` float32 scores, `(B, 2)` int64 first and last
+        token of a span, or `(N,)`
             int64 for the N positions of a masked language model's logits, -100 where nothing is hidden.
         mask: `(B, T)`, 1 on real tokens.
         batch: the inputs of the model.
@@ -47,13 +62,20 @@ class View:
     """
 
     head: Head
-    labels: Tensor
+    labels: Tensor | None
     mask: Tensor
     batch: Mapping[str, Tensor]
     student: Outputs
     teacher: Outputs | None = None
     again: Callable[[], Outputs] | None = None
     shares: Mapping[str, float] = field(default_factory=lambda: {"masked": 1.0, "tokens": 1.0})
+
+    @property
+    def gold(self) -> Tensor:
+        """`labels`, for a loss that needs them. Raises TypeError if there are none."""
+        if self.labels is None:
+            raise TypeError("this method compares with gold labels, and the rows come without any")
+        return self.labels
 
     @property
     def taught(self) -> Outputs:

@@ -135,7 +135,7 @@ def explained(error: BaseException, what: str, repository: str) -> PlmcError:
 
     chain = list(_chain(error))
     log_in = "Log in with `hf auth login`, or set HF_TOKEN"
-    status = next((e.response.status_code for e in chain if getattr(e, "response", None) is not None), None)
+    status = next((r.status_code for e in chain if (r := getattr(e, "response", None)) is not None), None)
 
     def is_a(*kinds: type) -> bool:
         return any(isinstance(each, kinds) for each in chain)

@@ -51,7 +51,7 @@ class Texts(Source):
                     train.select(range(len(train) - count, len(train))),
                 )
         else:
-            validation = _read(self.held_out, None)["train"]
+            validation = _read(str(self.held_out), None)["train"]
         return {"train": _numbered(train), "validation": _numbered(validation)}
 
 
@@ -99,7 +99,7 @@ def _read(corpus: str | Sequence[str], rows: Count | None) -> dict[str, datasets
     else:
         from plmc.data.hub import fetch
 
-        path, config, column = (*corpus.split(":"), None, None)[:3]
+        path, config, column = (*str(corpus).split(":"), None, None)[:3]
         found, column = dict(fetch(path, config)), column or "text"
         if column not in found["train"].column_names:
             raise ConfigError(

@@ -170,7 +170,8 @@ def _write(source: Source, plan: Plan, folder: Path) -> tuple[dict[str, Any], An
         elif plan.scheme != NONE:
             from plmc.export.torch_int8 import quantized
 
-            quantized(type(model), source.folder, plan.scheme).save_pretrained(folder)
+            made: Any = quantized(type(model), source.folder, plan.scheme)
+            made.save_pretrained(folder)
         else:
             model.save_pretrained(folder)
         from safetensors.torch import load_file

@@ -88,7 +88,7 @@ def static(
     proto = dynamic(proto, ["Gather"])
     overrides = {name: [{"rmin": low, "rmax": high}] for name, (low, high) in _trained(proto, ranges or {}).items()}
 
-    class Rows(tools.CalibrationDataReader):
+    class Rows(tools.CalibrationDataReader):  # type: ignore[name-defined]
         def __init__(self):
             self.left = iter(rows)
 
@@ -146,7 +146,8 @@ def _trained(
     found = {}
     for node, module in _products(proto):
         if limits := ranges.get(module, {}).get("input"):
-            found[node.input[0]] = tuple(np.array(limit, dtype=np.float32) for limit in limits)
+            low, high = (np.array(limit, dtype=np.float32) for limit in limits)
+            found[node.input[0]] = (low, high)
     return found
 
 

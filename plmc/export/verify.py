@@ -91,7 +91,7 @@ def latency(
     bf16 stands there always: where the processor has units for it, it is the speed-up that costs no accuracy.
     """
     half = _bfloat16(model)
-    contenders = {
+    contenders: dict[str, Any] = {
         "torch_fp32": model,
         "torch_bf16": half,
         "export": lambda batch: runtime.run({name: tensor.numpy() for name, tensor in batch.items()}),

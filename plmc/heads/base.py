@@ -107,8 +107,8 @@ class Head:
         """The tensors of logits in what a transformers model returns."""
         return (output.logits,)
 
-    def labels(self, batch: Batch, *, all_tokens: bool = False) -> Tensor:
-        """The batch's labels in the order of the logits that `ask` returns."""
+    def labels(self, batch: Batch, *, all_tokens: bool = False) -> Tensor | None:
+        """The batch's labels in the order of the logits that `ask` returns; None for rows without any."""
         return batch.labels
 
     def shares(self, batch: Batch) -> dict[str, float]:
@@ -157,7 +157,7 @@ class Head:
     # People and servers.
 
     def answers(
-        self, model: nn.Module, tokenizer: Any, rows: Sequence[tuple[str, ...]], max_length: int
+        self, model: Any, tokenizer: Any, rows: Sequence[tuple[str, ...]], max_length: int
     ) -> list[dict[str, Any]]:
         """Answers to raw texts (one or two a row), a dict each with `texts` and what `plmc predict` prints.
 
@@ -200,7 +200,7 @@ def outputs_of(output: Any, logits: tuple[Tensor, ...], *, scores: bool) -> Outp
 
 
 def padded_logits(
-    model: nn.Module, tokenizer: Any, rows: Sequence[tuple[str, ...]], *, max_length: int, width: int
+    model: Any, tokenizer: Any, rows: Sequence[tuple[str, ...]], *, max_length: int, width: int
 ) -> Tensor:
     """Logits `(N, width)` of raw texts, in float32, in batches of similar length.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from plmc.heads.base import Head, padded_logits
 from plmc.losses.kl import kd_kl, soft_cross_entropy
@@ -41,7 +41,7 @@ class ClassificationHead(Head):
 
     def gold(self, view: View) -> Tensor:
         """Cross-entropy, mean over rows."""
-        return F.cross_entropy(view.student.logits[0], view.labels)
+        return F.cross_entropy(view.student.logits[0], view.gold)
 
     def divergence(self, view: View, *, temperature: float) -> Tensor:
         """`plmc.losses.kl.kd_kl`."""
@@ -56,7 +56,7 @@ class ClassificationHead(Head):
         return {"prediction": labels[best], "prediction_id": best, "logits": scores.tolist()}
 
     def answers(
-        self, model: nn.Module, tokenizer: Any, rows: Sequence[tuple[str, ...]], max_length: int
+        self, model: Any, tokenizer: Any, rows: Sequence[tuple[str, ...]], max_length: int
     ) -> list[dict[str, Any]]:
         names = model.config.id2label
         chances = padded_logits(model, tokenizer, rows, max_length=max_length, width=len(names)).softmax(-1)
@@ -97,7 +97,7 @@ class RegressionHead(Head):
     def gold(self, view: View) -> Tensor:
         """Squared error, mean over rows."""
         scores = view.student.logits[0]
-        return F.mse_loss(scores.squeeze(-1), view.labels.to(scores.dtype))
+        return F.mse_loss(scores.squeeze(-1), view.gold.to(scores.dtype))
 
     def divergence(self, view: View, *, temperature: float) -> Tensor:
         """Squared error to the teacher's score."""
@@ -111,7 +111,7 @@ class RegressionHead(Head):
         return {"prediction": float(scores[0])}
 
     def answers(
-        self, model: nn.Module, tokenizer: Any, rows: Sequence[tuple[str, ...]], max_length: int
+        self, model: Any, tokenizer: Any, rows: Sequence[tuple[str, ...]], max_length: int
     ) -> list[dict[str, Any]]:
         scores = padded_logits(model, tokenizer, rows, max_length=max_length, width=1)
         return [{"texts": list(row), "score": float(score[0])} for row, score in zip(rows, scores, strict=True)]

@@ -63,7 +63,7 @@ class MaskedLMHead(Head):
         return outputs_of(output, (masked_lm.head_logits(model, output.last_hidden_state[chosen]),), scores=scores)
 
     def labels(self, batch: Batch, *, all_tokens: bool = False) -> Tensor:
-        return batch.labels[_positions(batch, all_tokens)]
+        return batch.gold[_positions(batch, all_tokens)]
 
     def shares(self, batch: Batch) -> dict[str, float]:
         """What this micro-batch has of hidden positions and of tokens, as a multiple of its rows' share of the
@@ -71,16 +71,16 @@ class MaskedLMHead(Head):
         rows, per_row = len(batch.rows), batch.per_row
         if per_row is None:
             return super().shares(batch)
-        own = {"masked": int((batch.labels >= 0).sum()), "tokens": int(batch.inputs["attention_mask"].sum())}
+        own = {"masked": int((batch.gold >= 0).sum()), "tokens": int(batch.inputs["attention_mask"].sum())}
         return {name: count / (rows * per_row[name]) if per_row[name] else 1.0 for name, count in own.items()}
 
     def gold(self, view: View) -> Tensor:
         """Cross-entropy, mean over the hidden tokens."""
-        return token_cross_entropy(view.student.logits[0], view.labels) * view.shares["masked"]
+        return token_cross_entropy(view.student.logits[0], view.gold) * view.shares["masked"]
 
     def divergence(self, view: View, *, temperature: float) -> Tensor:
         """`plmc.losses.token_kl.token_kl` at the hidden tokens."""
-        hidden = view.labels >= 0
+        hidden = view.gold >= 0
         student, teacher = view.student.logits[0][hidden], view.taught.logits[0][hidden]
         if not len(student):  # a micro-batch may hide nothing
             return student.sum()
@@ -88,8 +88,8 @@ class MaskedLMHead(Head):
 
     def gather(self, logits: Sequence[Tensor], batch: Batch) -> tuple[np.ndarray, ...]:
         """Three of `(B,)`: hidden tokens, right guesses, and the sum of -log p of the hidden tokens."""
-        chosen = batch.labels >= 0
-        gold, said = batch.labels[chosen], logits[0]
+        chosen = batch.gold >= 0
+        gold, said = batch.gold[chosen], logits[0]
         values = torch.ones(len(gold)), said.argmax(-1) == gold, F.cross_entropy(said, gold, reduction="none")
         row = chosen.nonzero()[:, 0].cpu().numpy()
         sums = tuple(np.zeros(len(batch.rows)) for _ in values)
@@ -101,11 +101,11 @@ class MaskedLMHead(Head):
         return np.zeros(len(split))
 
     def answers(
-        self, model: nn.Module, tokenizer: Any, rows: Sequence[tuple[str, ...]], max_length: int
+        self, model: Any, tokenizer: Any, rows: Sequence[tuple[str, ...]], max_length: int
     ) -> list[dict[str, Any]]:
         raise ConfigError("this model guesses hidden tokens; it answers no texts. Fine-tune it on a task first.")
 
 
 def _positions(batch: Batch, all_tokens: bool) -> Tensor:
     """Where logits are wanted, `(B, T)` bool: at every real token, or where one is hidden."""
-    return batch.inputs["attention_mask"].bool() if all_tokens else batch.labels >= 0
+    return batch.inputs["attention_mask"].bool() if all_tokens else batch.gold >= 0

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from plmc.errors import ConfigError
 from plmc.heads.base import Head
@@ -53,8 +54,8 @@ class SpanHead(Head):
 
     def gold(self, view: View) -> Tensor:
         """Mean of the cross-entropies of start and end, mean over rows."""
-        parts = [place_cross_entropy(part, view.labels[:, i], view.mask) for i, part in enumerate(view.student.logits)]
-        return sum(parts) / len(parts)
+        parts = [place_cross_entropy(part, view.gold[:, i], view.mask) for i, part in enumerate(view.student.logits)]
+        return reduce(torch.add, parts) / len(parts)
 
     def divergence(self, view: View, *, temperature: float) -> Tensor:
         """Mean of `plmc.losses.kl.kd_kl` of start and end."""
@@ -74,7 +75,7 @@ class SpanHead(Head):
         return np.full((len(split), int(split.lengths.max())), -np.inf, dtype=np.float32)
 
     def answers(
-        self, model: nn.Module, tokenizer: Any, rows: Sequence[tuple[str, ...]], max_length: int
+        self, model: Any, tokenizer: Any, rows: Sequence[tuple[str, ...]], max_length: int
     ) -> list[dict[str, Any]]:
         from plmc.heads.span_reader import Reader
 
@@ -90,4 +91,4 @@ class SpanHead(Head):
 def _mean(loss: Any, view: View, temperature: float) -> Tensor:
     pairs = zip(view.student.logits, view.taught.logits, strict=True)
     parts = [loss(student, teacher, temperature=temperature, mask=view.mask) for student, teacher in pairs]
-    return sum(parts) / len(parts)
+    return reduce(torch.add, parts) / len(parts)

@@ -12,13 +12,15 @@ class Reader:
     wins, over all windows of a context that is longer than `max_length` tokens (windows overlap by `stride`).
     """
 
-    def __init__(self, model, tokenizer, *, max_length: int = 384, stride: int = 128, max_answer: int = 30):
+    def __init__(
+        self, model: Any, tokenizer: Any, *, max_length: int = 384, stride: int = 128, max_answer: int = 30
+    ) -> None:
         limits = [max_length, model.config.max_position_embeddings, tokenizer.model_max_length]
         self.model, self.tokenizer = model.eval(), tokenizer
         self.max_length, self.max_answer = min(limits), max_answer
         self.stride = min(stride, self.max_length // 4)
 
-    def predict(self, rows, params: dict[str, Any] | None = None):
+    def predict(self, rows: Any, params: dict[str, Any] | None = None) -> Any:
         import pandas
 
         return pandas.DataFrame([self.answer(row["question"], row["context"]) for _, row in rows.iterrows()])

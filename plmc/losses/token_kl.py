@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -21,7 +23,7 @@ def token_kl(student_logits: Tensor, teacher_logits: Tensor, *, temperature: flo
 
 class _Pieces(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    def forward(ctx: Any, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         exact = torch.promote_types(student.dtype, torch.float32)
         total = torch.zeros((), dtype=exact, device=student.device)
         # fp16 has no room for it before the loss is scaled; bf16 has the range of float32.
@@ -38,6 +40,6 @@ class _Pieces(torch.autograd.Function):
         return total * (temperature**2 / len(student))
 
     @staticmethod
-    def backward(ctx, upstream: Tensor):
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
         return (gradient * upstream).to(ctx.dtype), None, None

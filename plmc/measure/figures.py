@@ -66,7 +66,7 @@ def size_bytes(folder: Path) -> int:
     raise PlmcError(f"{folder} holds no weights ({', '.join(WEIGHT_FILES)}). Point to a folder of save_pretrained.")
 
 
-def figures(model: nn.Module, folder: Path) -> dict[str, float]:
+def figures(model: nn.Module, folder: Path) -> dict[str, Any]:
     """Parameters, non-zero parameters, bytes of the weight files in `folder`, and sparsity."""
     return {
         "parameters": parameters(model),

@@ -73,11 +73,11 @@ def device_of(device: str) -> torch.device:
     return Accelerator(cpu=device == "cpu").device
 
 
-def versions() -> dict[str, str]:
+def versions() -> dict[str, str | None]:
     """Versions of what decides results."""
     from importlib.metadata import PackageNotFoundError, version
 
-    found = {"python": platform.python_version()}
+    found: dict[str, str | None] = {"python": platform.python_version()}
     for package in ("plmc", "torch", "transformers", "tokenizers", "datasets", "accelerate", "mlflow", "numpy"):
         try:
             found[package] = version(package)

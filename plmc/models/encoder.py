@@ -32,12 +32,12 @@ _USE = "Use BERT, RoBERTa, DistilBERT or ELECTRA."
 _ATTENTION_DROPOUTS = ("attention.self.dropout", "attention.dropout")
 
 
-def base(model: nn.Module) -> nn.Module:
+def base(model: Any) -> Any:
     """The encoder without its task head."""
     return getattr(model, "base_model", model)
 
 
-def layers(model: nn.Module) -> nn.ModuleList:
+def layers(model: Any) -> nn.ModuleList:
     """The transformer blocks, first one nearest the embeddings. Raises ConfigError for another architecture."""
     encoder = base(model)
     for stack in ("encoder", "transformer"):
@@ -47,25 +47,26 @@ def layers(model: nn.Module) -> nn.ModuleList:
     raise ConfigError(f"{type(model).__name__} is not an encoder that plmc can take apart. {_USE}")
 
 
-def embeddings(model: nn.Module) -> nn.Module:
+def embeddings(model: Any) -> nn.Module:
     """The embedding module: word, position and, where there are any, token type embeddings with their LayerNorm."""
     layers(model)
-    return base(model).embeddings
+    found: nn.Module = base(model).embeddings
+    return found
 
 
-def record(config: object) -> dict[str, Any]:
+def record(config: Any) -> dict[str, Any]:
     """What plmc keeps in a model's config beside the library's own fields: `shape`, `quantization`."""
     return dict(getattr(config, "plmc", None) or {})
 
 
-def set_record(config: object, **entries: Any) -> None:
+def set_record(config: Any, **entries: Any) -> None:
     """Sets entries of `record`; None removes one."""
     config.plmc = {key: value for key, value in {**record(config), **entries}.items() if value is not None}
     if not config.plmc:
         del config.plmc
 
 
-def dims(source: object) -> Dims:
+def dims(source: Any) -> Dims:
     """Shape of a model or of its config; of blocks of different shape the largest. Raises ConfigError if it has
     none."""
     config = getattr(source, "config", source)
@@ -85,7 +86,7 @@ def dims(source: object) -> Dims:
     )
 
 
-def set_layers(model: nn.Module, kept: Sequence[int]) -> None:
+def set_layers(model: Any, kept: Sequence[int]) -> None:
     """Deletes all blocks but `kept` (0-based, ascending) in place; the config follows, so saving and reloading work.
 
     Raises ConfigError if `kept` is empty, not ascending or names a block that does not exist.
@@ -99,6 +100,7 @@ def set_layers(model: nn.Module, kept: Sequence[int]) -> None:
     # Descending, or each deletion would shift the ones to come.
     for index in sorted(set(range(len(blocks))) - set(kept), reverse=True):
         del blocks[index]
+    module: Any
     for index, block in enumerate(blocks):
         for module in block.modules():
             if hasattr(module, "layer_idx"):
@@ -113,7 +115,7 @@ def set_layers(model: nn.Module, kept: Sequence[int]) -> None:
             module.n_layers = len(blocks)
 
 
-def pruned_linears(model: nn.Module) -> dict[str, nn.Linear]:
+def pruned_linears(model: Any) -> dict[str, nn.Linear]:
     """The six Linear modules of every block (query, key, value, attention output, feed-forward in and out) by name.
 
     Sparsity is quoted over their weights: 84.9M of BERT-base's 109M parameters. Raises ConfigError if a block has other
@@ -136,7 +138,7 @@ def pruned_linears(model: nn.Module) -> dict[str, nn.Linear]:
     }
 
 
-def pooler_linear(model: nn.Module) -> dict[str, nn.Linear]:
+def pooler_linear(model: Any) -> dict[str, nn.Linear]:
     """The pooler's matrix by name, if the model has a pooler."""
     return {
         name: module
@@ -145,7 +147,7 @@ def pooler_linear(model: nn.Module) -> dict[str, nn.Linear]:
     }
 
 
-def hidden_dropouts(model: nn.Module) -> list[nn.Dropout]:
+def hidden_dropouts(model: Any) -> list[nn.Dropout]:
     """The dropout modules that the config's hidden dropout feeds: embeddings, blocks, and a head without its own rate.
 
     Dropout on attention probabilities is not among them.

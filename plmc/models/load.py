@@ -120,8 +120,9 @@ def dims_of(spec: ModelSpec) -> Dims:
     from plmc.models.encoder import dims
 
     full = dims(load_config(spec.name))
-    if spec.shape:
-        return Dims(spec.shape.layers, spec.shape.width, spec.shape.heads, spec.shape.intermediate, full.vocabulary)
+    if isinstance(spec.shape, Shape):
+        shape = spec.shape
+        return Dims(shape.layers, shape.width, shape.heads, shape.intermediate, full.vocabulary)
     kept = spec.kept(full.layers)
     return full if kept is None else replace(full, layers=len(kept))
 

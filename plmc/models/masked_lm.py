@@ -14,7 +14,7 @@ from plmc.errors import ConfigError
 from plmc.models import encoder, load
 
 
-def head_logits(model: nn.Module, hidden: Tensor) -> Tensor:
+def head_logits(model: Any, hidden: Tensor) -> Tensor:
     """Logits `(N, V)` of the model's head for the last hidden states `(N, D)` of N positions."""
     kind = model.config.model_type
     if kind == "bert":
@@ -34,7 +34,7 @@ def has_head(config: Any) -> bool:
     return any(name.endswith("ForMaskedLM") or name == "BertForPreTraining" for name in names)
 
 
-def attach_pooler(model: nn.Module, pooler: nn.Module | None) -> None:
+def attach_pooler(model: Any, pooler: nn.Module | None) -> None:
     """Puts the encoder's pooler back, which the library builds no masked language model with.
 
     It is frozen and no part of the loss; saved along, it goes on to the models for a task that start from this one.
@@ -58,13 +58,13 @@ def stored_pooler(name: str) -> nn.Module | None:
     return None if any("pooler." in key for key in report["missing_keys"]) else pooler_of(whole)
 
 
-def pooler_of(model: nn.Module) -> nn.Module | None:
+def pooler_of(model: Any) -> nn.Module | None:
     """The pooler of an encoder, None where its family or this model has none."""
     return getattr(encoder.base(model), "pooler", None)
 
 
 @torch.no_grad()
-def move_encoder(source: nn.Module, target: nn.Module) -> None:
+def move_encoder(source: Any, target: Any) -> None:
     """Copies the encoder's weights, the pooler's where both have one; the head of `target` stays as it is."""
     there = encoder.base(target).state_dict()
     missing = [

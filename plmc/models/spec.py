@@ -23,7 +23,7 @@ class Shape(Checked):
     heads: Size
     intermediate: Size
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.width % self.heads:
             raise ConfigError(f"shape: width {self.width} is not a multiple of {self.heads} heads.")
 
@@ -40,11 +40,11 @@ class ModelSpec(Checked):
 
     name: str
     layers: Literal["half"] | Count | Sequence[Amount] | None = None
-    pick: Literal["alternate", "top", "bottom"] = ALTERNATE
+    pick: Literal["alternate", "top", "bottom"] = "alternate"
     shape: Shape | Mapping[str, Any] | None = None
     revision: Annotated[str | None, Added(None)] = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.revision and self.name and "@" not in self.name:
             if "/" not in self.name or Path(self.name).expanduser().is_dir():
                 raise ConfigError(f"revision={self.revision} is of a Hub id; {self.name} is none.")

@@ -23,18 +23,18 @@ _HEADS = (
 _UNITS = (("intermediate.dense", "output.dense"), ("ffn.lin1", "ffn.lin2"))
 
 
-def head_size(model: nn.Module) -> int:
+def head_size(model: Any) -> int:
     """Width of an attention head; a cut model's heads are as wide as before."""
     config = model.config
     return config.hidden_size // config.num_attention_heads
 
 
-def attention_linears(model: nn.Module) -> list[tuple[nn.Linear, ...]]:
+def attention_linears(model: Any) -> list[tuple[nn.Linear, ...]]:
     """Query, key, value and output Linear of each block; a head owns rows of the first three, columns of the last."""
     return [_parts(block, _HEADS) for block in encoder.layers(model)]
 
 
-def feed_forward_linears(model: nn.Module) -> list[tuple[nn.Linear, ...]]:
+def feed_forward_linears(model: Any) -> list[tuple[nn.Linear, ...]]:
     """First and second feed-forward Linear of each block; a unit owns a row of the first and a column of the second."""
     return [_parts(block, _UNITS) for block in encoder.layers(model)]
 
@@ -61,7 +61,7 @@ def cut(rows: Sequence[nn.Linear], columns: nn.Linear, kept: Tensor | slice) -> 
     columns.in_features = columns.weight.shape[1]
 
 
-def note(model: nn.Module) -> None:
+def note(model: Any) -> None:
     """Writes the shape of the blocks into the config: the library's field where it has one, else plmc's."""
     heads = [query.out_features // head_size(model) for query, *_ in attention_linears(model)]
     units = [up.out_features for up, _ in feed_forward_linears(model)]
@@ -81,7 +81,7 @@ def shaped(kind: Any, config: Any) -> Any:
     if not shape:
         return kind
     mapping = getattr(kind, "_model_mapping", None)
-    plain = kind if mapping is None else mapping[type(config)]
+    plain: Any = kind if mapping is None else mapping[type(config)]
 
     class Cut(plain):
         def __init__(self, config, *args, **kwargs):
@@ -93,7 +93,7 @@ def shaped(kind: Any, config: Any) -> Any:
     return Cut
 
 
-def _reshape(model: nn.Module, shape: dict[str, list[int]]) -> None:
+def _reshape(model: Any, shape: dict[str, list[int]]) -> None:
     # Slices, for the weights may have no values yet; the largest shape is that of the library's own fields.
     for (*rows, columns), count in zip(attention_linears(model), shape.get("heads", []), strict=False):
         cut(rows, columns, slice(count * head_size(model)))

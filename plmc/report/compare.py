@@ -183,7 +183,7 @@ def _row(arm: Arm, label: str, teacher_score: float | None, is_baseline: bool) -
         seconds = _at(run, "train", "seconds")
         return None if seconds is None else seconds / 60
 
-    metrics = {name: arm.spread(lambda run, name=name: run.record.metrics.get(name)) for name in _metrics(arm.first)}
+    metrics = {name: arm.spread(_metric(name)) for name in _metrics(arm.first)}
     return Row(
         label=label,
         seeds=len(arm.runs),
@@ -247,12 +247,7 @@ def _teachers(group: Sequence[Arm]) -> list[Row]:
     for name, runs in taught.items():
         distinct = list({tuple(sorted((run.record.teacher.metrics or {}).items())): run for run in runs}.values())
         all_of_it = Arm(tuple(runs))
-        metrics = {
-            metric: Arm(tuple(distinct)).spread(
-                lambda run, metric=metric: (run.record.teacher.metrics or {}).get(metric)
-            )
-            for metric in _metrics(distinct[0])
-        }
+        metrics = {metric: Arm(tuple(distinct)).spread(_taught(metric)) for metric in _metrics(distinct[0])}
         rows.append(
             Row(
                 label=f"teacher: {model_label(name)}",
@@ -322,6 +317,14 @@ def _footnotes(rows: Sequence[Row], resamples: int) -> list[str]:
     elif rows:
         notes.append("One seed per arm: the spread over seeds is unknown. Add seeds: -m seed=1,2,3")
     return notes
+
+
+def _metric(name: str) -> Callable[[Run], float | None]:
+    return lambda run: run.record.metrics.get(name)
+
+
+def _taught(name: str) -> Callable[[Run], float | None]:
+    return lambda run: (run.record.teacher.metrics or {}).get(name)
 
 
 def _metrics(run: Run) -> list[str]:

@@ -70,7 +70,8 @@ def _task(table: Table, runs: Sequence[Run]) -> list[Markup]:
 
 def _commands(groups: Sequence[Any], labels: Sequence[str]) -> list[Markup]:
     """What makes each run, and once what made a sweep of them."""
-    parts, sweeps = [], {}
+    parts: list[Markup] = []
+    sweeps: dict[str, set[str]] = {}
     for arm, label in zip(groups, labels, strict=True):
         seeds = ", ".join(str(run.record.seed) for run in arm.runs)
         parts.append(html.paragraph(f"{label}, seed{'s' * (len(arm.runs) > 1)} {seeds}"))

@@ -7,11 +7,11 @@ import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from plmc.errors import PlmcError
 from plmc.report.style import COLOURS, new_figure, save
-from plmc.report.variants import COMBINED, DENSE, DISTILLED, PRUNED, QUANTIZED
+from plmc.report.variants import COMBINED, DENSE, DISTILLED, PRUNED, QUANTIZED, Spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,9 +89,14 @@ def figure_of(rows: Sequence[Row], *, metric: str, title: str = "", columns: int
     return figure
 
 
+def _bench(case: str) -> Callable[[Row], Spread | None]:
+    return lambda row: row.bench_ms.get(case)
+
+
 def front(points: Sequence[tuple[float, float]]) -> list[int]:
     """Indices of the points (cost, quality) that none beats: cheaper and no worse, or better and no dearer."""
-    best, kept = -math.inf, []
+    best = -math.inf
+    kept: list[int] = []
     for i in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
         if points[i][1] > best:
             best, kept = points[i][1], [*kept, i]
@@ -104,7 +109,7 @@ def _panels(rows: Sequence[Row]) -> list[Panel]:
     for case in cases:
         rows_of_it = case.split()[0].removeprefix("b")
         label = f"latency of a batch of {rows_of_it}, real lengths, median [ms]"
-        panels.append(Panel(label, lambda row, case=case: row.bench_ms.get(case)))
+        panels.append(Panel(label, _bench(case)))
     if not panels:
         panels = [Panel("latency of one row as a share of the teacher's", _share)]
     size = Panel("size of the weights [MB]", _size, _compact)
@@ -133,14 +138,14 @@ def _panel(axis: Axes, rows: Sequence[Row], panel: Panel, metric: str) -> list[A
     points = [(cost(row)[0], 100 * row.metrics[metric][0]) for row in rows]
     corner = [points[i] for i in front(points)]
     # The front is a staircase: between two arms, one still gets only what the cheaper one gives.
-    line = {"color": "0.55", "linewidth": 1.4, "linestyle": "--", "zorder": 1}
+    line: dict[str, Any] = {"color": "0.55", "linewidth": 1.4, "linestyle": "--", "zorder": 1}
     axis.step(*zip(*corner, strict=True), where="post", gid="front", **line)
     places = {row.label: point for row, point in zip(rows, points, strict=True)}
     notes = []
     for row, (x, y) in zip(rows, points, strict=True):
         errors = [0.0 if math.isnan(e) else e for e in (cost(row)[1], 100 * row.metrics[metric][1])]
         shape, colour = TEACHER if row.is_teacher else LOOKS[row.kind]
-        look = {"fmt": shape, "color": colour, "markersize": 14 if row.is_teacher else 8, "zorder": 3}
+        look: dict[str, Any] = {"fmt": shape, "color": colour, "markersize": 14 if row.is_teacher else 8, "zorder": 3}
         look |= {"markeredgecolor": "black" if row.is_baseline else "white", "markeredgewidth": 0.9}
         axis.errorbar(x, y, xerr=errors[0] or None, yerr=errors[1] or None, capsize=3, elinewidth=1.1, **look)
         for half, across in ((errors[0], (1, 0)), (errors[1], (0, 1))):
@@ -177,7 +182,7 @@ def _panel(axis: Axes, rows: Sequence[Row], panel: Panel, metric: str) -> list[A
 def _say_missing(axis: Axes, names: Sequence[str]) -> None:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     text = f"without this figure: {', '.join(names[:3])}{more}"
-    place = {"xycoords": "axes fraction", "ha": "right", "va": "bottom"}
+    place: dict[str, Any] = {"xycoords": "axes fraction", "ha": "right", "va": "bottom"}
     axis.annotate("\n".join(textwrap.wrap(text, 60)), (0.99, 0.01), fontsize=7.5, color="0.4", **place)
 
 
@@ -209,7 +214,7 @@ def _plain_ticks(axis: Axes) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     low, high = axis.get_xlim()
-    subs = (1, 2, 5) if high / low < 300 else (1,)
+    subs: tuple[float, ...] = (1, 2, 5) if high / low < 300 else (1,)
     if high / low < 6:
         subs = (1, 1.5, 2, 3, 4, 5, 6, 8)
     axis.xaxis.set_major_locator(LogLocator(subs=subs))

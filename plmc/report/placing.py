@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +25,8 @@ def place_labels(axis: Axes, notes: Sequence[Annotation], obstacles: Sequence[Li
     """
     from matplotlib.transforms import Bbox
 
-    renderer, frame = axis.figure.canvas.get_renderer(), axis.get_window_extent()
+    canvas: Any = axis.figure.canvas
+    renderer, frame = canvas.get_renderer(), axis.get_window_extent()
     scale = axis.figure.dpi / 72
     half = 7 * scale
     centres = [axis.transData.transform(note.xy) for note in notes]

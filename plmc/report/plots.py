@@ -90,7 +90,11 @@ def _loss_lines(axis: Axes, losses: Mapping[str, Curve], ends: np.ndarray) -> No
     for i, name in enumerate(terms):
         total = name == "loss"
         colour = "0.2" if total else COLOURS[(i - ("loss" in losses)) % (len(COLOURS) - 1)]
-        look = {"color": colour, "linewidth": 2.0 if total else 1.5, "linestyle": LINES[i // len(COLOURS) % len(LINES)]}
+        look: dict[str, Any] = {
+            "color": colour,
+            "linewidth": 2.0 if total else 1.5,
+            "linestyle": LINES[i // len(COLOURS) % len(LINES)],
+        }
         label = "total" if total else name.removeprefix("loss/")
         steps, values = _broken(losses[name], ends)
         if len(steps) > SMOOTH_FROM:
@@ -129,7 +133,7 @@ def _stage_names(axis: Axes, stages: Sequence[StageResult], ends: np.ndarray) ->
         return
     starts = np.concatenate([[0], ends[:-1]])
     for stage, start, end in zip(stages, starts, ends, strict=True):
-        place = {"xycoords": axis.get_xaxis_transform(), "ha": "center", "va": "bottom"}
+        place: dict[str, Any] = {"xycoords": axis.get_xaxis_transform(), "ha": "center", "va": "bottom"}
         axis.annotate(stage.name, ((start + end) / 2, 1.02), fontsize=9, color="0.35", **place)
 
 

@@ -7,7 +7,7 @@ import io
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import rich.table
@@ -94,7 +94,8 @@ class Shown:
             yield Text(note, style="dim")
 
     def _blocks(self, shown: Sequence[Column], width: int) -> list[list[Column]]:
-        blocks, left = [[]], 0
+        blocks: list[list[Any]] = [[]]
+        left = 0
         for head, cell in shown:
             needed = GAP + max(len(head), *(len(cell(row)) for row in self.table.rows))
             if needed > left:

@@ -202,7 +202,7 @@ def find(outputs: Path, words: Sequence[str] = (), note: Callable[[str], None] =
         runs.setdefault(run.signature, run)
     found = [run for run in runs.values() if all(_matches(run, key, wanted) for key, wanted in filters)]
     if names:
-        named = [run for name in names for run in _named(name, runs.values(), outputs)]
+        named = [run for name in names for run in _named(name, list(runs.values()), outputs)]
         found = [run for run in found if run in named]
     return sorted(found, key=lambda run: (run.record.task, run.label, run.record.seed))
 

@@ -46,7 +46,7 @@ def tags(run: Run) -> dict[str, str]:
 
 def params(run: Run) -> dict[str, Any]:
     """The config's settings that have a value, by their dotted keys, and what each stage trains with."""
-    stages = {}
+    stages: dict[str, Any] = {}
     for stage in run.recipe.stages:
         stages |= {f"stage.{stage.name}.{key}": value for key, value in settings(stage).items()}
         stages[f"stage.{stage.name}.methods"] = ", ".join(stage.methods)

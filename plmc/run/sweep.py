@@ -129,7 +129,8 @@ class SweepCallback(Callback):
         from omegaconf import OmegaConf
 
         hydra = config.hydra
-        output = Path(os.path.abspath(os.path.expanduser(OmegaConf.to_container(config, resolve=False)["output_dir"])))
+        plain: Any = OmegaConf.to_container(config, resolve=False)
+        output = Path(os.path.abspath(os.path.expanduser(plain["output_dir"])))
         task = sorted(hydra.overrides.task)
         name = hashlib.sha256(json.dumps(task).encode()).hexdigest()[:10]
         folder = output / "sweeps" / name

@@ -36,9 +36,9 @@ class Custom(TextTask):
     train: str | None = None
     validation: str | None = None
     test: str | None = None
-    text: Sequence[str] | str = ()
+    text: Sequence[str] | str = ()  # type: ignore[assignment]
     label: str = "label"
-    labels: Sequence[str | float | bool] | None = None
+    labels: Sequence[str | float | bool] | None = None  # type: ignore[assignment]
     metric: str | None = None
     columns: Sequence[str] | None = None
 
@@ -60,7 +60,7 @@ class Custom(TextTask):
             raise ConfigError(f"task.metric={self.metric}: this task is measured by {', '.join(self.metrics)}.")
 
     @property
-    def head(self) -> Head:  # a field decides it here; for other tasks it is a fact of their class
+    def head(self) -> Head:  # type: ignore[override]  # a field decides it here; for other tasks it is a fact of their class
         return _HEADS[self.kind]
 
     @property
@@ -73,7 +73,7 @@ class Custom(TextTask):
     @property
     def own_source(self) -> Source:
         return Files(
-            train=self.train, validation=self.validation, test=self.test, columns=self.columns, label=self.label
+            train=self.train, validation=self.validation, test=self.test, columns=tuple(self.columns), label=self.label
         )
 
     def place(self, split: str) -> str | None:

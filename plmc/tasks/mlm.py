@@ -132,7 +132,7 @@ class MaskedLM(Task):
             for start in range(0, len(split), _CHUNK)
         ]
         seen = np.concatenate([part.columns["input_ids"].values for part in parts])
-        labels = np.concatenate([part.labels.values for part in parts])
+        labels = np.concatenate([part.marks.values for part in parts])
         return replace(split, columns={"input_ids": Ragged(seen, ids.offsets)}, labels=Ragged(labels, ids.offsets))
 
     def predict(self, logits: Sequence[np.ndarray], split: Split) -> list[dict[str, Any]]:

@@ -84,10 +84,10 @@ class Squad(Task):
         return source.squad(self)
 
     def files(self, source: Local) -> dict[str, Path]:
-        return squad_files(source.folder, self.version, source.named)
+        return squad_files(source.folder, str(self.version), source.named)
 
     def from_files(self, source: Local) -> dict[str, datasets.Dataset]:
-        return load_squad(source.folder, self.version, source.named)
+        return load_squad(source.folder, str(self.version), source.named)
 
     @property
     def reading(self) -> dict[str, Any]:
@@ -170,7 +170,7 @@ class Squad(Task):
         if golds is not None:
             # Pictures and significance tests are by question.
             said, right = [r["prediction"] for r in records], [r["label"] for r in records]
-            for record, exact, f1 in zip(records, *raw_scores(said, right, self.version), strict=True):
+            for record, exact, f1 in zip(records, *raw_scores(said, right, str(self.version)), strict=True):
                 record |= {"exact_match": float(exact), "f1": float(f1)}
         return records
 
@@ -180,7 +180,7 @@ class Squad(Task):
         `best_` is at the threshold that suits these very rows best, so it is an upper bound.
         """
         golds = self._golds(records)
-        result = evaluate([record["prediction"] for record in records], golds, self.version)
+        result = evaluate([record["prediction"] for record in records], golds, str(self.version))
         if self.version == "2.0":
             result |= {f"best_{name}": best for name, (best, _) in self._best(records, golds).items()}
         return result
@@ -190,7 +190,7 @@ class Squad(Task):
         return {name: threshold for name, (_, threshold) in self._best(records, self._golds(records)).items()}
 
     def _best(self, records: Sequence[Mapping[str, Any]], golds: Sequence[Sequence[str]]):
-        exact, f1 = raw_scores([record["answer"] for record in records], golds, self.version)
+        exact, f1 = raw_scores([record["answer"] for record in records], golds, str(self.version))
         # A question without any span is refused at every threshold.
         margins = [r["null_score"] - r["score"] if r["score"] is not None else np.inf for r in records]
         answerable = np.array([bool(answers) for answers in golds])

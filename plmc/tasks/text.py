@@ -35,7 +35,7 @@ class TextTask(Task):
         key = fingerprint(rows, tokenizer, text=self.text, max_length=self.max_length)
         names = [name for name in TOKENS if name in tokenizer.model_input_names]
 
-        def batch(texts: Mapping[str, list[str]], rows: list[int]) -> dict[str, Any]:
+        def batch(texts: Mapping[str, Sequence[Any]], rows: list[int]) -> dict[str, Any]:
             columns = [texts[name] for name in self.text]
             encoded = tokenizer(*columns, truncation=True, max_length=self.max_length, return_attention_mask=False)
             return {name: encoded[name] for name in names}

@@ -113,7 +113,7 @@ def _compute(model: nn.Module, split: Split, wanted: Wanted, pad_id: int, folder
     precision = torch.autocast(device.type, wanted.autocast) if wanted.autocast else nullcontext()
     options = {"output_hidden_states": True} if wanted.layers else {}
     per_token = wanted.head.per_token
-    files: dict[str, np.ndarray] = {}
+    files: dict[str, np.memmap] = {}
     try:
         with torch.inference_mode(), precision:
             for batch in batches:

@@ -234,7 +234,7 @@ def label_order(
     if task.outputs > 6:
         return None
     logits = logits_of(model, split, task.head, pad_id=pad_id)[0]
-    answers, labels = logits.argmax(1), split.labels
+    answers, labels = logits.argmax(1), split.gold
     known = labels >= 0
     scores = {
         order: float(np.mean(np.argsort(order)[answers[known]] == labels[known]))

@@ -39,7 +39,7 @@ def stage_data(run: Run, stage: Stage, task: Task, data: TaskData, tokenizer: An
     )
 
 
-def change_head(model: torch.nn.Module, task: Task, *, seed: int) -> torch.nn.Module:
+def change_head(model: Any, task: Task, *, seed: int) -> torch.nn.Module:
     """The same encoder with a fresh head for `task`, drawn under `seed`; a pooler that the model carries goes along."""
     target = load.from_config(copy.deepcopy(model.config), task, seed=seed)
     masked_lm.move_encoder(model, target)
@@ -47,7 +47,7 @@ def change_head(model: torch.nn.Module, task: Task, *, seed: int) -> torch.nn.Mo
     return target.train()
 
 
-def save_pretrained(run: Run, model: torch.nn.Module) -> None:
+def save_pretrained(run: Run, model: Any) -> None:
     """The language model before its head goes, as a folder that later runs name: student.name=RUN/pretrained."""
     with replacing(run.folder / "pretrained") as temporary:
         model.save_pretrained(temporary)
@@ -95,7 +95,8 @@ def ensure(run: Run, data: TaskData, tokenizer: Any, console: Console, train: Ca
 def _as_it_is(run: Run, name: str, data: TaskData, tokenizer: Any) -> FinetunedTeacher:
     from plmc.tasks.mlm import MaskedLM
 
-    folder, metrics, size = load.locate(name), {}, Size()
+    folder, size = load.locate(name), Size()
+    metrics: dict[str, float] = {}
     model = load.load_finetuned(name, MaskedLM())
     if not run.task.head.supervised:
         metrics, _ = evaluate(model, next(iter(data.evaluation.values())), run.task, pad_id=tokenizer.pad_token_id)

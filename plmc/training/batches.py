@@ -29,6 +29,13 @@ class Batch:
     ids: np.ndarray
     per_row: dict[str, float] | None = None
 
+    @property
+    def gold(self) -> torch.Tensor:
+        """`labels`. Raises TypeError for rows without any."""
+        if self.labels is None:
+            raise TypeError("these rows have no labels")
+        return self.labels
+
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`."""
         if device.type == "cpu":
@@ -52,7 +59,7 @@ def collate(split: Split, rows: np.ndarray, pad_id: int) -> Batch:
     inputs["attention_mask"] = torch.from_numpy(real.astype(np.int64))
     if isinstance(split.labels, Ragged):
         marked = np.full((len(rows), width), IGNORED, dtype=np.int64)
-        marked[real] = np.concatenate([split.labels[row] for row in rows])
+        marked[real] = np.concatenate([split.marks[row] for row in rows])
         return Batch(inputs, torch.from_numpy(marked), rows, split.ids[rows])
     labels = None if split.labels is None else torch.from_numpy(np.ascontiguousarray(split.labels[rows]))
     return Batch(inputs, labels, rows, split.ids[rows])
@@ -104,8 +111,8 @@ def training_batches(
 def _masked(split: Split, rows: np.ndarray, size: int, pad_id: int, key: tuple[int, ...]) -> list[Batch]:
     """Micro-batches of the update's `rows`, with tokens hidden over all of them at once."""
     small = hide_rows(split, rows, key=key)
-    guessed = int((small.labels.values != IGNORED).sum())
-    per_row = {"masked": guessed / len(rows), "tokens": len(small.labels.values) / len(rows)}
+    guessed = int((small.marks.values != IGNORED).sum())
+    per_row = {"masked": guessed / len(rows), "tokens": len(small.marks.values) / len(rows)}
     batches = []
     for start in range(0, len(rows), size):
         part = np.arange(start, min(start + size, len(rows)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,19 +31,22 @@ class RowGradient:
     def zero(self) -> None:
         """Zeroes the rows written since the last call; the gradient is None until the next backward."""
         for rows in self._used:
-            self._buffer.index_fill_(0, rows, 0.0)
+            self._whole().index_fill_(0, rows, 0.0)
         self._used.clear()
         self.module.weight.grad = None
 
     def add(self, rows: Tensor, values: Tensor) -> None:
         """Adds `values` (n, d) to the distinct `rows` (n,) of the gradient."""
-        weight = self.module.weight
-        if self._buffer is None:
-            self._buffer = torch.zeros_like(weight)
+        weight, whole = self.module.weight, self._whole()
         if weight.grad is None:
-            weight.grad = self._buffer
-        self._buffer.index_add_(0, rows, values)
+            weight.grad = whole
+        whole.index_add_(0, rows, values)
         self._used.append(rows)
+
+    def _whole(self) -> Tensor:
+        if self._buffer is None:
+            self._buffer = torch.zeros_like(self.module.weight)
+        return self._buffer
 
     def forward(self, ids: Tensor) -> Tensor:
         """`module(ids)`, whose backward calls `add`."""
@@ -53,13 +57,13 @@ class RowGradient:
 
 class _Lookup(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, weight: Tensor, ids: Tensor, rows: RowGradient) -> Tensor:
+    def forward(ctx: Any, weight: Tensor, ids: Tensor, rows: RowGradient) -> Tensor:
         ctx.save_for_backward(ids)
         ctx.rows = rows
         return F.embedding(ids, weight)
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, None, None]:
         (ids,) = ctx.saved_tensors
         distinct, place = torch.unique(ids, return_inverse=True)
         sums = torch.ops.aten.embedding_dense_backward(grad.contiguous(), place, len(distinct), -1, False)
@@ -91,7 +95,7 @@ def row_gradients(model: nn.Module, on: bool = True) -> Iterator[RowGradient | N
         yield None
         return
     rows = RowGradient(table)
-    table.forward = rows.forward
+    setattr(table, "forward", rows.forward)  # noqa: B010
     try:
         yield rows
     finally:

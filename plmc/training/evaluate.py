@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +34,9 @@ def judged(model: nn.Module, chain: Chain) -> Iterator[None]:
                 live[name].copy_(value)
 
 
-def logits_of(model: nn.Module, split: Split, head: Head, *, pad_id: int, progress=None) -> tuple[np.ndarray, ...]:
+def logits_of(
+    model: nn.Module, split: Split, head: Head, *, pad_id: int, progress: Any = None
+) -> tuple[np.ndarray, ...]:
     """What `head.gather` keeps of every row's logits, in the order of the split, float32.
 
     Returns:
@@ -59,7 +62,7 @@ def gathered(
     head: Head,
     *,
     pad_id: int,
-    progress=None,
+    progress: Any = None,
     device: torch.device | None = None,
 ) -> tuple[np.ndarray, ...]:
     """See `logits_of`; `said(batch)` gives the logits of a batch, of whatever computes them."""
@@ -80,7 +83,7 @@ def gathered(
 
 
 def evaluate(
-    model: nn.Module, split: Split, task, *, pad_id: int, progress=None
+    model: nn.Module, split: Split, task: Any, *, pad_id: int, progress: Any = None
 ) -> tuple[dict[str, float], list[dict]]:
     """Metrics and per-example records, in float32 whatever the training precision: what is saved is what is judged."""
     records = task.predict(logits_of(model, split, task.head, pad_id=pad_id, progress=progress), split)

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 WHO = {signal.SIGINT: "interrupted", signal.SIGTERM: "stopped by SIGTERM"}
 
@@ -30,7 +31,7 @@ def hear_sigterm() -> None:
         signal.signal(signal.SIGTERM, _terminate)
 
 
-def _terminate(number, frame):
+def _terminate(number: int, frame: Any) -> None:
     raise Terminated
 
 
@@ -47,11 +48,11 @@ def deferred() -> Iterator[Callable[[], KeyboardInterrupt | None]]:
         yield lambda: None
         return
 
-    def note(number, frame):
+    def note(number: int, frame: Any) -> None:
         nonlocal asked
         if asked is not None:
             raise asked
-        asked = ours[number][1]()
+        asked = ours[signal.Signals(number)][1]()
 
     held = [number for number, (handler, _) in ours.items() if signal.getsignal(number) is handler]
     for number in held:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from functools import reduce
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +46,7 @@ class Objective(nn.Module):
         """The stage's methods."""
         return self._outside[0]
 
-    def _precision(self, device: str):
+    def _precision(self, device: str) -> AbstractContextManager[Any]:
         return torch.autocast(device, self.autocast) if self.autocast else nullcontext()
 
     def forward(self, batch: Batch, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
@@ -70,5 +72,5 @@ class Objective(nn.Module):
             if unknown := terms.keys() - weights.keys():
                 name = min(unknown)
                 raise TrainingError(f"loss term {name} has no weight. Its method must list it in terms().")
-            loss = sum(weights[name] * term for name, term in terms.items())
+            loss = reduce(torch.add, [weights[name] * term for name, term in terms.items()])
         return loss, terms

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
@@ -29,7 +30,7 @@ def build_optimizer(objective: Objective, chain: Chain, stage: Stage) -> torch.o
     for group in groups.values():
         group["base_lr"] = group["lr"]
     fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in objective.parameters())
-    return torch.optim.AdamW(list(groups.values()), betas=tuple(stage.betas), eps=stage.eps, fused=fused)
+    return torch.optim.AdamW(list(groups.values()), betas=(stage.betas[0], stage.betas[1]), eps=stage.eps, fused=fused)
 
 
 def clip(optimizer: torch.optim.Optimizer, params: Sequence[torch.nn.Parameter], largest: float) -> torch.Tensor:
@@ -43,7 +44,8 @@ def clip(optimizer: torch.optim.Optimizer, params: Sequence[torch.nn.Parameter],
     if not largest:
         return norm
     if optimizer.defaults.get("fused"):
-        optimizer.grad_scale = ((norm + 1e-6) / largest).clamp(min=1.0)
+        scale: Any = optimizer
+        scale.grad_scale = ((norm + 1e-6) / largest).clamp(min=1.0)
     else:
         torch.nn.utils.clip_grads_with_norm_(params, largest, norm)
     return norm

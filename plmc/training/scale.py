@@ -32,7 +32,7 @@ class LossScale:
         """
         if not self.on:
             return True
-        if not torch.isfinite(norm):
+        if norm is None or not torch.isfinite(norm):
             if self.value == 1.0:
                 raise TrainingError(
                     "the gradient overflows fp16 at every loss scale. Use precision=bf16 or precision=fp32."
@@ -50,4 +50,4 @@ class LossScale:
 
     def load_state_dict(self, state: dict[str, float]) -> None:
         """Inverse of `state_dict`."""
-        self.value, self.good = state["value"], state["good"]
+        self.value, self.good = state["value"], int(state["good"])

@@ -131,7 +131,7 @@ class Trainer:
         def compute() -> torch.Tensor:
             nonlocal first_pass
             self._zero()
-            total = None
+            total: torch.Tensor | None = None
             for i, batch in enumerate(micro):
                 share = len(batch.rows) / rows
                 checked = first_pass and self.at.step == 0 and i == 0
@@ -149,6 +149,7 @@ class Trainer:
                         terms[name] = terms[name] + value if name in terms else value
             first_pass = False
             self.scale.undo(self.params)
+            assert total is not None  # an update has rows
             return total
 
         terms["loss"] = self.chain.gradient(compute, self.params)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from types import SimpleNamespace
 
 from plmc.data.embedded.makers import KINDS
 from plmc.data.embedded.probe import bag_of_words
@@ -28,7 +27,7 @@ def main() -> None:
         if words.task == "corpus":
             print("\n".join(source.corpus(words.rows)))
             return
-        splits = source.load(SimpleNamespace(name=words.task))
+        splits = source.rows_of(words.task)
     except PlmcError as error:
         parser.error(str(error))
     if words.split not in splits:

@@ -47,7 +47,9 @@ def draw(make: Maker, *, classes: int, count: int, seed: int, stream: str, role:
     `validation`, `test`) is the share of the content combinations to draw from. Raises ConfigError when the world does
     not hold that many different rows.
     """
-    rng, seen, rows = Random(f"{seed}/{stream}"), set(), []
+    rng = Random(f"{seed}/{stream}")
+    seen: set[Any] = set()
+    rows: list[Any] = []
     for label in labels(Random(f"{seed}/{stream}/labels"), count, classes):
         for _ in range(_PATIENCE):
             row = make(rng, label)

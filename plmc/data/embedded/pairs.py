@@ -69,7 +69,7 @@ def mrpc(rng: Random, label: int) -> Row:
             altered = (changed, *told[1:])
 
     def tell(events: tuple[Event, ...]) -> str:
-        return statement(events[0], rng) if len(events) == 1 else _joined(*events, rng)
+        return statement(events[0], rng) if len(events) == 1 else _joined(events[0], events[1], rng)
 
     first = tell(told)
     while (second := tell(altered)) == first:
@@ -173,7 +173,7 @@ def stsb(rng: Random, label: int) -> Row:
     for fact in rng.sample(facts, 3 - label if swap else 5 - label):
         # Left out is as good as different, as long as the other side states it.
         drop = fact in ("place", "time") and rng.random() < 0.4
-        altered = replace(altered, **{fact: None}) if drop else change(altered, fact, TOWN, rng)
+        altered = replace(altered, **dict.fromkeys([fact])) if drop else change(altered, fact, TOWN, rng)
     if rng.random() < 0.2:
         altered = replace(altered, agent=replace(altered.agent, trait=rng.choice(TOWN.person_traits)))
     sides = (event, altered) if rng.random() < 0.5 else (altered, event)

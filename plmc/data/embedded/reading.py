@@ -13,6 +13,7 @@ from functools import cache
 from hashlib import blake2b
 from random import Random
 from string import Formatter
+from typing import Any
 
 from plmc.data.embedded.draw import Row
 from plmc.data.embedded.records import TOPICS, Fact, Subject, Topic, invent
@@ -117,7 +118,8 @@ def _reading(rng: Random, *, unanswerable: bool) -> Row:
     context, spans = _paragraph(records, rng)
     if unanswerable:
         asked = rng.choice(missing)
-        question, answers = asked.ask(asked.slot(rng), rng, subject=one), {"text": [], "answer_start": []}
+        question = asked.ask(asked.slot(rng), rng, subject=one)
+        answers: dict[str, list[Any]] = {"text": [], "answer_start": []}
     else:
         place = records.index(rng.choice(told))
         slot = records[place].slot(rng)

@@ -143,7 +143,9 @@ class GloveNeighbours:
         known = [word for word in words if rows[word] is not None]
         own = torch.tensor([rows[word] for word in known], dtype=torch.long)
         nearest = nearest_rows(self._keys[own], self._keys, own=own, k=self._k)
-        found = {word: tuple(self._words[row] for row in near) for word, near in zip(known, nearest, strict=True)}
+        found: dict[str, Sequence[str]] = {
+            word: tuple(self._words[row] for row in near) for word, near in zip(known, nearest, strict=True)
+        }
         return dict.fromkeys(words, ()) | found
 
 

@@ -36,10 +36,8 @@ class MaskedWords:
     Errors: DataError if the tokenizer does not belong to the model.
     """
 
-    def __init__(
-        self, model: PreTrainedModel, tokenizer: Any, *, k: int, several: Neighbours, with_original: bool = False
-    ):
-        if tokenizer.mask_token_id is None or len(tokenizer) > model.get_input_embeddings().num_embeddings:
+    def __init__(self, model: Any, tokenizer: Any, *, k: int, several: Neighbours, with_original: bool = False):
+        if tokenizer.mask_token_id is None or len(tokenizer) > len(model.get_input_embeddings().weight):
             raise DataError(
                 "augment: the masked language model does not belong to the student's tokenizer. "
                 "Set candidates=embeddings, or use a teacher with the student's vocabulary."

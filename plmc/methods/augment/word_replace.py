@@ -147,7 +147,7 @@ class Augment(Method):
         if self.candidates == "glove":
             return ByWord(glove)
         wants_mlm = self.candidates in ("mlm", "auto") and setting.mlm_source is not None
-        model = load_masked_lm(setting.mlm_source) if wants_mlm else None
+        model = load_masked_lm(str(setting.mlm_source)) if wants_mlm else None
         if model is None and self.candidates == "mlm":
             raise ConfigError(
                 f"{self.name}: {setting.mlm_source} stores no language model head, so it cannot guess masked words. "

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from functools import reduce
+from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 from plmc.core.clock import Clock
@@ -68,13 +70,13 @@ class LayersKD(Method):
         return frozenset(outputs)
 
     def teacher_layers(self, setting: Setting) -> frozenset[int]:
-        mapped = layer_map(self.map, student=setting.student.layers, teacher=setting.teacher.layers)
+        mapped = layer_map(self.map, student=setting.student.layers, teacher=setting.shape.layers)
         return frozenset((mapped[:1] if self.embedding else ()) + (mapped[1:] if self.hidden else ()))
 
     def check(self, setting: Setting) -> None:
         if not self.terms():
             return
-        student, teacher = setting.student, setting.teacher
+        student, teacher = setting.student, setting.shape
         layer_map(self.map, student=student.layers, teacher=teacher.layers)
         if self.attention and student.heads != teacher.heads:
             raise ConfigError(
@@ -94,7 +96,7 @@ class LayersKD(Method):
     def _build(self, setting: Setting) -> dict[str, nn.Module]:
         if not (self.hidden or self.embedding) or self.projection == "never":
             return {}
-        narrow, wide = setting.student.width, setting.teacher.width
+        narrow, wide = setting.student.width, setting.shape.width
         if self.mode == "official_code":
             return {"fit_dense": nn.Linear(narrow, wide)}
         if self.projection == "auto" and narrow == wide:
@@ -110,21 +112,28 @@ class LayersKD(Method):
     def losses(self, view: View, clock: Clock) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = {}
         if self.attention:
-            student, teacher = view.student.scores, view.teacher.scores
+            student, teacher = view.student.all_scores, view.taught.all_scores
             layers = layer_map(self.map, student=len(student), teacher=len(teacher))[1:]
-            losses["attention"] = sum(
-                self._attention(own, teacher[layer - 1], view.mask) for own, layer in zip(student, layers, strict=True)
+            losses["attention"] = reduce(
+                torch.add,
+                [
+                    self._attention(own, teacher[layer - 1], view.mask)
+                    for own, layer in zip(student, layers, strict=True)
+                ],
             )
         if self.hidden or self.embedding:
-            student, teacher = view.student.hidden_states, view.teacher.hidden_states
+            student, teacher = view.student.states, view.taught.states
             layers = layer_map(self.map, student=len(student) - 1, teacher=len(teacher) - 1)
             mask = view.mask if self.mode == "paper" else None
             if self.embedding:
                 losses["embedding"] = hidden_mse(self._project(0, student[0]), teacher[0], mask)
             if self.hidden:
-                losses["hidden"] = sum(
-                    hidden_mse(self._project(m, student[m]), teacher[layer], mask)
-                    for m, layer in enumerate(layers[1:], start=1)
+                losses["hidden"] = reduce(
+                    torch.add,
+                    [
+                        hidden_mse(self._project(m, student[m]), teacher[layer], mask)
+                        for m, layer in enumerate(layers[1:], start=1)
+                    ],
                 )
         return losses
 
@@ -135,8 +144,10 @@ class LayersKD(Method):
 
     def _project(self, layer: int, states: Tensor) -> Tensor:
         """Hidden states of student layer `layer` (0: embedding) in the width of the teacher."""
-        if "fit_dense" in self._projections:
-            return self._projections["fit_dense"](states)
+        built: Any = self._projections
+        if "fit_dense" in built:
+            fitted: Tensor = built["fit_dense"](states)
+            return fitted
         if layer == 0:
-            return self._projections["embedding"](states) if "embedding" in self._projections else states
-        return self._projections["hidden"][layer - 1](states) if "hidden" in self._projections else states
+            return built["embedding"](states) if "embedding" in built else states
+        return built["hidden"][layer - 1](states) if "hidden" in built else states

@@ -104,9 +104,9 @@ class LayerDrop(Method):
         self.scores = state["scores"]
 
     def _chosen(self, count: int) -> list[int]:
-        if self.strategy is not None:
+        if self.strategy is not None and self.strategy != "contribution":
             return dropped(self.strategy, count, self._count(count))
-        named = self.drop if self.drop is not None else self.keep
+        named = self.drop if self.drop is not None else self.keep or ()
         key = "drop" if self.drop is not None else "keep"
         if len(set(named)) != len(named) or any(not 0 <= index < count for index in named):
             raise ConfigError(
@@ -130,4 +130,4 @@ class LayerDrop(Method):
         return least_contributing(self.scores, k=k, threshold=self.threshold)
 
     def _count(self, layers: int) -> int:
-        return layers // 2 if self.k == "half" else self.k
+        return layers // 2 if self.k == "half" else self.k or 0

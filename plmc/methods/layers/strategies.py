@@ -46,6 +46,7 @@ def least_contributing(scores: Sequence[float], *, k: int | None = None, thresho
     Of equal scores the higher layer goes first. Raises ConfigError if no layer would stay.
     """
     if k is None:
+        assert threshold is not None  # one of the two is given
         chosen = [index for index, score in enumerate(scores) if score > threshold]
     else:
         chosen = sorted(range(len(scores)), key=lambda index: (-scores[index], -index))[:k]

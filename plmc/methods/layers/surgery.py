@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn.functional import cosine_similarity
 from torch.nn.utils.rnn import pad_sequence
 
@@ -22,13 +22,13 @@ def sample_rows(split: Split, count: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def contribution_scores(model: nn.Module, split: Split, rows: np.ndarray, batch_size: int = _BATCH) -> list[float]:
+def contribution_scores(model: Any, split: Split, rows: np.ndarray, batch_size: int = _BATCH) -> list[float]:
     """Similarity of each layer's input and output at the first token, one score in [-1, 1] per layer.
 
     c_i = mean over rows of cos(H_{i-1}[CLS], H_i[CLS]) (Sajjad et al. 2023, arXiv 2004.03844, contribution-based
     dropping). One forward pass a row in evaluation mode; padding is masked. 1 means that the layer changes nothing.
     """
-    encoder = base(model)
+    encoder: Any = base(model)
     device = next(encoder.parameters()).device
     # Hugging Face counts RoBERTa's positions by this id, so 0 is no safe filler.
     filler = {"input_ids": encoder.config.pad_token_id or 0, "token_type_ids": 0}

@@ -45,5 +45,5 @@ class CosineKD(Method):
     def losses(self, view: View, clock: Clock) -> dict[str, Tensor]:
         if not self.weight:
             return {}
-        loss = hidden_cosine(view.student.hidden_states[-1], view.teacher.hidden_states[-1], view.mask)
+        loss = hidden_cosine(view.student.states[-1], view.taught.states[-1], view.mask)
         return {"cosine": loss * view.shares["tokens"]}

@@ -54,7 +54,7 @@ class TokenKD(Method):
             return {}
         student, teacher = view.student.logits[0], view.taught.logits[0]
         if self.positions == "masked":
-            guessed = view.labels >= 0
+            guessed = view.gold >= 0
             student, teacher = student[guessed], teacher[guessed]
         share = view.shares["tokens" if self.positions == "all" else "masked"]
         if not len(student):  # a micro-batch may have nothing to guess

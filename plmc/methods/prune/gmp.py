@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from plmc.core.clock import Clock, Point, parse_point
 from plmc.core.fields import Share
 from plmc.core.setting import Building, Setting
-from plmc.core.shares import share
+from plmc.core.shares import Sparsity, share
 from plmc.errors import ConfigError
 from plmc.methods.prune.hold import hold
 from plmc.methods.prune.magnitude import cubic, keep_largest
@@ -41,8 +41,8 @@ class GMP(Masked):
     begin: Point = "10%"
     end: Point = "70%"
     every: Point = "1%"
-    initial: float | str = 0.5
-    final: float | str = 0.9
+    initial: Sparsity = 0.5
+    final: Sparsity = 0.9
     ranking: Literal["global", "layer"] = "global"
     cycle: Point | None = None
     lr_end_factor: Share = 0.01

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from plmc.core.clock import Clock, Point, parse_point
 from plmc.core.setting import Building, Setting
-from plmc.core.shares import share
+from plmc.core.shares import Sparsity, share
 from plmc.errors import ConfigError
 from plmc.methods.prune.masked import Masked
 from plmc.models.encoder import pooler_linear
@@ -40,8 +40,8 @@ class GMPRewind(Masked):
     end: Point = "50%"
     every: Point = "1%"
     last: Point = "80%"
-    initial: float | str = 0.0
-    final: float | str = 0.9
+    initial: Sparsity = 0.0
+    final: Sparsity = 0.9
     rewind: Point | None = "1%"
     warmup: Point = "1%"
     pooler: bool = True

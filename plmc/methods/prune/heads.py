@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from torch import nn
 
+from plmc.core.shares import Sparsity
 from plmc.methods.prune.structured import StructuredPruning
 from plmc.models import surgery
 
@@ -29,7 +30,7 @@ class HeadPruning(StructuredPruning):
     a window that is empty.
     """
 
-    keep: float | str = 0.5
+    keep: Sparsity = 0.5
     exclusive: ClassVar[frozenset[str]] = frozenset({"heads"})
     unit: ClassVar[str] = "head"
 

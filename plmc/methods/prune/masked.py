@@ -29,12 +29,12 @@ class Masked(Method):
 
     def __post_init__(self) -> None:
         self._masks: dict[str, Tensor] = {}
-        self._targets: dict[str, nn.Parameter] | None = None
+        self._targets: dict[str, nn.Parameter] = {}
         self._names: dict[int, str] = {}
         self._sparsity = 0.0
 
     def prepare(self, model: nn.Module, setting: Building) -> nn.Module:
-        self._targets = None
+        self._targets = {}
         self._set({})
         return model
 
@@ -57,7 +57,7 @@ class Masked(Method):
         return held(params, self._masks)
 
     def finish(self, model: nn.Module, setting: Building) -> nn.Module:
-        self._targets = None
+        self._targets = {}
         self._bind(model)
         hold(self._targets, self._masks)
         return model
@@ -69,7 +69,7 @@ class Masked(Method):
         return {"masks": dict(self._masks)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._targets = None
+        self._targets = {}
         self._set(state["masks"])
 
     def linears(self, model: nn.Module) -> dict[str, nn.Linear]:
@@ -77,9 +77,9 @@ class Masked(Method):
         return pruned_linears(model)
 
     def _bind(self, model: nn.Module) -> None:
-        if self._targets is not None:
+        if self._targets:
             return
-        targets = {f"{name}.weight": linear.weight for name, linear in self.linears(model).items()}
+        targets: dict[str, Any] = {f"{name}.weight": linear.weight for name, linear in self.linears(model).items()}
         lost = [name for name, mask in self._masks.items() if name not in targets or targets[name].shape != mask.shape]
         if lost:
             raise ConfigError(

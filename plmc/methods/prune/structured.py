@@ -14,7 +14,7 @@ from plmc.core.clock import Clock, Point, parse_point
 from plmc.core.fields import Count
 from plmc.core.method import Method
 from plmc.core.setting import Building, Setting
-from plmc.core.shares import share
+from plmc.core.shares import Sparsity, share
 from plmc.errors import ConfigError
 from plmc.methods.prune.hold import held, hold, hold_gradients
 from plmc.methods.prune.importance import Gates, mean_importance
@@ -33,7 +33,7 @@ class StructuredPruning(Method):
 
     needs: ClassVar[frozenset[str]] = frozenset({"matrices"})
     family: ClassVar[str] = "pruning"
-    keep: float | str = 0.5
+    keep: Sparsity = 0.5
     begin: Point = "10%"
     end: Point = "70%"
     every: Point = "5%"
@@ -57,6 +57,15 @@ class StructuredPruning(Method):
                 f"multiple={self.multiple} wants the same width in every layer. Set ranking=layer, or multiple=1"
             )
         self._reset()
+
+    def _reset(self) -> None:
+        self._parts: list[tuple[list[nn.Linear], nn.Linear]] = []
+        self._kept: list[Tensor] = []
+        self._masks: dict[str, Tensor] = {}
+        self._targets: dict[str, nn.Parameter] = {}
+        self._names: dict[int, str] = {}
+        self._gates = Gates()
+        self._size = 1
 
     def check(self, setting: Setting) -> None:
         if setting.clock is not None:
@@ -143,15 +152,6 @@ class StructuredPruning(Method):
         """Rows and columns that belong to one unit."""
         return 1
 
-    def _reset(self) -> None:
-        self._parts: list[tuple[list[nn.Linear], nn.Linear]] = []
-        self._kept: list[Tensor] = []
-        self._masks: dict[str, Tensor] = {}
-        self._targets: dict[str, nn.Parameter] = {}
-        self._names: dict[int, str] = {}
-        self._gates = Gates()
-        self._size = 1
-
     def _bind(self, model: nn.Module) -> None:
         if self._parts:
             return
@@ -206,9 +206,9 @@ class StructuredPruning(Method):
         if self.ranking == "global":
             total = sum(len(score) for score in scores)
             removed = min((1 - self.keep) * done, 1 - len(scores) / total)
-            chosen = keep_largest(dict(enumerate(scores)), removed, ranking="global")
-            return [chosen[i] for i in range(len(scores))]
-        chosen = []
+            best = keep_largest({str(i): score for i, score in enumerate(scores)}, removed, ranking="global")
+            return [best[str(i)] for i in range(len(scores))]
+        chosen: list[Tensor] = []
         for score in scores:
             left = max(self.multiple, round(self.keep * len(score) / self.multiple) * self.multiple)
             removed = max(0.0, 1 - left / len(score)) * done

@@ -28,7 +28,7 @@ def closed(tokenizer: Any, ids: Iterable[int], *, characters: bool = True) -> li
     if characters or model["type"] == "BPE":
         kept |= {number for token, number in vocabulary.items() if len(_bare(token, model)) == 1}
     if model["type"] == "BPE":
-        ranks = {tuple(pair): rank for rank, pair in enumerate(_merges(model))}
+        ranks = {pair: rank for rank, pair in enumerate(_merges(model))}
         for number in list(kept):
             kept |= {vocabulary[token] for token in _steps(tokens.get(number, ""), ranks, model) if token in vocabulary}
     return sorted(kept)
@@ -91,7 +91,8 @@ def _bare(token: str, model: Mapping[str, Any]) -> str:
 
 def _merges(model: Mapping[str, Any]) -> list[tuple[str, str]]:
     # Older files write a pair as one string.
-    return [tuple(pair.split(" ")) if isinstance(pair, str) else tuple(pair) for pair in model["merges"]]
+    pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
+    return [(first, second) for first, second in pairs]
 
 
 def _steps(token: str, ranks: Mapping[tuple[str, str], int], model: Mapping[str, Any]) -> set[str]:

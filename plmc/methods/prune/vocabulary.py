@@ -102,7 +102,7 @@ class VocabularyTrim(Method):
 
 
 @torch.no_grad()
-def keep_rows(model: nn.Module, kept: list[int]) -> None:
+def keep_rows(model: Any, kept: list[int]) -> None:
     """Reduces the word embedding to the rows `kept`, renumbers the config's special tokens; in place.
 
     Raises ConfigError for a model that predicts tokens, and where positions are counted from a padding id that moves.

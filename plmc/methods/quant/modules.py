@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,11 @@ class Range(nn.Module):
 
     `low` and `high` are buffers, so that a saved student keeps its ranges with its weights.
     """
+
+    low: Tensor
+    high: Tensor
+    seen_low: Tensor
+    seen_high: Tensor
 
     def __init__(self, *, symmetric: bool, decay: float, switch: Switch, device: torch.device):
         super().__init__()
@@ -87,6 +93,8 @@ class FakeQuantLinear(nn.Linear):
 
     switch: Switch
     rows: bool
+    input_range: nn.Module
+    output_range: nn.Module
 
     def on_grid(self) -> Tensor:
         """The weight on its grid."""
@@ -94,7 +102,8 @@ class FakeQuantLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         weight = self.on_grid() if self.switch.on else self.weight
-        return self.output_range(F.linear(self.input_range(input), weight, self.bias))
+        found: Tensor = self.output_range(F.linear(self.input_range(input), weight, self.bias))
+        return found
 
 
 class FakeQuantEmbedding(nn.Embedding):
@@ -124,20 +133,22 @@ def advance(model: nn.Module, switch: Switch) -> None:
             module.advance()
 
 
-def insert(model: nn.Module, names: dict[str, bool], scheme: Scheme, *, decay: float | None, switch: Switch) -> None:
+def insert(model: nn.Module, names: dict[str, bool], scheme: Scheme, *, decay: float, switch: Switch) -> None:
     """Makes the named Linear and Embedding modules quantize; the flag says whether a Linear's output is quantized.
 
     The modules stay the same objects with the same parameters under the same names: only their class changes.
     """
     for name, outputs in names.items():
-        module = model.get_submodule(name)
+        module: Any = model.get_submodule(name)
         module.switch = switch
-        if isinstance(module, nn.Embedding):
+        found: nn.Module = module
+        if isinstance(found, nn.Embedding):
             module.__class__, module.table = FakeQuantEmbedding, scheme.table
             continue
         module.__class__, module.rows = FakeQuantLinear, scheme.rows
         device = module.weight.device
         for key, wanted in (("input_range", True), ("output_range", outputs)):
+            follower: nn.Module
             if not wanted:
                 follower = nn.Identity()
             elif scheme.activations == "dynamic":
@@ -155,8 +166,7 @@ def convert(model: nn.Module) -> dict[str, dict[str, list[float]]]:
     for name, module in model.named_modules():
         if isinstance(module, FakeQuantEmbedding):
             module.weight.copy_(module.on_grid())
-            module.__class__ = nn.Embedding
-            del module.table, module.switch
+            _back(module, nn.Embedding, "table", "switch")
         elif isinstance(module, FakeQuantLinear):
             module.weight.copy_(module.on_grid())
             followed = {"input": module.input_range, "output": module.output_range}
@@ -165,6 +175,12 @@ def convert(model: nn.Module) -> dict[str, dict[str, list[float]]]:
                 for key, follower in followed.items()
                 if isinstance(follower, Range)
             }
-            module.__class__ = nn.Linear
-            del module.input_range, module.output_range, module.rows, module.switch
+            _back(module, nn.Linear, "input_range", "output_range", "rows", "switch")
     return {name: found for name, found in ranges.items() if found}
+
+
+def _back(module: Any, cls: type, *names: str) -> None:
+    """Gives a module its former class, without the attributes that this one added."""
+    module.__class__ = cls
+    for name in names:
+        delattr(module, name)

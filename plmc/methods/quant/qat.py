@@ -88,7 +88,7 @@ class QAT(Method):
         self._inserted = setting.clock is None or self._acts(setting.clock)
         if self._inserted:
             chosen = scheme(self.scheme)
-            decay = chosen.decay if self.decay is None else self.decay
+            decay = self.decay if self.decay is not None else chosen.decay or 0.0
             insert(model, self._names(model), chosen, decay=decay, switch=self._switch)
         return model
 

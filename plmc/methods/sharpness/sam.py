@@ -59,7 +59,7 @@ class SAM(Method):
 @torch.no_grad()
 def climb(params: list[nn.Parameter], rho: float, *, adaptive: bool) -> bool:
     """Moves `params` by ε in place along their gradients; False, and no move, if the gradient is not finite."""
-    gradients = [param.grad for param in params]
+    gradients = [param.grad for param in params if param.grad is not None]
     lengths = [param.abs() * grad for param, grad in zip(params, gradients, strict=True)] if adaptive else gradients
     norm = get_total_norm(lengths)
     if not torch.isfinite(norm):

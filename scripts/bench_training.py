@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
-"""Training speed of plmc and of what people use today, on one job, in one run, contender after contender, round by round.
+"""Training speed of plmc and of what people use today, on one job, in one run, contender after contender, round by
+round.
 
-    scripts/bench_training DIR                    DIR holds SST-2/train.tsv and dev.tsv, or is the word `embedded`
-    scripts/bench_training DIR --sentences 512,4096 --kd logit,hidden --repeat 5 --json speed.json --markdown speed.md
-    scripts/bench_training DIR --only plmc,hand --plmc compile=true
-    scripts/bench_training DIR --only plmc --sweep              what the second and the third job of a sweep cost
+    scripts/bench_training.py DIR                    DIR holds SST-2/train.tsv and dev.tsv, or is the word `embedded`
+    scripts/bench_training.py DIR --sentences 512,4096 --kd logit,hidden --repeat 5 --json speed.json --markdown
+    speed.md scripts/bench_training.py DIR --only plmc,hand --plmc compile=true
+    scripts/bench_training.py DIR --only plmc --sweep              what the second and the third job of a sweep cost
 
 The job: 3 epochs of distillation from the MiniLM-L6 encoder into its layers 0, 2 and 5, batch 32, at most 128 tokens,
-dropout on, one thread, AdamW, same losses for all. Counted are the CPU seconds of the process (user and system) from the
-first batch to the last, the teacher's forward passes included; imports, reading, tokenising and judging are not.
-TextBrewer and torchdistill are installed from PyPI into a virtual environment under the work folder that sees the packages
-of this Python; where one does not run, its line says why.
+dropout on, one thread, AdamW, same losses for all. Counted are the CPU seconds of the process (user and system) from
+the first batch to the last, the teacher's forward passes included; imports, reading, tokenising and judging are not.
+TextBrewer and torchdistill are installed from PyPI into a virtual environment under the work folder that sees the
+packages of this Python; where one does not run, its line says why.
 """
 
 from __future__ import annotations
@@ -30,9 +31,19 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent / "bench"
 CONTENDERS = (
-    "plmc fp32", "plmc bf16", "hand fp32", "hand bf16", "hand fp32 malloc", "hand bf16 malloc",
-    "Trainer padded", "Trainer dynamic", "Trainer grouped",
-    "TextBrewer padded", "TextBrewer dynamic", "TextBrewer cached", "torchdistill dynamic",
+    "plmc fp32",
+    "plmc bf16",
+    "hand fp32",
+    "hand bf16",
+    "hand fp32 malloc",
+    "hand bf16 malloc",
+    "Trainer padded",
+    "Trainer dynamic",
+    "Trainer grouped",
+    "TextBrewer padded",
+    "TextBrewer dynamic",
+    "TextBrewer cached",
+    "torchdistill dynamic",
 )
 FOREIGN = {"TextBrewer": "textbrewer", "torchdistill": "torchdistill"}
 
@@ -45,8 +56,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--kd", default="logit,hidden")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--repeat", type=int, default=3, help="trainings of each contender; medians are shown")
-    parser.add_argument("--only", default="", help="contenders by the beginnings of their names: plmc,hand,Trainer grouped")
-    parser.add_argument("--plmc", action="append", default=[], help="a further word for plmc, such as compile=true; repeatable")
+    parser.add_argument(
+        "--only", default="", help="contenders by the beginnings of their names: plmc,hand,Trainer grouped"
+    )
+    parser.add_argument(
+        "--plmc", action="append", default=[], help="a further word for plmc, such as compile=true; repeatable"
+    )
     parser.add_argument(
         "--sweep", action="store_true", help="the repeats are jobs of one sweep: plmc's share what the teacher said"
     )
@@ -75,10 +90,16 @@ def prepare(args: argparse.Namespace, sentences: int) -> Path:
     """The folder with rows and models for so many sentences; made unless it is there."""
     data = args.data if args.data == "embedded" else str(_glue(Path(args.data)))
     spec = {
-        "data": data, "sentences": sentences, "dev": args.dev, "max_length": args.max_length, "seed": args.seed,
+        "data": data,
+        "sentences": sentences,
+        "dev": args.dev,
+        "max_length": args.max_length,
+        "seed": args.seed,
         "layers": [int(layer) for layer in args.layers.split(",")],
         "teacher": str(Path(args.teacher).resolve()) if args.teacher else "",
-        "teacher_epochs": args.teacher_epochs, "teacher_lr": 1e-4, "threads": args.threads,
+        "teacher_epochs": args.teacher_epochs,
+        "teacher_lr": 1e-4,
+        "threads": args.threads,
     }
     digest = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:10]
     folder = (args.work / f"rows-{sentences}-{digest}").resolve()
@@ -126,14 +147,24 @@ def foreign_python(work: Path, package: str) -> tuple[Path, str]:
     return python, ""
 
 
-def run_job(args: argparse.Namespace, contender: str, kd: str, folder: Path, python: Path, seed: int, shared: str) -> dict:
+def run_job(
+    args: argparse.Namespace, contender: str, kd: str, folder: Path, python: Path, seed: int, shared: str
+) -> dict:
     """One training in a process of its own. `shared`: where plmc keeps its files between the jobs of a sweep."""
     with tempfile.TemporaryDirectory(prefix="scratch-", dir=args.work) as scratch:
         outputs = Path(shared) / contender / folder.name if args.sweep else Path(scratch)
         job = {
-            "contender": contender, "kd": kd, "folder": str(folder), "scratch": str(outputs.resolve()),
-            "epochs": args.epochs, "batch_size": args.batch_size, "max_length": args.max_length, "lr": args.lr, "seed": seed,
-            "threads": args.threads, "words": args.plmc,
+            "contender": contender,
+            "kd": kd,
+            "folder": str(folder),
+            "scratch": str(outputs.resolve()),
+            "epochs": args.epochs,
+            "batch_size": args.batch_size,
+            "max_length": args.max_length,
+            "lr": args.lr,
+            "seed": seed,
+            "threads": args.threads,
+            "words": args.plmc,
         }
         job_file, result_file = Path(scratch) / "job.json", Path(scratch) / "result.json"
         job_file.write_text(json.dumps(job))
@@ -151,11 +182,17 @@ def rows_of(records: list[dict], samples: int) -> list[dict]:
     for contender in dict.fromkeys(record["contender"] for record in records):
         own = [record for record in records if record["contender"] == contender]
         good = [record for record in own if "error" not in record]
-        line = {"contender": contender, "repeats": len(good), "error": next((r["error"] for r in own if "error" in r), None)}
+        line = {
+            "contender": contender,
+            "repeats": len(good),
+            "error": next((r["error"] for r in own if "error" in r), None),
+        }
         if good:
             rates = sorted(samples / record["cpu_seconds"] for record in good)
             line |= {
-                "samples_per_cpu_s": statistics.median(rates), "slowest": rates[0], "fastest": rates[-1],
+                "samples_per_cpu_s": statistics.median(rates),
+                "slowest": rates[0],
+                "fastest": rates[-1],
                 "cpu_seconds": statistics.median(record["cpu_seconds"] for record in good),
                 "wall_seconds": statistics.median(record["wall_seconds"] for record in good),
                 "accuracy": statistics.mean(record["accuracy"] for record in good),
@@ -172,7 +209,10 @@ def markdown(result: dict) -> str:
     """The tables with where and how they were made."""
     machine, settings = result["machine"], result["settings"]
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
-    parts = [f"`{result['command']}`", f"{machine['cpu']}, {settings['threads']} thread(s); load {result['load']}; {versions}"]
+    parts = [
+        f"`{result['command']}`",
+        f"{machine['cpu']}, {settings['threads']} thread(s); load {result['load']}; {versions}",
+    ]
     for table in result["tables"]:
         parts.append(f"### {table['kd']} KD, {table['sentences']} sentences, {settings['epochs']} epochs")
         rows = [HEADS, (":---", *["---:"] * 5, ":---"), *(cells(line) for line in table["lines"])]
@@ -203,12 +243,19 @@ def main() -> None:
         sys.exit(f"--only {args.only}: no contender is called so. There are: {', '.join(CONTENDERS)}")
     args.work.mkdir(parents=True, exist_ok=True)
     libraries = {name.split()[0] for name in racers}
-    rivals = {library: foreign_python(args.work, package) for library, package in FOREIGN.items() if library in libraries}
+    rivals = {
+        library: foreign_python(args.work, package) for library, package in FOREIGN.items() if library in libraries
+    }
     folders = {int(count): prepare(args, int(count)) for count in args.sentences.split(",")}
     result = {
-        "when": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "command": " ".join(sys.argv), "machine": machine(),
-        "settings": {key: value if isinstance(value, (int, float, list)) else str(value) for key, value in vars(args).items()},
-        "records": [], "tables": [],
+        "when": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": " ".join(sys.argv),
+        "machine": machine(),
+        "settings": {
+            key: value if isinstance(value, (int, float, list)) else str(value) for key, value in vars(args).items()
+        },
+        "records": [],
+        "tables": [],
     }
     with tempfile.TemporaryDirectory(prefix="sweep-", dir=args.work) as shared:
         race(args, racers, rivals, folders, result, shared)
@@ -227,7 +274,11 @@ def race(args: argparse.Namespace, racers: list[str], rivals: dict, folders: dic
                         continue  # its cache holds logits only
                     python, complaint = rivals.get(contender.split()[0], (Path(sys.executable), ""))
                     seed = args.seed + repeat
-                    found = {"error": complaint} if complaint else run_job(args, contender, kd, folder, python, seed, shared)
+                    found = (
+                        {"error": complaint}
+                        if complaint
+                        else run_job(args, contender, kd, folder, python, seed, shared)
+                    )
                     if "error" in found:
                         broken.add((contender, kd))
                     about = {"contender": contender, "kd": kd, "sentences": sentences, "repeat": repeat}
@@ -236,12 +287,20 @@ def race(args: argparse.Namespace, racers: list[str], rivals: dict, folders: dic
                     print(f"round {repeat + 1}, {kd} KD, {sentences}: {contender}: {told}", flush=True)
         result["load"] = ", ".join(f"{load:.2f}" for load in os.getloadavg())
         result["tables"] = [
-            {"kd": kd, "sentences": count, "lines": rows_of(
-                [r for r in result["records"] if r["kd"] == kd and r["sentences"] == count], count * args.epochs)}
-            for kd in args.kd.split(",") for count in folders
+            {
+                "kd": kd,
+                "sentences": count,
+                "lines": rows_of(
+                    [r for r in result["records"] if r["kd"] == kd and r["sentences"] == count], count * args.epochs
+                ),
+            }
+            for kd in args.kd.split(",")
+            for count in folders
         ]
-        for path, text in ((args.json or args.work / "result.json", json.dumps(result, indent=2) + "\n"),
-                           (args.markdown or args.work / "result.md", markdown(result))):
+        for path, text in (
+            (args.json or args.work / "result.json", json.dumps(result, indent=2) + "\n"),
+            (args.markdown or args.work / "result.md", markdown(result)),
+        ):
             path.parent.mkdir(parents=True, exist_ok=True)
             draft = path.with_name(f".{path.name}.draft")
             draft.write_text(text, encoding="utf-8")
