@@ -50,8 +50,8 @@ class View:
     Attributes:
         head: the kind of task, with its losses; see `plmc.heads.base.Head`.
         labels: None for rows without any; `(B,)` int64 classes, `(B,)` float32 scores, `(B, 2)` int64 first and last
-        token of a span, or `(N,)`
-            int64 for the N positions of a masked language model's logits, -100 where nothing is hidden.
+            token of a span, or `(N,)` int64 for the N positions of a masked language model's logits, -100 where
+            nothing is hidden.
         mask: `(B, T)`, 1 on real tokens.
         batch: the inputs of the model.
         student: what the student says.
