@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from plmc import digests
 from plmc.errors import TrainingError
 
@@ -52,6 +50,8 @@ def replacing(path: Path):
 
 def remove_drafts(folder: Path, pattern: str = ".*.tmp") -> None:
     """Removes what killed processes left half-written in `folder`; drafts of living processes stay."""
+    import psutil
+
     for draft in folder.glob(pattern):
         process = draft.name.removesuffix(".tmp").removesuffix(".old").rpartition(".")[2]
         # Process numbers come round again, in containers at once: a draft of our own number is not ours yet.
@@ -80,6 +80,12 @@ def _flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def copy(source: Path, target: Path) -> None:
+    """A copy of a file or a folder, which is there whole or not at all."""
+    with replacing(target) as draft:
+        shutil.copytree(source, draft) if source.is_dir() else shutil.copy2(source, draft)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -36,7 +36,7 @@ class Texts(Source):
     def load(self, task: Task) -> dict[str, datasets.Dataset]:
         from plmc.core.shares import share
 
-        splits = _read(self.corpus, self.rows)
+        splits = read(self.corpus, self.rows)
         train = splits["train"]
         if len(train) == 0:
             raise DataError(f"corpus {self.corpus} holds no text.")
@@ -51,7 +51,7 @@ class Texts(Source):
                     train.select(range(len(train) - count, len(train))),
                 )
         else:
-            validation = _read(str(self.held_out), None)["train"]
+            validation = read(str(self.held_out), None)["train"]
         return {"train": _numbered(train), "validation": _numbered(validation)}
 
 
@@ -79,7 +79,9 @@ def _numbered(rows: datasets.Dataset) -> datasets.Dataset:
     return rows.add_column("id", np.arange(len(rows), dtype=np.int64)) if "id" not in rows.column_names else rows
 
 
-def _read(corpus: str | Sequence[str], rows: Count | None) -> dict[str, datasets.Dataset]:
+def read(corpus: str | Sequence[str], rows: Count | None) -> dict[str, datasets.Dataset]:
+    """Rows with the column `text_a` of text files, `embedded` or a Hub data set; of its training rows the first
+    `rows`."""
     import datasets
 
     kind = kind_of(corpus)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from plmc import digests
 from plmc.errors import DamagedFile
+from plmc.files import copy
 
 FILE = "bench.json"
 LOGGED = ("p50_ms", "p95_ms", "p99_ms", "rows_per_s", "rows_per_cpu_s")
@@ -88,11 +87,7 @@ def log(run: Path, records: Sequence[Mapping[str, Any]], warn: Callable[[str], N
         source = Path(run) / FILE
         digest = content_digest(source)
         staged = Path("artifacts") / digest[:16] / FILE
-        target = home / staged
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draft = target.with_name(f".{FILE}")
-        shutil.copy2(source, draft)
-        os.replace(draft, target)
+        copy(source, home / staged)
         spool.append({"kind": "artifact", "name": FILE, "digest": digest, "staged": str(staged), "folder": ""})
         spool.close()
     finally:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import gzip
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from plmc.core.rows import Split
 from plmc.core.stage import Stage
-from plmc.data.texts import kind_of
-from plmc.errors import ConfigError, DataError
+from plmc.data.texts import kind_of, read
+from plmc.errors import DataError
 from plmc.tasks.text import TextTask
 
 if TYPE_CHECKING:
     from plmc.config.resolve import Run
 
-DEFAULT_EMBEDDED_ROWS = 5_000
 MAX_LENGTH = 128
 
 
@@ -50,25 +47,9 @@ def corpus(run: Run, stage: Stage, tokenizer: Any) -> Split:
 
 
 def _lines(name: str, count: int | None) -> list[str]:
-    if name == "embedded":
-        from plmc.data.embedded import Embedded
-
-        return Embedded(name="embedded").corpus(count or DEFAULT_EMBEDDED_ROWS)
-    path = Path(name).expanduser()
-    if path.is_file():
-        opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-        with opened as handle:
-            return [line.strip() for line in handle if line.strip()]
-    if name.startswith((".", "/", "~")) or path.suffix in (".txt", ".gz"):
-        raise ConfigError(f"corpus {name}: no such file.")
-    from plmc.data.hub import fetch
-
-    repository, config, column = (*name.split(":"), None, None)[:3]
-    found = fetch(repository, config)["train"]
-    if (column or "text") not in found.column_names:
-        raise ConfigError(f"corpus {name}: its columns are {', '.join(found.column_names)}, not {column or 'text'}.")
-    lines = found.select(range(min(count, len(found))))[column or "text"] if count else found[column or "text"]
-    return [line for line in lines if line.strip()]
+    """The lines that are not empty; of a file all of them, elsewhere those of the first `count` rows."""
+    rows = None if kind_of(name) == "local" else count
+    return [line.strip() for line in read(name, rows)["train"]["text_a"] if line.strip()]
 
 
 def ready(name: str) -> None:

@@ -40,7 +40,7 @@ class Squad(Task):
     `version`: `1.1` or `2.0`; only in 2.0 a question may have no answer. `stride`: tokens that neighbouring features
     share. `max_question_length`: tokens of a question that are kept. `n_best`: starts and ends tried per feature.
     `max_answer_length`: tokens of an answer. `null_threshold`: 2.0 answers "" where the score of no answer exceeds that
-    of the best span by more than this; `thresholds` finds the best value.
+    of the best span by more than this.
 
     Labels are `(N, 2)`, first and last token of the first gold answer; (0, 0), the [CLS] token, where there is none or
     it lies outside the feature. Records: `id`, `key`, `prediction`, `answer` (the best span, even if `prediction` is
@@ -184,10 +184,6 @@ class Squad(Task):
         if self.version == "2.0":
             result |= {f"best_{name}": best for name, (best, _) in self._best(records, golds).items()}
         return result
-
-    def thresholds(self, records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        """Version 2.0: the `null_threshold` at which these records score best, by `exact_match` and by `f1`."""
-        return {name: threshold for name, (_, threshold) in self._best(records, self._golds(records)).items()}
 
     def _best(self, records: Sequence[Mapping[str, Any]], golds: Sequence[Sequence[str]]):
         exact, f1 = raw_scores([record["answer"] for record in records], golds, str(self.version))

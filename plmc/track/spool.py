@@ -51,10 +51,6 @@ class Spool:
         """Number of events that have not been sent."""
         return sum(self._unsent.values())
 
-    def pending_in(self, lane: str) -> int:
-        """The same, of one lane."""
-        return self._unsent[lane]
-
     def append(self, event: Event) -> None:
         """Writes the event to the file before it returns; a crash of the process cannot lose it any more."""
         line = (json.dumps(event, ensure_ascii=False, separators=(",", ":")) + "\n").encode()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from plmc.errors import TrainingError
+from plmc.files import copy, replacing
 from plmc.track import identity as identities
 from plmc.track.background import Sender
 from plmc.track.identity import Identity
@@ -138,12 +137,7 @@ class Tracker:
         staged = Path("artifacts") / digest[:16] / path.name
         target = self._home / staged
         if not target.exists():
-            # By rename: a crash in mid-copy must not leave half a file that looks whole.
-            draft = target.with_name(f".{target.name}")
-            shutil.rmtree(draft, ignore_errors=True)
-            draft.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copytree(path, draft) if path.is_dir() else shutil.copy2(path, draft)
-            os.replace(draft, target)
+            copy(path, target)
         event = {"kind": "artifact", "name": path.name, "digest": digest, "staged": str(staged)}
         self._spool.append(event | {"folder": folder})
 
@@ -164,11 +158,8 @@ class Tracker:
         if not self._is_new("model", name, digest):
             return
         staged = Path("models") / digest[:16]
-        target, draft = self._home / staged, self._home / "models" / f".{digest[:16]}"
-        shutil.rmtree(draft, ignore_errors=True)
-        shutil.rmtree(target, ignore_errors=True)
-        build_model(Path(path), draft, head=head, example=example, max_length=max_length)
-        os.replace(draft, target)
+        with replacing(self._home / staged) as draft:
+            build_model(Path(path), draft, head=head, example=example, max_length=max_length)
         event = {"kind": "model", "name": name, "digest": digest, "staged": str(staged)}
         self._spool.append(event | {"model_type": head.kind, "step": int(step)})
 

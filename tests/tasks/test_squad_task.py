@@ -122,7 +122,6 @@ def test_version_2_refuses_above_the_threshold_only(tiny_tokenizer):
     records = task.predict(logits, split)
     scores = task.score(records, split)
     assert scores["f1"] == scores["has_answer_f1"] == scores["no_answer_f1"] == scores["best_f1"] == 1.0
-    assert answers(task.thresholds(records)["f1"]) == ["on the mat", ""]
 
 
 def test_the_best_feature_of_a_question_wins(tiny_tokenizer):

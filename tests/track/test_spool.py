@@ -27,7 +27,7 @@ def test_what_is_appended_is_read_back_by_another_spool(tmp_path):
     second = Spool(tmp_path)
     assert [event for event, _ in second.events()] == events
     assert second.pending == 4
-    assert [second.pending_in(lane) for lane in LANES] == [3, 1]
+    assert [second._unsent[lane] for lane in LANES] == [3, 1]
 
 
 @pytest.mark.parametrize("kept", [1, 10, -1])
@@ -62,10 +62,10 @@ def test_marks_survive_and_lanes_are_independent(tmp_path):
     spool.mark("values", values[1][1], 2)
     spool = Spool(tmp_path)
     assert [event["step"] for event, _ in spool.unsent("values")] == [2]
-    assert spool.pending_in("files") == 1
+    assert spool._unsent["files"] == 1
     assert not all_sent(tmp_path)
     for lane in LANES:
-        spool.mark(lane, list(spool.unsent(lane))[-1][1], spool.pending_in(lane))
+        spool.mark(lane, list(spool.unsent(lane))[-1][1], spool._unsent[lane])
     assert spool.pending == 0 and all_sent(tmp_path)
     spool.rewind()
     assert spool.pending == 4 and not all_sent(tmp_path)

@@ -16,7 +16,7 @@ from plmc.core.setting import Building, Setting
 from plmc.core.shares import Sparsity, share
 from plmc.errors import ConfigError
 from plmc.methods.prune.hold import hold
-from plmc.methods.prune.magnitude import cubic, keep_largest
+from plmc.methods.prune.magnitude import keep_largest, scheduled
 from plmc.methods.prune.masked import Masked
 
 
@@ -81,11 +81,7 @@ class GMP(Masked):
     def sparsity(self, clock: Clock) -> float:
         """Target after `clock.step` updates."""
         begin, end = self._window(clock)
-        if clock.step < begin:
-            return 0.0
-        if clock.step >= end:
-            return self.final
-        return cubic((clock.step - begin) / (end - begin), self.initial, self.final)
+        return scheduled(clock.step, begin, end, initial=self.initial, final=self.final)
 
     def scope(self, model: nn.Module, clock: Clock) -> AbstractContextManager[None]:
         context = super().scope(model, clock)

@@ -14,6 +14,7 @@ from plmc.core.clock import Clock, Point, parse_point
 from plmc.core.setting import Building, Setting
 from plmc.core.shares import Sparsity, share
 from plmc.errors import ConfigError
+from plmc.methods.prune.magnitude import scheduled
 from plmc.methods.prune.masked import Masked
 from plmc.models.encoder import pooler_linear
 
@@ -92,11 +93,7 @@ class GMPRewind(Masked):
     def sparsity(self, clock: Clock) -> float:
         """Target after `clock.step` updates."""
         begin, end, _ = self._window(clock)
-        if clock.step < begin:
-            return 0.0
-        left = (1 - (clock.step - begin) / (end - begin)) ** 3 if clock.step < end else 0.0
-        # As a convex combination both end points come out exact in floating point.
-        return self.initial * left + self.final * (1 - left)
+        return scheduled(clock.step, begin, end, initial=self.initial, final=self.final)
 
     def scope(self, model: nn.Module, clock: Clock) -> AbstractContextManager[None]:
         context = super().scope(model, clock)

@@ -18,6 +18,13 @@ def cubic(progress: float, initial: float, final: float) -> float:
     return initial * left + final * (1 - left)
 
 
+def scheduled(step: int, begin: int, end: int, *, initial: float, final: float) -> float:
+    """Sparsity after `step` updates: 0 before `begin`, then `cubic` up to `end`, then `final`."""
+    if step < begin:
+        return 0.0
+    return cubic((step - begin) / (end - begin) if step < end else 1.0, initial, final)
+
+
 def keep_largest(scores: Mapping[str, Tensor], sparsity: float, *, ranking: str) -> dict[str, Tensor]:
     """Boolean masks, False on the smallest `scores`; ties fall to the earlier weight.
 

@@ -18,7 +18,7 @@ from plmc.core.shares import Sparsity, share
 from plmc.errors import ConfigError
 from plmc.methods.prune.hold import held, hold, hold_gradients
 from plmc.methods.prune.importance import Gates, mean_importance
-from plmc.methods.prune.magnitude import cubic, keep_largest
+from plmc.methods.prune.magnitude import keep_largest, scheduled
 from plmc.models import surgery
 
 
@@ -185,7 +185,7 @@ class StructuredPruning(Method):
     @torch.no_grad()
     def _prune(self, clock: Clock) -> None:
         begin, end = self._window(clock)
-        done = 1.0 if clock.step >= end else cubic((clock.step - begin) / (end - begin), 0.0, 1.0)
+        done = scheduled(clock.step, begin, end, initial=0.0, final=1.0)
         sums = self._gates.take([len(kept) for kept in self._kept], self._parts[0][1].weight.device)
         scores = mean_importance(sums, normalize=self.normalize)
         for score, kept in zip(scores, self._kept, strict=True):
