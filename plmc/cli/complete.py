@@ -18,7 +18,8 @@ def complete(before: Sequence[str], incomplete: str) -> list[str]:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
 
-    from plmc.config.compose import conf_dir, search_path, split_words
+    from plmc.config.compose import split_words
+    from plmc.config.folders import conf_dir, search_path
     from plmc.errors import ConfigError
 
     words, cut = _joined([*before, "="] if incomplete == "=" else before), ""
@@ -51,7 +52,7 @@ def runs(outputs: Path, incomplete: str) -> list[str]:
 
 def _in_list(incomplete: str) -> list[str] | None:
     """Methods where the cursor is inside `method=[…`; None elsewhere."""
-    from plmc.config.compose import options
+    from plmc.config.folders import options
 
     match = re.fullmatch(r"(method=\[(?:[\w]+,)*)(\w*)", incomplete)
     if match is None:

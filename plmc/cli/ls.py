@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from plmc.config.compose import options
+from plmc.config.folders import options
 from plmc.errors import ConfigError, DamagedFile
 from plmc.names import did_you_mean
 

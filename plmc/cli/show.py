@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from plmc.config.compose import compose, options, plain, single_runs, split_words
+from plmc.config.compose import compose, plain, single_runs, split_words
+from plmc.config.folders import options
 
 
 def validate(words: Sequence[str]) -> None:

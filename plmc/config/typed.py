@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from plmc.config.folders import options
 from plmc.errors import ConfigError
 from plmc.names import did_you_mean
 
@@ -86,8 +87,6 @@ def settle(config: dict[str, Any], names: Sequence[str]) -> None:
 
 
 def _only(name: str, holders: Sequence[str], words: Any, config: Mapping[str, Any]) -> str:
-    from plmc.config.compose import options
-
     field = "".join(f".{key}" for key in list(words)[:1]) if isinstance(words, Mapping) else ""
     if len(holders) == 1:
         return holders[0]
@@ -120,8 +119,6 @@ def _changed(name: str, node: Mapping[str, Any]) -> dict[str, Any]:
     """The fields by which a method's node differs from the file it comes from, as a preset or Python code may set
     them."""
     import yaml
-
-    from plmc.config.compose import options
 
     path = options("method").get(name)
     if path is None:

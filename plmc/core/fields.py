@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
+from plmc.core.points import parse_point
 from plmc.errors import ConfigError
 from plmc.names import did_you_mean
 
@@ -263,8 +264,6 @@ def _wanted(rule: Any) -> str:
 
 
 def _moment_fault(value: Any) -> str | None:
-    from plmc.core.clock import parse_point
-
     if isinstance(value, (bool, list, tuple, Mapping)) or value is None:
         return "must be a moment in training: 30% (of the stage), 2ep (epochs) or 500 (updates)"
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from plmc.core.clock import parse_point
+from plmc.core.points import parse_point
 from plmc.errors import ConfigError
 
 if TYPE_CHECKING:

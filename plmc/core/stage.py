@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from plmc.core.clock import Clock, Point, parse_point
+from plmc.core.clock import Clock, Point
 from plmc.core.fields import Checked, Count, Decay, Epochs, FileName, NotNegative, Positive, Rate
 from plmc.core.method import Method
+from plmc.core.points import parse_point
 from plmc.errors import ConfigError
 
 # Schedules of `transformers.get_scheduler` that are a plain factor of the rate and need no arguments beyond the

@@ -9,8 +9,8 @@ from plmc.config.pretraining import stage_task, taught_stage
 from plmc.config.resolve import Run
 from plmc.config.schemes import asked
 from plmc.core.chain import Chain
-from plmc.core.clock import parse_point
 from plmc.core.fields import moments
+from plmc.core.points import parse_point
 from plmc.core.setting import Dims, Setting
 from plmc.errors import ConfigError, PlmcError
 from plmc.export import extras

@@ -11,7 +11,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plmc.config.compose import compose, conf_dir, for_jobs, plain, search_path, single_runs, split_words
+from plmc.config.compose import compose, for_jobs, plain, single_runs, split_words
+from plmc.config.folders import conf_dir, search_path
 from plmc.config.typed import reach
 from plmc.errors import ConfigError, PlmcError, TrainingError, short_of_memory
 from plmc.names import did_you_mean

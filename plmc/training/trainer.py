@@ -20,7 +20,8 @@ from typing import Any
 
 import torch
 
-from plmc.core.clock import Clock, parse_point
+from plmc.core.clock import Clock
+from plmc.core.points import parse_point
 from plmc.core.rows import Split
 from plmc.errors import DamagedCheckpoint, TrainingError
 from plmc.training import checkpoint, memory

@@ -10,7 +10,7 @@ import yaml
 from commands import plmc
 
 from plmc.cli.complete import complete
-from plmc.config.compose import options
+from plmc.config.folders import options
 
 VERBS = ("train", "validate", "show", "ls", "evaluate", "predict", "compare", "ui", "doctor")
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from plmc.config.compose import compose, conf_dir, options, plain
+from plmc.config.compose import compose, plain
+from plmc.config.folders import conf_dir, options
 from plmc.config.resolve import Run, resolve
 from plmc.core.chain import Chain
 from plmc.core.stage import Stage

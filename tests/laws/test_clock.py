@@ -5,7 +5,8 @@ from fractions import Fraction
 
 import pytest
 
-from plmc.core.clock import Clock, parse_point
+from plmc.core.clock import Clock
+from plmc.core.points import parse_point
 from plmc.core.stage import Stage
 from plmc.errors import ConfigError
 

@@ -145,7 +145,7 @@ def test_what_was_done_to_a_model_does_not_depend_on_where_its_methods_are(tmp_p
 def test_every_method_that_changes_a_models_form_names_its_family():
     from hydra.utils import get_class
 
-    from plmc.config.compose import options
+    from plmc.config.folders import options
 
     families = {}
     for name, path in options("method").items():

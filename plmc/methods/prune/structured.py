@@ -10,9 +10,10 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from plmc.core.clock import Clock, Point, parse_point
+from plmc.core.clock import Clock, Point
 from plmc.core.fields import Count
 from plmc.core.method import Method
+from plmc.core.points import parse_point
 from plmc.core.setting import Building, Setting
 from plmc.core.shares import Sparsity, share
 from plmc.errors import ConfigError
