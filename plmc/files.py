@@ -19,7 +19,7 @@ def replacing(path: Path):
     """Yields a temporary path in the same folder; on success it is flushed to disk and renamed to `path`.
 
     A folder that is there already is first moved aside whole, so `path` is the old one, absent, or the new one. Files
-    are as readable as the process's umask says, whatever wrote them.
+    are as readable as the process's umask says.
     """
     temporary, old = (path.with_name(f".{path.name}.{os.getpid()}.{end}") for end in ("tmp", "old.tmp"))
     try:

@@ -16,7 +16,7 @@ def did_you_mean(wrong: str, known: Iterable[str]) -> str:
 
 
 def as_keys(text: str, fields: Iterable[str], prefix: str) -> str:
-    """`text` with `field=` as the key that is typed, `prefix.field=`, so that its hints work as they stand."""
+    """`text` with `field=` as the key that is typed, `prefix.field=`, so that its hints can be typed."""
     names = "|".join(map(re.escape, sorted(fields, key=len, reverse=True)))
     return re.sub(rf"(?<![\w.=\[])({names})=", rf"{prefix}.\1=", text) if names else text
 

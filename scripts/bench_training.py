@@ -87,7 +87,7 @@ def environment(threads: int) -> dict[str, str]:
 
 
 def prepare(args: argparse.Namespace, sentences: int) -> Path:
-    """The folder with rows and models for so many sentences; made unless it is there."""
+    """The folder with rows and models for that many sentences; made unless it is there."""
     data = args.data if args.data == "embedded" else str(_glue(Path(args.data)))
     spec = {
         "data": data,
@@ -132,7 +132,7 @@ def foreign_python(work: Path, package: str) -> tuple[Path, str]:
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
         where = [str(python), "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"]
         site = Path(subprocess.run(where, check=True, capture_output=True, text=True).stdout.strip())
-        # The rivals run with the very torch and transformers that plmc runs with.
+        # The rivals run with the same torch and transformers as plmc.
         (site / "beside.pth").write_text(f"import site; site.addsitedir({sysconfig.get_paths()['purelib']!r})\n")
     if marker.exists():
         return python, ""
@@ -150,7 +150,7 @@ def foreign_python(work: Path, package: str) -> tuple[Path, str]:
 def run_job(
     args: argparse.Namespace, contender: str, kd: str, folder: Path, python: Path, seed: int, shared: str
 ) -> dict:
-    """One training in a process of its own. `shared`: where plmc keeps its files between the jobs of a sweep."""
+    """One training in its own process. `shared`: where plmc keeps its files between the jobs of a sweep."""
     with tempfile.TemporaryDirectory(prefix="scratch-", dir=args.work) as scratch:
         outputs = Path(shared) / contender / folder.name if args.sweep else Path(scratch)
         job = {

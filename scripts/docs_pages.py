@@ -1,4 +1,5 @@
-"""What the documentation site has beside the files in docs/: the home page, API pages, a picture of the rooms."""
+"""What the documentation site has in addition to the files in docs/: the home page, API pages, a picture of the
+rooms."""
 
 from __future__ import annotations
 

@@ -166,6 +166,6 @@ def opened(contender: Contender, *, threads: int, device: str) -> Any:
         return open_model(contender.path, threads=threads, device=device, precision=contender.precision)
     except PlmcError:
         raise
-    except Exception as error:  # every runtime has errors of its own for a damaged file
+    except Exception as error:  # every runtime raises other errors for a damaged file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ConfigError(f"{contender.path} cannot be opened: {reason}. Export it again.") from error

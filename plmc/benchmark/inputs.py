@@ -51,7 +51,7 @@ def most_batches(batch: int) -> int:
 
 
 def tokenizer_of(contender: Contender) -> Any:
-    """The tokenizer that lies beside the contender's model, None where there is none."""
+    """The tokenizer in the folder of the contender's model; None if there is none."""
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     if (contender.model / "config.json").is_file() and (contender.model / "tokenizer.json").is_file():

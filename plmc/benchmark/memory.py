@@ -1,4 +1,4 @@
-"""Peak memory of one contender in a process of its own: `python -m plmc.benchmark.memory SPEC.json`."""
+"""Peak memory of one contender in its own process: `python -m plmc.benchmark.memory SPEC.json`."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from plmc.benchmark.inputs import Case
 from plmc.errors import ConfigError
 
 LEAST_ROUNDS = 3
-"""Rounds that are run whatever the time limit says: fewer give no interval worth the name."""
+"""Rounds that are run even beyond the time limit: fewer give no useful interval."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def race(
     """Times of all contenders on a case.
 
     Contenders take turns on every batch and the order of turns rotates, so that a busy moment of the machine hits all
-    alike. Before each timed call stands one of the same contender that is not timed, on the batch before: its neighbour
+    alike. Before each timed call the same contender makes an untimed one on the batch before: its neighbour
     leaves caches and clock rates behind that a service which runs one model never sees. Stops after `rounds` rounds, or
     when a round ends beyond `seconds`, but not before LEAST_ROUNDS. Raises ConfigError for no rounds.
     """

@@ -274,7 +274,7 @@ def bench(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     rounds: Annotated[int, typer.Option(help="Turns of every model on every batch.")] = 10,
     seconds: Annotated[float, typer.Option(help="Time limit of a case; three rounds are always run.")] = 60.0,
-    bf16: Annotated[bool, typer.Option("--bf16/--no-bf16", help="Torch models in bfloat16 beside float32.")] = True,
+    bf16: Annotated[bool, typer.Option("--bf16/--no-bf16", help="Torch models in bfloat16 as well as float32.")] = True,
     exports: Annotated[bool, typer.Option("--exports", help="All exports of the runs named, too.")] = False,
     memory: Annotated[
         bool, typer.Option("--memory/--no-memory", help="Peak memory, each model in its own process.")
@@ -351,7 +351,9 @@ def export(
         ),
     ] = None,
     max_drop: Annotated[float, typer.Option("--max-drop", help="Points the task's metric may fall by.")] = 1.0,
-    force: Annotated[bool, typer.Option("--force", help="Write it whatever the metric says; also again.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write even if the metric drops too far; overwrite an existing export.")
+    ] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Folder to write; default RUN/export/NAME.")] = None,
     rows: Annotated[int | None, typer.Option("--rows", help="Validation rows to verify on; default all.")] = None,
     outputs: Outputs = Path("outputs"),
@@ -415,7 +417,7 @@ def _command() -> str:
 
 
 def main() -> None:
-    """Entry point. `--debug` may stand anywhere."""
+    """Entry point. `--debug` may be anywhere among the words."""
     if "--debug" in sys.argv[1:]:
         sys.argv = [sys.argv[0], *(word for word in sys.argv[1:] if word != "--debug")]
         os.environ["PLMC_DEBUG"] = "1"

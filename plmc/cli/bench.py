@@ -11,7 +11,7 @@ from plmc.benchmark.race import Options, measured
 def bench(
     names: Sequence[str], options: Options, json_file: Path | None, plot_file: Path | None, outputs: Path
 ) -> None:
-    """Runs the benchmark, prints it, writes what was asked for, and keeps the figures beside each run."""
+    """Runs the benchmark, prints it, writes what was asked for, and keeps the figures in each run's folder."""
     from rich.markup import escape
 
     from plmc.cli.targets import PICTURES, check_file

@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def complete(before: Sequence[str], incomplete: str) -> list[str]:
-    """What could stand where the cursor is, given the words between the verb and it; nothing where they are wrong.
+    """What could be typed at the cursor, given the words between the verb and it; nothing if they are wrong.
 
     Bash cuts words at `=` and wants back only what follows it; other shells send and take whole words.
     """

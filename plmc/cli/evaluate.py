@@ -10,7 +10,7 @@ from plmc.errors import DataError
 
 
 def evaluate(name: str, words: Sequence[str], split: str, outputs: Path, allow: Sequence[str] = ()) -> None:
-    """Prints the metrics as a table and writes the records beside the run."""
+    """Prints the metrics as a table and writes the records into the run's folder."""
     from rich.table import Table
 
     from plmc.config.resolve import build

@@ -1,4 +1,4 @@
-"""`plmc show` and `plmc validate`: what a command stands for, and whether it can work."""
+"""`plmc show` and `plmc validate`: what a command means, and whether it can work."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from plmc.config.folders import options
 
 
 def validate(words: Sequence[str]) -> None:
-    """Checks every run the words stand for; prints one line each. Raises the first error."""
+    """Checks every run that the words describe; prints one line each. Raises the first error."""
     from rich.console import Console
     from rich.markup import escape
 
@@ -77,7 +77,7 @@ def show(words: Sequence[str]) -> None:
 def origins(words: Sequence[str], config: dict[str, Any]) -> list[tuple[str, Any, str]]:
     """`(key, value, origin)` of every value that the bare command would not have.
 
-    What a chosen file brings is one line for the file; its values stand in the tables above.
+    A chosen file is one line; its values are in the tables above.
     """
     from plmc.names import dotted
 

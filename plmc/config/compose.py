@@ -145,7 +145,7 @@ def plain(config: Any) -> dict[str, Any]:
 
 
 def single_runs(words: Sequence[str]) -> list[list[str]]:
-    """The override lists that a sweep stands for, each value varied alone; the words themselves if there is no sweep.
+    """The override lists of a sweep's jobs, one value varied at a time; the words themselves if there is no sweep.
 
     Enough to find every wrong name before the first job starts, without composing the whole product.
     """
@@ -175,7 +175,7 @@ def single_runs(words: Sequence[str]) -> list[list[str]]:
 
 
 def _values(override: Any, extra: Path | None) -> list[str]:
-    """What a swept word stands for, as far as that is known here: of an interval its two ends, of a glob what it
+    """The values of a swept word, as far as they are known here: an interval's two ends, the options that a glob
     fits."""
     from hydra.core.override_parser.types import Glob, IntervalSweep
 

@@ -11,7 +11,7 @@ ROOT = "train"
 
 
 def conf_dir() -> Path:
-    """The folder of shipped configs: inside the installed package, or beside it in a checkout."""
+    """The folder of shipped configs: in the installed package, or next to it in a checkout."""
     here = Path(__file__).parent.parent
     for candidate in (here / "conf", here.parent / "conf"):
         if (candidate / f"{ROOT}.yaml").is_file():
@@ -32,6 +32,6 @@ def options(group: str, extra: Path | None = None) -> dict[str, Path]:
 
 
 def search_path(extra: Path | None = None) -> list[str]:
-    """The word that tells Hydra of config folders beside ours, if there are any."""
+    """The override that gives Hydra the config folders other than ours; empty if there are none."""
     folders = [*config_folders().values(), *([extra.resolve()] if extra else [])]
     return [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders)}]"] if folders else []

@@ -121,7 +121,7 @@ def build(node: Any, where: str) -> Any:
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, PlmcError):
-            # Whatever the object refuses keeps its kind: a task that reads its files may raise a DataError.
+            # An error keeps its class: a task that reads its files may raise a DataError.
             typed = re.sub(r"^recipe\.stages\.\w+\.(?=methods\.)", "", where)
             text = as_keys(str(cause), getattr(cls, "__dataclass_fields__", ()), typed)
             raise type(cause)(f"{where}: {text}") from error
@@ -196,7 +196,7 @@ def _signature(run: Run) -> str:
 
 
 def resolve(config: Mapping[str, Any], *, role: str = "student", command: str = "", sweep: str = "") -> Run:
-    """A `Run` from the composed config as plain containers. Raises ConfigError for whatever cannot work."""
+    """A `Run` from the composed config as plain containers. Raises ConfigError for what cannot work."""
     made = current(json.loads(json.dumps(config)))  # plain, ours, and proof that it can be stored
     return _resolved(dict(made), role=role, command=command, sweep=sweep)
 
@@ -243,7 +243,7 @@ def _resolved(config: dict[str, Any], *, role: str, command: str, sweep: str) ->
 
 
 def _precision(plain: Root, stages: Sequence[Stage]) -> str:
-    """The precision that `auto` stands for here. Methods that half precision breaks get fp32, or a refusal."""
+    """The precision that `auto` means here. Methods that half precision breaks get fp32, or a refusal."""
     import torch
 
     asked = plain.precision

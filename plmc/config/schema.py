@@ -11,7 +11,7 @@ from plmc.errors import ConfigError
 from plmc.names import did_you_mean
 from plmc.track.store import resolve_uri
 
-# Groups and nested settings, each checked by a class of its own.
+# Groups and nested settings, each checked by its own class.
 _NESTED = ("task", "data", "teacher", "student", "recipe", "method", "methods", "hydra")
 
 

@@ -52,7 +52,7 @@ class Plan:
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """What must be installed beside plmc's own requirements."""
+        """What must be installed as well as plmc's own requirements."""
         graph = () if self.format == "torch" else ("onnx", "onnxscript", "onnxruntime")
         other: tuple[str, ...] = ("openvino",) if self.format == "openvino" else ()
         other += ("torchao",) if self.format == "torch" and self.scheme in ("int8", "weights8") else ()

@@ -72,7 +72,7 @@ class Chain(Method):
     def check(self, setting: Setting) -> None:
         # Hidden states and blocks are those of the prepared student, wherever the method that cuts it is listed.
         setting = replace(setting, student=self.dims_after(setting.student))
-        # Roles first: what a method says of another one of its own role would lead astray.
+        # Roles first: a method's message about another one of its role would mislead.
         holders: dict[str, str] = {}
         for method in self:
             for role in sorted(method.exclusive):

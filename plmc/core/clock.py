@@ -1,4 +1,4 @@
-"""Where a stage stands in its training, and points in time given as `30%`, `2ep` or a number of updates."""
+"""How far a stage has trained, and points in time given as `30%`, `2ep` or a number of updates."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Clock:
         return self.step / self.total
 
     def at(self, point: Point) -> int:
-        """The update at which `point` lies in this stage (rounded up), not beyond the end."""
+        """The update of this stage that `point` means (rounded up), not beyond the end."""
         number, unit = parse_point(point)
         if unit == "%":
             # The tiny slack keeps 30 % of 10 at 3 although 0.3 * 10 is 3.0000000000000004 in binary.

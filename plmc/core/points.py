@@ -20,7 +20,7 @@ def parse_point(point: str | int) -> tuple[float, str]:
     number, unit = float(match["number"]), match["unit"] or "step"
     unit = "ep" if unit.startswith("ep") else "step" if unit.startswith("step") else unit
     if unit == "%" and number > 100:
-        raise ConfigError(f"{point!r} lies beyond the end of the stage; use 0% to 100%.")
+        raise ConfigError(f"{point!r} is beyond the end of the stage; use 0% to 100%.")
     if number > _FARTHEST:
         raise ConfigError(f"{point!r} is farther away than any stage lasts; use up to {_FARTHEST:g}.")
     if unit == "step" and number != int(number):

@@ -48,7 +48,7 @@ class Split:
     stable over runs, unique in the split. `raw`: the text rows (`datasets.Dataset`) that predictions and submissions
     refer to; row i came from `raw[source[i]]` (long SQuAD contexts become several rows). `fingerprint` changes whenever
     any of the above does. `extra`: further columns the task needs to turn logits into answers (SQuAD: offsets).
-    `masking`: hides tokens anew in every training batch.
+    `masking`: hides other tokens in every training batch.
     """
 
     columns: Mapping[str, Ragged]

@@ -72,7 +72,7 @@ def fingerprint(rows: datasets.Dataset, tokenizer: Any, **options: Any) -> str:
 def cached(key: str, cache: Path | None, build: Callable[[], datasets.Dataset]) -> datasets.Dataset:
     """The dataset stored under `cache/key`; built and stored first if it is not there. Without `cache`: just built.
 
-    Two processes may do this at once: each writes to a folder of its own, and the first to finish renames it.
+    Two processes may do this at once: each writes to its own folder, and the first to finish renames it.
     """
     import datasets
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Files(Source):
-    """Reads the files that `task=custom` names; the task brings this source along, whatever `data=` says.
+    """Reads the files that `task=custom` names; the task brings this source along, in place of `data=`.
 
     `columns`: the one or two text columns. `label`: the label column; only the test file may lack it.
     """

@@ -86,7 +86,7 @@ def glue_files(root: Path, task: Task, files: Mapping[str, str]) -> dict[str, Pa
 def load_glue(root: Path, task: Task, files: Mapping[str, str]) -> dict[str, datasets.Dataset]:
     """The splits of a GLUE task that are found in its folder below `root`; `files` names some of them.
 
-    Raises DataError with file and line on whatever is missing or malformed.
+    Raises DataError with file and line if something is missing or malformed.
     """
     layout = LAYOUTS[task.name]
     found = glue_files(root, task, files)

@@ -30,7 +30,7 @@ def normalise(
 ) -> datasets.Dataset:
     """Columns `id`, `text_a`, `text_b` (if two texts are named) and `label` of a table.
 
-    `classes` maps what may stand in the label column to the class id; None means a score within `bounds`. A table
+    `classes` maps the values of the label column to class ids; None means a score within `bounds`. A table
     without the label column is an error unless its labels may be `hidden`.
     """
     from datasets import Dataset

@@ -60,7 +60,7 @@ def snapshot(name: str) -> Path:
 def weights(name: str) -> Path:
     """`snapshot(name)` with the weights in it, downloaded with a bar where they are not there yet.
 
-    Only safetensors of the very revision: nothing is unpickled, and nothing is taken from a pull request.
+    Only safetensors of exactly this revision: nothing is unpickled, and nothing is taken from a pull request.
     """
     folder = snapshot(name)
     if _whole(folder):

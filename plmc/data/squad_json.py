@@ -48,7 +48,7 @@ def squad_files(root: Path, version: str, files: Mapping[str, str]) -> dict[str,
 def load_squad(root: Path, version: str, files: Mapping[str, str]) -> dict[str, datasets.Dataset]:
     """The splits of SQuAD found below `root`; `version` is `1.1` or `2.0`, `files` names some of them.
 
-    Raises DataError with file and question on whatever is missing or malformed.
+    Raises DataError with file and question if something is missing or malformed.
     """
     return {split: read_squad(path, version) for split, path in squad_files(root, version, files).items()}
 
@@ -90,7 +90,7 @@ def read_squad(path: Path, version: str) -> datasets.Dataset:
         answers = [(_get(one, "text", str, where), _get(one, "answer_start", int, where)) for one in given]
         for text, start in answers:
             if context[start : start + len(text)] != text:
-                raise DataError(f"{where}: the answer {text!r} does not stand at character {start} of its context.")
+                raise DataError(f"{where}: the answer {text!r} is not at character {start} of its context.")
         values = (
             key,
             title,

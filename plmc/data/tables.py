@@ -44,7 +44,7 @@ class Table:
 
 
 def read_table(path: Path) -> Table:
-    """Reads a file by its ending. Raises DataError with file and line on whatever cannot be read.
+    """Reads a file by its ending. Raises DataError with file and line if it cannot be read.
 
     A .tsv file has a header and is never quoted (a quotation mark is text); quoted fields belong in a .csv file.
     """

@@ -23,7 +23,7 @@ class Texts(Source):
 
     `corpus`: a text file or several (plain or .gz), `embedded`, or a Hub data set as `id`, `id:config` or
     `id:config:column`. `held_out`: other text to judge on, or a share such as `1%`: then the corpus' own validation
-    split, and without one the end of the corpus. `rows`: take only so many lines of the corpus.
+    split, and without one the end of the corpus. `rows`: the number of lines that are taken from the corpus.
 
     Raises ConfigError for a missing file, HubUnreachable where the Hub is silent, DataError for an empty corpus.
     """

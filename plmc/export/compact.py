@@ -30,7 +30,8 @@ def write_compact(tensors: Tensors, path: Path) -> int:
     Each tensor takes the smallest of three forms, all compressed with zstd: dense; a bitmap of its non-zero places and
     their values; the gaps between them and their values (compressed sparse row, flattened). Zero means that every bit
     is zero:
-    -0.0 is a value. Bytes of equal weight in their number stand together, exponents by exponents. Any dtype of torch.
+    -0.0 is a value. Bytes are sorted by their place in the number, so exponents are next to exponents. Any dtype of
+    torch.
     """
     data = _packed(tensors)
     with replacing(path) as temporary:
@@ -57,7 +58,7 @@ def read_compact(path: Path) -> dict[str, torch.Tensor]:
             found[name] = _tensor(form, getattr(torch, dtype), shape, parts)
     except MemoryError:
         raise
-    except Exception as error:  # bytes of other content make each of these steps fail in a way of its own
+    except Exception as error:  # with other content each of these steps fails differently
         raise DamagedFile(f"{path} is damaged ({type(error).__name__}: {error}). Export again.") from error
     return found
 

@@ -1,4 +1,4 @@
-"""One export from start to verified folder; what stands under the final name is always whole."""
+"""One export from start to verified folder; a folder with the final name is always complete."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def make(
     """Exports `source` as `plan` says to the folder `out`, verified; returns the content of its `plmc_export.json`.
 
     An export that is there already and follows from the same weights, rows and plan is kept as it is, unless `force`.
-    It is written beside and renamed at the end, so a killed export leaves nothing under its name and the same call
-    begins anew.
+    It is written under another name and renamed at the end, so a killed export leaves nothing and the same call
+    starts again.
     Raises ExportError if the task's first metric falls by more than `max_drop` points, unless `force`: then nothing is
     left either. Raises ConfigError for an architecture or task that cannot be exported, and for a folder that holds
     other things.
@@ -213,13 +213,13 @@ def _verified(source: Source, plan: Plan, folder: Path, model: Any, console: Con
 
 
 def _sizes(folder: Path, plan: Plan, model: Any, tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    """Bytes on disk and in compact form, beside the dense float32 of the same model."""
+    """Bytes on disk and in compact form, and of the same model in dense float32."""
     dense, sparsity = sum(4 * p.numel() for p in model.parameters()), figures.sparsity(model)
     size = sum((folder / name).stat().st_size for name in WEIGHTS[plan.format])
     sparse = sparsity >= _SPARSE
     packed = compact.write_compact(tensors, folder / COMPACT) if sparse else compact.compact_size(tensors)
     matrices = {f"{name}.weight": layer.weight for name, layer in encoder.pruned_linears(model).items()}
-    # Equal matrices share one tensor in ONNX, and OpenVINO has names of its own: then there is no share to tell.
+    # Equal matrices share one tensor in ONNX, and OpenVINO has other names: then no share is given.
     named = all(compact.belonging(name, tensors) for name in matrices)
     return {
         "parameters": figures.parameters(model),

@@ -49,7 +49,7 @@ def to_onnx(model: Any, names: Sequence[str]) -> Any:
     """`model` (a transformers encoder with a task head, on the CPU) as an `onnx.ModelProto`.
 
     Inputs: `names`, int64 `(batch, sequence)`. Outputs: `logits` `(batch, classes)`, or `start_logits` and `end_logits`
-    `(batch, sequence)`. The graph is traced in evaluation mode and with eager attention whatever state the model is in
+    `(batch, sequence)`. The graph is always traced in evaluation mode and with eager attention
     (SDPA leaves Where and IsNaN around every layer); afterwards the model is as it was. Weight matrices keep the name
     of their module, matrices of Linear layers transposed under `NAME.weight_t`. The same model gives the same bytes.
     Raises ConfigError if anything random is left in the graph.

@@ -1,4 +1,4 @@
-"""A model from disk as one function from token ids to logits, whatever runs it: torch, ONNX Runtime or OpenVINO."""
+"""A model from disk as one function from token ids to logits, for torch, ONNX Runtime and OpenVINO."""
 
 from __future__ import annotations
 

@@ -86,9 +86,9 @@ def single_feeds(split: Split, count: int, seed: int = 0) -> list[dict[str, np.n
 def latency(
     runtime: Runtime, model: torch.nn.Module, split: Split, *, rows: int = 24, budget: float = 8.0
 ) -> dict[str, Any]:
-    """Median milliseconds a row at batch 1 on one thread: the export beside torch in fp32 and bf16, taking turns.
+    """Median milliseconds a row at batch 1 on one thread: the export and torch in fp32 and bf16, in turns.
 
-    bf16 stands there always: where the processor has units for it, it is the speed-up that costs no accuracy.
+    bf16 is always measured: on a processor with units for it, it is faster at no loss of accuracy.
     """
     half = _bfloat16(model)
     contenders: dict[str, Any] = {

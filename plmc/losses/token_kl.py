@@ -12,7 +12,7 @@ _ELEMENTS = 2**20
 
 
 def token_kl(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float = 1.0) -> Tensor:
-    """`plmc.losses.kl.kd_kl` of logits `(N, V)` for a large V, in float32 whatever their type.
+    """`plmc.losses.kl.kd_kl` of logits `(N, V)` for a large V, computed in float32.
 
     The gradient, T (softmax(student / T) - softmax(teacher / T)) / N, is computed along with the loss, a few positions
     at a time: for 2,000 tokens and 30,522 words each tensor that is never made would take 250 MB. The teacher gets no

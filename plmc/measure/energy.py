@@ -38,7 +38,7 @@ class Meter:
         return [int(path.read_text()) for path, _ in self._zones]
 
     def joules(self, before: Sequence[int], after: Sequence[int]) -> float:
-        """Between two readings; a counter that began anew in between is set right."""
+        """Between two readings; a counter that started again in between is corrected."""
         spent = 0
         for (_, limit), first, last in zip(self._zones, before, after, strict=True):
             spent += last - first if last >= first else last - first + limit

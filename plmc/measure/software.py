@@ -58,7 +58,7 @@ def check_device(device: str) -> None:
 
 
 def device_of(device: str) -> torch.device:
-    """The device that `auto`, `cpu` or `cuda` stands for here. Raises ConfigError for one that is not here."""
+    """The device that `auto`, `cpu` or `cuda` means here. Raises ConfigError for one that is not here."""
     from accelerate import Accelerator
 
     from plmc.errors import ConfigError

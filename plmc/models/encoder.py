@@ -55,7 +55,7 @@ def embeddings(model: Any) -> nn.Module:
 
 
 def record(config: Any) -> dict[str, Any]:
-    """What plmc keeps in a model's config beside the library's own fields: `shape`, `quantization`."""
+    """What plmc adds to a model's config: `shape`, `quantization`."""
     return dict(getattr(config, "plmc", None) or {})
 
 

@@ -104,7 +104,7 @@ def _sound(where: str, *names: str) -> str:
 
 
 def load_config(name: str) -> PretrainedConfig:
-    """The config of a model; a few kB where it lies on the Hub."""
+    """The config of a model; a few kB from the Hub."""
     from transformers import AutoConfig
 
     where = _sound(locate(name), "config.json")

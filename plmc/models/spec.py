@@ -1,4 +1,4 @@
-"""What a model is made from: a name, the layers to keep, or a shape of its own."""
+"""What a model is made from: a name, the layers to keep, or a new shape."""
 
 from __future__ import annotations
 

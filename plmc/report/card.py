@@ -13,7 +13,7 @@ from plmc.results.record import Latency, Record
 HUB_METRICS = {"matthews": "matthews_correlation", "pearson": "pearsonr", "spearman": "spearmanr"}
 """Names of metrics on the Hub, where they differ from ours."""
 
-WHERE = {"model": "the folder beside this card", ".": "the folder of this card, or its name on the Hub"}
+WHERE = {"model": "the folder next to this card", ".": "the folder of this card, or its name on the Hub"}
 
 MADE_UP = (
     "> **Made-up training data.** This model was trained and judged on the small invented texts that come with plmc\n"
@@ -98,7 +98,7 @@ def _made_up(record: Record) -> bool:
 
 
 def overview(record: Record) -> str:
-    """Scores beside the teacher's and cost, in Markdown, for pages that show the command and the settings already."""
+    """Scores with the teacher's, and cost, in Markdown, for pages that already show the command and the settings."""
     parts = [
         MADE_UP if _made_up(record) else "",
         _results(record),

@@ -171,7 +171,7 @@ def figures(group: Sequence[Arm], base: Arm | None = None) -> tuple[list[Row], l
 
 def _row(arm: Arm, label: str, teacher_score: float | None, is_baseline: bool) -> Row:
     def share(run: Run) -> float | None:
-        # A run's own teacher counts; the table's only teacher stands in for runs that had none.
+        # A run's own teacher counts; the table's only teacher is used for runs that had none.
         reference = teacher_score if run.teacher_score is None else run.reference
         return run.score / reference if reference and reference > 0 else None
 

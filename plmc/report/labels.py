@@ -47,5 +47,5 @@ def _short(value: Any) -> str:
 
 
 def model_label(name: str) -> str:
-    """A model's name without the folders it lies in; Hub ids stay whole."""
+    """A model's name without its folders; Hub ids stay whole."""
     return name if name.count("/") <= 1 and not name.startswith((".", "/", "~")) else PurePath(name).name

@@ -1,4 +1,4 @@
-"""Labels beside their points, where they cover the least of what is already drawn."""
+"""Labels next to their points, where they cover the least of what is already drawn."""
 
 from __future__ import annotations
 

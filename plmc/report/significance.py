@@ -48,7 +48,7 @@ def paired_bootstrap(
     each example brings the predictions of all of them, so examples that are hard for both cancel out. The interval is
     the percentile interval and p inverts it, 2 min(P[d* <= 0], P[d* >= 0]) with one added to counts and resamples: a p
     below 0.05 and a 95 % interval without zero say the same. Seeds are not resampled: the interval answers "with other
-    test examples", the standard deviation over seeds beside it answers "with other seeds".
+    test examples", the standard deviation over seeds answers "with other seeds".
 
     `metric`: a name known to `plmc.report.statistics`, or `f(prediction, label) -> float` on arrays (slow: called
     per seed and resample). Equal arguments give equal results.

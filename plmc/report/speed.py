@@ -110,7 +110,7 @@ SPARE = ("p99", "CPU ms", "GMACs/row", "by CPU time", "p95", "non-zero M", "J/ro
 
 
 def rich_tables(result: Mapping[str, Any], width: int) -> Iterator[rich.table.Table]:
-    """One table of speed a case, and one of cost, in so many columns of the terminal."""
+    """One table of speed a case, and one of cost, for a terminal of that many columns."""
     for title, records in cases(result):
         yield _drawn(title, SPEED_HEADS, speed_rows(records), width)
     yield _drawn("what they weigh", COST_HEADS, cost_rows(result), width)

@@ -33,6 +33,6 @@ def new_figure(
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes a PNG, with the folder it lies in."""
+    """Writes a PNG, and makes its folder."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=DPI, facecolor="white")

@@ -28,7 +28,7 @@ def summary_rows(run: Run, others: Sequence[Run] = ()) -> list[Row]:
     controls = [other for other in controls if other.record.seed == run.record.seed] or controls
     groups = [Arm(tuple(controls))] * bool(controls) + [Arm((run,))]
     teachers, rows = figures(groups)
-    # The control may have been judged beside another teacher; this table is about the run's own.
+    # The control may have had another teacher; this table shows the run's own.
     name = model_label(str(run.record.teacher.name))
     teachers = [row for row in teachers if row.label == f"teacher: {name}"]
     if controls:

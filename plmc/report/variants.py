@@ -116,7 +116,7 @@ def _speeds(folders: Sequence[Path], key: str) -> dict[str, Spread]:
 
 
 def teacher_speeds(runs: Sequence[Run]) -> dict[str, Spread]:
-    """`speeds` of the runs' teachers: the runs in the folder `teachers` beside them with the very metrics they
+    """`speeds` of the runs' teachers: the runs in the folder `teachers` next to them with the same metrics that they
     report."""
     folders: set[Path] = set()
     for run in runs:

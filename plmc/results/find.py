@@ -84,9 +84,9 @@ class Run:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The config without seeds and whatever cannot change a result; equal for runs that are to be averaged."""
+        """The config without seeds and what cannot change a result; equal for runs that are to be averaged."""
         # A run that never looked at its teacher is the same run whoever was named as teacher.
-        # Its score stands in the result all the same, once some other run has made it.
+        # Its score is in the result all the same, once another run has made it.
         learned = self.record.teacher.learned_from
         learned = self.teacher_score is not None if learned is None else learned
         unused = () if learned else ("teacher",)
@@ -169,7 +169,7 @@ def load(folder: Path) -> Run:
     try:
         record = of_folder(folder)
     except (OSError, DamagedFile) as error:
-        raise DamagedFile(f"{error} Give the command of the run again: it makes the file anew.") from error
+        raise DamagedFile(f"{error} Give the command of the run again: it writes the file again.") from error
     try:
         config = digests.read_config(Path(folder))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Figures beside the run they belong to: RUN/bench.json, and the run's MLflow page."""
+"""Figures in the folder of their run, RUN/bench.json, and on its MLflow page."""
 
 from __future__ import annotations
 

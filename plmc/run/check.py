@@ -52,7 +52,7 @@ def _teacher(run: Run) -> Dims | None:
 
 
 def _whatever_the_shape(run: Run) -> ConfigError | None:
-    """What is wrong whatever the models are, where their shapes are not known: that is said before what is missing."""
+    """What is wrong with any model, where the shapes are not known: this is reported before what is missing."""
     said = []
     for shape in (Dims(12, 768, 12, 3072, 30522), Dims(6, 384, 6, 1536, 30000)):
         try:

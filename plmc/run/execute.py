@@ -73,11 +73,11 @@ def _execute(run: Run, console: Console, parent: Path | None, threads: int | Non
     _describe(run)
     tracker = make_tracker(run, parent)
     tracker.start(pages.params(run))
-    # A teacher stands under the sweep or, trained for one run, under that run.
+    # A teacher's MLflow run is a child of the sweep's or, trained for one run, of that run's.
     above = parent or run.folder
 
     def train(own: Run) -> Record:
-        # With a console of its own: a teacher's warnings go into the teacher's result.
+        # With a separate console: the teacher's warnings go into the teacher's result.
         return execute(own, Console(), parent=above, threads=threads)
 
     try:

@@ -29,7 +29,7 @@ def describe(run: Run, record: Record, data: TaskData) -> None:
 
 
 def describe_model(run: Run, record: Record) -> None:
-    """Writes the model card, into the run's folder and beside the weights."""
+    """Writes the model card, into the run's folder and next to the weights."""
     folder = run.folder
     papers = {run.recipe.name: run.recipe.paper} if run.recipe.paper else {}
     hub_id = run.student.name if "/" in run.student.name and not Path(run.student.name).exists() else None
@@ -47,7 +47,7 @@ def describe_model(run: Run, record: Record) -> None:
 
 
 def send(run: Run, record: Record, tracker: Any, data: TaskData) -> None:
-    """Everything of the finished run that MLflow is to have beside the curves."""
+    """Everything of the finished run that MLflow is to have apart from the curves."""
     folder, last = run.folder, sum(stage.steps for stage in record.stages)
     figures = {
         "size/parameters": record.student.parameters,

@@ -25,7 +25,8 @@ DEBUG = "PLMC_DEBUG"
 
 
 def precheck(words: Sequence[str]) -> None:
-    """Resolves every run the words stand for, so that a typo in the last job of a sweep is found before the first."""
+    """Resolves every run that the words describe, so that a typo in the last job of a sweep is found before the
+    first."""
     from plmc.config.resolve import resolve
 
     for single in single_runs(words):
@@ -33,7 +34,7 @@ def precheck(words: Sequence[str]) -> None:
 
 
 def launch(words: Sequence[str], command: str) -> int:
-    """Trains the one run that the words stand for, or hands them to Hydra (sweeps, launchers, `--cfg job`).
+    """Trains the one run that the words describe, or hands them to Hydra (sweeps, launchers, `--cfg job`).
 
     Returns:
         The exit code.
@@ -100,7 +101,7 @@ def split_flags(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _one(words: Sequence[str], command: str) -> None:
-    """Trains the run that the words stand for. Raises SystemExit with an exit code, the reason printed."""
+    """Trains the run that the words describe. Raises SystemExit with an exit code, the reason printed."""
     from plmc.config.resolve import resolve
     from plmc.console import Console
     from plmc.training.interrupt import exit_code, what_stopped

@@ -27,7 +27,7 @@ def guard(run: Run, data, console: Console) -> None:
         both = int(np.isin(held_out, seen).sum())
         if both:
             console.warn(
-                f"{both} of {len(held_out)} {first_name} rows stand in the training rows, too: scores on them flatter."
+                f"{both} of {len(held_out)} {first_name} rows are also training rows: scores on them are too high."
             )
         with replacing(run.folder / "seen.npy") as temporary, temporary.open("wb") as file:
             np.save(file, seen)

@@ -1,4 +1,4 @@
-"""What MLflow's pages show of a run beside its curves: who, from what, with which settings, and how it ended."""
+"""What MLflow's pages show of a run apart from its curves: who, from what, with which settings, and how it ended."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def params(run: Run) -> dict[str, Any]:
 
 
 def note(run: Run, record: Record) -> str:
-    """The description of a finished run, in Markdown: its command, its scores beside the teacher's, its cost."""
+    """The description of a finished run, in Markdown: its command, its scores and the teacher's, its cost."""
     return f"```\n{run.command}\n```\n\n{overview(record)}"
 
 

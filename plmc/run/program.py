@@ -32,7 +32,7 @@ def train(*words: str, quiet: bool = False) -> Run:
         The finished run: its `folder`, `record`, `score`, `predictions()`.
 
     Raises:
-        ConfigError: a setting is wrong, or the words stand for several runs.
+        ConfigError: a setting is wrong, or the words describe several runs.
         DataError, HubUnreachable: rows or models cannot be had.
         TrainingError: training failed.
     """
@@ -45,7 +45,7 @@ def train(*words: str, quiet: bool = False) -> Run:
 
     several = single_runs(words)
     if len(several) != 1:
-        raise ConfigError(f"the words stand for {len(several)} runs. Call train for each of them.")
+        raise ConfigError(f"the words describe {len(several)} runs. Call train for each of them.")
     command = f"plmc.train({', '.join(map(repr, words))})"
     run, console = resolve(plain(compose(several[0])), command=command), Console(quiet=quiet)
     for text in capped(run):

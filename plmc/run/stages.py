@@ -105,7 +105,7 @@ class Stages:
         return data, data
 
     def _reread(self, chain: Chain) -> None:
-        """Tokenises the rows anew where the stage left the student with another tokenizer."""
+        """Tokenises the rows again if the stage left the student with another tokenizer."""
         tokenizer, own = chain.tokenizer(self.session.tokenizer), self.run.task
         if tokenizer is self.session.tokenizer:
             return

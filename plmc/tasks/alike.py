@@ -1,4 +1,4 @@
-"""Answers that are all alike: what a model gives that has learnt nothing, whatever its score says."""
+"""Answers that are all the same: the model has learnt nothing, even if its score is high."""
 
 from __future__ import annotations
 

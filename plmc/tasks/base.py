@@ -58,14 +58,14 @@ class Task(Checked):
 
     @property
     def own_source(self) -> Source | None:
-        """Where the rows come from if the task brings its files along, whatever `data=` says; None for all others."""
+        """The source of the rows if the task names its own files, in place of `data=`; None for all others."""
         return None
 
-    # Where the rows of a task come from, if not from files of its own.
+    # Where the rows come from, if the task does not name its own files.
 
     @property
     def hub_dataset(self) -> str | None:
-        """The Hub's name of the task's data set, if it has one of its own."""
+        """The Hub's name of the task's data set; None if it has none."""
         return None
 
     def place(self, split: str) -> str | None:

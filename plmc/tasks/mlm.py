@@ -39,7 +39,7 @@ class MaskedLM(Task):
     share of tokens to guess, of which the share `masked` is hidden and `random` replaced. `smoothing`: exponent s of
     the weight count^-s with which tokens are drawn; 0 draws them evenly, 0.7 favours rare ones as DistilBERT does.
 
-    Training rows draw masks anew in every batch. Held-out rows have fixed masks, drawn evenly whatever `smoothing` is,
+    Every batch of training rows draws new masks. Held-out rows have fixed masks, drawn evenly without `smoothing`,
     so that runs can be compared. Metrics: `accuracy` of the guesses (it chooses the best weights, being better when
     higher),
     `loss` in nats per guessed token and `perplexity` = exp(loss). Raises ConfigError on shares outside 0 to 1.

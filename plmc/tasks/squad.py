@@ -43,7 +43,7 @@ class Squad(Task):
     of the best span by more than this.
 
     Labels are `(N, 2)`, first and last token of the first gold answer; (0, 0), the [CLS] token, where there is none or
-    it lies outside the feature. Records: `id`, `key`, `prediction`, `answer` (the best span, even if `prediction` is
+    it is outside the feature. Records: `id`, `key`, `prediction`, `answer` (the best span, even if `prediction` is
     ""), `score`, `null_score`, and `label`, the list of gold answers.
 
     Needs a fast tokenizer whose first token is [CLS].

@@ -25,7 +25,7 @@ def make_features(
 
     `columns`: `text_a` questions, `text_b` paragraphs and, if `start` and `end` are wanted, `answers`. `numbers`: the
     rows they are. `source` is the row of a feature, `part` its number among those of that row. `offset_start` and
-    `offset_end` are the characters of the paragraph that a token stands for, -1 for a token outside the paragraph.
+    `offset_end` are the characters of the paragraph that a token covers, -1 for a token outside the paragraph.
     """
     encoded = tokenizer(
         _cut(columns["text_a"], tokenizer, max_question_length),
@@ -54,7 +54,7 @@ def make_features(
 
 
 def answer_tokens(answers: Mapping[str, Sequence[Any]], first: int, offsets: np.ndarray) -> tuple[int, int]:
-    """First and last token of the first of `answers`; (0, 0) if there is none or it lies not wholly in the feature.
+    """First and last token of the first of `answers`; (0, 0) if there is none or a part of it is outside the feature.
 
     `first`: the first token of the paragraph in the feature. `offsets`: `(C, 2)`, characters of its C tokens there.
     """
@@ -70,7 +70,7 @@ def answer_tokens(answers: Mapping[str, Sequence[Any]], first: int, offsets: np.
 
 
 def _paragraph(encoding: Encoding) -> tuple[int, np.ndarray]:
-    """The first token of the paragraph in a feature, and the characters `(C, 2)` its tokens stand for."""
+    """The first token of the paragraph in a feature, and the characters `(C, 2)` that its tokens cover."""
     inside = np.array([part == 1 for part in encoding.sequence_ids])
     first, count = int(inside.argmax()), int(inside.sum())
     return first, np.array(encoding.offsets[first : first + count], dtype=np.int32).reshape(-1, 2)

@@ -13,7 +13,7 @@ from plmc.core.rows import Ragged
 class Spans:
     """The best answer of each of Q questions, `(Q,)` each.
 
-    `feature`: the row of the logits it lies in. `start`, `end`: first and last token there. `score`: the sum of their
+    `feature`: its row of the logits. `start`, `end`: first and last token there. `score`: the sum of their
     logits (-inf if the question has no span at all). `null`: the lowest score of "no answer" over its features.
     """
 

@@ -1,4 +1,4 @@
-"""What masked-language-model stages need beside what every stage needs: text, heads, a teacher, an artifact."""
+"""What masked-language-model stages need more than others: text, heads, a teacher, an artifact."""
 
 from __future__ import annotations
 

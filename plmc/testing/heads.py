@@ -1,4 +1,4 @@
-"""What every head must do, whatever its kind, as a class of pytest tests; needs pytest.
+"""What every head must do, as a class of pytest tests; needs pytest.
 
 from plmc.testing import HeadRow, HeadSuite
 

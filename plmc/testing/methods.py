@@ -1,4 +1,4 @@
-"""What every method must do, whatever it is, as a class of pytest tests; needs pytest (`pip install 'plmc[test]'`).
+"""What every method must do, as a class of pytest tests; needs pytest (`pip install 'plmc[test]'`).
 
 from plmc.testing import MethodSuite, Row
 
@@ -42,7 +42,7 @@ class Row:
     """`make`: the method, set up so that it acts within `STEPS` updates. `off`: the same method switched off, with
     which training is bit for bit what it is without it (null: it cannot be switched off). `tolerance`: how far the
     scores of the exported model may be from those that were judged (0: equal bit for bit). Everything else (whether it
-    needs a loss beside it, a teacher, full precision; what it excludes) the suite reads from the method."""
+    needs another method's loss, a teacher, full precision; what it excludes) the suite reads from the method."""
 
     name: str
     make: Callable[[], Method]
@@ -67,7 +67,7 @@ CURE = re.compile(r"\b(Set|Remove|Use|Name|List|Write|Take|Raise|Leave)\b|=")
 
 
 def listed(*chosen: Row, off: bool = False) -> dict:
-    """The methods of these rows, beside a task loss unless they bring a loss."""
+    """The methods of these rows, with a task loss unless they bring a loss."""
     methods = {row.name: row.off() if off else row.make() for row in chosen}
     return methods if any(method.terms() for method in methods.values()) else {"task": TaskLoss(), **methods}
 
@@ -145,7 +145,7 @@ class MethodSuite:
     Attributes:
         rows: one for each method.
         partners: rows that every other one is trained with for a whole stage: pruning, averaging, noise, fewer layers.
-        nothing_to_do: pairs (this, beside that) in which the first has rightly no effect.
+        nothing_to_do: pairs (this, with that) in which the first rightly has no effect.
         pairs: of all ordered pairs of rows, how many the ordinary suite trains; the others are marked `slow`.
     """
 
@@ -248,7 +248,7 @@ class MethodSuite:
                 continue
             before = short(alone)
             idle = equal(result.model.state_dict(), before.model.state_dict()) and equal(result.weights, before.weights)
-            assert not idle, f"{other.name} does nothing beside {alone.name}"
+            assert not idle, f"{other.name} does nothing with {alone.name}"
 
     def test_a_second_holder_of_a_role_is_refused(self, tmp_path, row):
         twice = {"first": row.make(), "second": row.make()}
@@ -271,7 +271,7 @@ class MethodSuite:
     @pytest.mark.parametrize("training", [True, False])
     def test_leaves_nothing_behind(self, tmp_path, row, training):
         model = student().train(training)
-        # The library installs hooks of its own on the first forward that asks for hidden states or attention maps.
+        # The library installs its own hooks on the first forward that asks for hidden states or attention maps.
         ids = torch.ones(1, 3, dtype=torch.long)
         model.set_attn_implementation("eager")
         model(input_ids=ids, output_hidden_states=True, output_attentions=True)

@@ -76,7 +76,7 @@ class Sender(threading.Thread):
         self._failed = False
         try:
             self._courier.send(self._uri, self._advance)
-        # Whatever goes wrong with tracking, training goes on: the events stay in the spool.
+        # If tracking fails, training goes on: the events stay in the spool.
         except Exception as error:
             self._failures, self._failed = self._failures + 1, True
             self.trouble = (str(error) or type(error).__name__).splitlines()[0][:300]

@@ -62,7 +62,7 @@ def claim(folder: Path, wanted: Identity) -> Identity:
 def ensure_run(client: MlflowClient, folder: Path) -> tuple[Identity, bool]:
     """The identity with a `run_id` that exists in the store, and whether the run had to be made.
 
-    Parents come first. A run that was deleted is restored; one that is gone with its store is made anew.
+    Parents come first. A run that was deleted is restored; one that is gone with its store is made again.
     """
     from filelock import FileLock
 

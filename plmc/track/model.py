@@ -99,7 +99,7 @@ def link_tree(source: Path, target: Path, only=lambda name: True) -> None:
 
 
 def write_new(path: Path, text: str) -> None:
-    """Writes a file anew: what it was linked to keeps its content."""
+    """Writes a new file: the one that it was a link to keeps its content."""
     path.unlink(missing_ok=True)
     path.write_text(text, encoding="utf-8")
 

@@ -21,7 +21,7 @@ MAX_METRICS, MAX_PARAMS, MAX_TAGS = 1000, 100, 100
 _FINAL = frozenset({"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE"})
 # MLflow calls every error of its database a bad request. SQLAlchemy ends its own with one of these.
 _SQL = ("[SQL:", "sqlalche.me/e/")
-# What two processes do to each other passes at once; what is still there after so many tries is the event's own fault.
+# What two processes do to each other passes at once; what remains after that many tries is a fault of the event.
 _SQL_TRIES, _SQL_PAUSE = 5, 0.2
 
 

@@ -115,7 +115,7 @@ def load_mlflow(uri: str) -> None:
 
 
 def connect(uri: str) -> MlflowClient:
-    """An MLflow client of its own, apart from MLflow's fluent global run. Creates the SQLite store on first use.
+    """A separate MLflow client, apart from MLflow's fluent global run. Creates the SQLite store on first use.
 
     Processes that meet on a fresh SQLite store queue up at a lock file: the migrations that build it bear only one.
     """
@@ -147,7 +147,7 @@ def _make(file: Path) -> None:
 
 
 def experiment_id(client: MlflowClient, uri: str, name: str) -> str:
-    """Id of the experiment `name`, made (or undeleted) if need be; beside a SQLite file artifacts go to
+    """Id of the experiment `name`, made (or undeleted) if need be; with a SQLite file artifacts go to
     `mlartifacts`."""
     from mlflow.exceptions import MlflowException
 

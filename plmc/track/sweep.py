@@ -75,7 +75,7 @@ def adopt(folder: Path, parent: Path) -> bool:
     try:
         if known.run_id and not _moved(known, above):
             return False
-        # For the day on which the run must be made anew.
+        # In case the run must be made again.
         write_json(home / "run.json", asdict(replace(known, parent=str(above))))
     finally:
         held.release()

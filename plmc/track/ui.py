@@ -20,7 +20,7 @@ from plmc.track.store import connect, database, is_reachable, resolve_uri
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
-    # Looking at runs needs no queue of jobs with processes of its own.
+    # Looking at runs needs no queue of jobs with its own processes.
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
 }
 
@@ -106,7 +106,7 @@ def serve(uri: str, host: str = "127.0.0.1", port: int = 5000) -> None:
 
 
 def _stop(server: subprocess.Popen) -> None:
-    # The server is a small family of processes in a session of its own.
+    # The server is a small family of processes in its own session.
     for sign in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(server.pid, sign)

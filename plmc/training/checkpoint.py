@@ -30,7 +30,7 @@ def load(path: Path, *, signature: str) -> dict[str, Any]:
         _verify(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
         found, state = content["signature"], content["state"]
-    except Exception as error:  # whatever a damaged file makes the unpickler raise, the user's way out is the same
+    except Exception as error:  # a damaged file makes the unpickler raise any error; the way out is the same
         reason = str(error).splitlines()[0] if str(error) else "no text"
         raise DamagedCheckpoint(
             f"checkpoint {path} is damaged ({type(error).__name__}: {reason}). The same command trains this stage "

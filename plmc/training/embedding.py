@@ -19,7 +19,7 @@ class RowGradient:
     """Lets `module.weight.grad`, (V, d), hold the same sums as with torch's own backward, at the cost of the rows in
     use.
 
-    `zero()` stands for setting the gradient to None. Only for a weight that nothing else uses, and only where nobody
+    `zero()` replaces setting the gradient to None. Only for a weight that nothing else uses, and only where nobody
     writes into rows of the gradient that were zero.
     """
 

@@ -65,7 +65,7 @@ def gathered(
     progress: Any = None,
     device: torch.device | None = None,
 ) -> tuple[np.ndarray, ...]:
-    """See `logits_of`; `said(batch)` gives the logits of a batch, of whatever computes them."""
+    """See `logits_of`; `said(batch)` gives the logits of a batch."""
     batches = evaluation_batches(split, pad_id=pad_id)
     if progress:
         batches = progress(batches, "rows", len(split), size=lambda batch: len(batch.rows))
@@ -85,6 +85,6 @@ def gathered(
 def evaluate(
     model: nn.Module, split: Split, task: Any, *, pad_id: int, progress: Any = None
 ) -> tuple[dict[str, float], list[dict]]:
-    """Metrics and per-example records, in float32 whatever the training precision: what is saved is what is judged."""
+    """Metrics and per-example records, always in float32: the saved weights are judged."""
     records = task.predict(logits_of(model, split, task.head, pad_id=pad_id, progress=progress), split)
     return task.score(records, split), records

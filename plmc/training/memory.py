@@ -1,6 +1,6 @@
 """What a process does with the memory that its tensors free: it keeps it, up to a point.
 
-The C library hands large freed blocks back to the system, which must zero every page of them anew at the next update.
+The C library hands large freed blocks back to the system, which must zero every page of them again at the next update.
 Kept blocks cost nothing, but where batches vary in size they fit ever less, and the process outgrows what it uses.
 Both calls do nothing elsewhere than on Linux with glibc, and nothing to a GPU's memory.
 """

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Progress:
-    """What the loop tells the outside, `every` so many updates: hooks with no effect on training."""
+    """What the loop reports, once in `every` updates: hooks with no effect on training."""
 
     log: Callable[[Mapping[str, float], int], None] = lambda values, step: None
     advance: Callable[[int, Mapping[str, float]], None] = lambda step, values: None

@@ -280,7 +280,7 @@ class Trainer:
             return
         if state["data"] != self.split.fingerprint:
             raise TrainingError(
-                f"{path} was made with other training rows than there are now. Put the old data back, or start anew: "
+                f"{path} was made with other training rows than there are now. Put the old data back, or start again: "
                 f"rm -r '{self.saving.folder.parent.parent}'"
             )
         self.objective.load_state_dict(state["objective"])

@@ -165,7 +165,7 @@ def test_rows_that_are_in_both_files_are_warned_of(own, tmp_path):
     with (tmp_path / "dev.csv").open("a") as file:
         file.write("\n".join(text) + "\n")
     ended = plmc("train", *own, "recipe=finetune")
-    assert ended.code == 0 and "3 of 27 validation rows stand in the training rows, too" in ended.message
+    assert ended.code == 0 and "3 of 27 validation rows are also training rows" in ended.message
 
 
 def test_a_field_may_be_longer_than_pythons_own_limit(own, tmp_path):

@@ -234,7 +234,7 @@ def test_the_versions_do_not_mix(tmp_path):
         (squad(), "holds no questions"),
         (squad({"id": "q", "question": "Who?"}), "question q: no 'answers' of type list"),
         (squad(question(), question()), "question q: this id occurs twice"),
-        (squad(question(start=5)), "question q: the answer 'cat' does not stand at character 5"),
+        (squad(question(start=5)), "question q: the answer 'cat' is not at character 5"),
     ],
 )
 def test_what_is_wrong_in_squad_is_named(tmp_path, text, message):

@@ -1,4 +1,4 @@
-"""A task with rows of its own: which topics does a made-up sentence touch?"""
+"""A task with its own rows: which topics does a made-up sentence touch?"""
 
 from __future__ import annotations
 

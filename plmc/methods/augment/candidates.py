@@ -1,4 +1,4 @@
-"""Words that may stand in for a word, by similarity of word vectors."""
+"""Words that may replace a word, by similarity of word vectors."""
 
 from __future__ import annotations
 

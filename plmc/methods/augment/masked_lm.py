@@ -1,4 +1,4 @@
-"""Words that may stand in for a word, by what a masked language model expects in its place."""
+"""Words that may replace a word, by what a masked language model expects in its place."""
 
 from __future__ import annotations
 

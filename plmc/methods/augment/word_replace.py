@@ -213,7 +213,7 @@ def _trained_rows(train: Split) -> datasets.Dataset:
 
 
 def _stamp(source: str) -> str:
-    """Changes when the files of a local `source` do; a Hub id stands for itself."""
+    """Changes when the files of a local `source` do; a Hub id is returned as it is."""
     path = Path(source)
     files = sorted(path.glob("*")) if path.is_dir() else [path] if path.is_file() else []
     return repr((str(source), [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]))

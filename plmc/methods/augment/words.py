@@ -70,7 +70,7 @@ def whole_words(tokenizer: Any) -> tuple[list[int], list[str]]:
 
 
 def word_pieces(tokenizer: Any, words: Sequence[str]) -> list[list[int]]:
-    """Ids of the pieces of each word as it stands inside a sentence, without special tokens."""
+    """Ids of the pieces of each word as it is inside a sentence, without special tokens."""
     if not words:
         return []
     # The space makes byte-level tokenizers see the word in mid-sentence; others drop it.

@@ -30,7 +30,7 @@ class LayersKD(Method):
     the softmax, `(B, H, T, T)`.
 
     `attention`, `hidden`, `embedding`: the λ, 1 in the paper; 0 leaves a term out, with all it needs. `map`: see
-    `layer_map`. `projection`: `always` as in the paper, which has a W whatever the widths; `never`; `auto`: only if
+    `layer_map`. `projection`: `always` as in the paper, which has a W for any widths; `never`; `auto`: only if
     widths differ (`mode=official_code`: always). Terms: `attention`, `hidden`, `embedding`. Needs hidden states and
     scores of both models, and as many heads in both for attention. The head of the student gets no gradient.
 

@@ -18,7 +18,7 @@ class TaskLoss(Method):
     cross-entropy.
 
     Term: `ce` (also for regression). `weight`: its share of the stage's loss. Composes badly with `LogitKD` of
-    `alpha > 0`, which has a gold term of its own: the two add up. Errors: ConfigError on a weight that is not positive.
+    `alpha > 0`, which has its own gold term: the two add up. Errors: ConfigError on a weight that is not positive.
     """
 
     weight: Positive = 1.0

@@ -99,7 +99,7 @@ class LayerDrop(Method):
         if state["dropped"] != self._dropped:
             raise TrainingError(
                 f"{self.name}: the checkpoint was made without the layers {state['dropped']}, this run dropped "
-                f"{self._dropped} (0-based). Start the run anew, or set methods.{self.name}.drop={state['dropped']}"
+                f"{self._dropped} (0-based). Start the run again, or set methods.{self.name}.drop={state['dropped']}"
             )
         self.scores = state["scores"]
 

@@ -37,7 +37,7 @@ class HeadOnly(Method):
         if losses and all(method.required() & _INNER for method in losses):
             raise ConfigError(
                 f"{self.name}: {losses[0].name} looks at the inside of the encoder, which is frozen, so the head would "
-                f"learn nothing. Use a loss on its answers beside it, or remove {self.name}."
+                f"learn nothing. Add a loss on its answers, or remove {self.name}."
             )
 
     def prepare(self, model: nn.Module, setting: Building) -> nn.Module:

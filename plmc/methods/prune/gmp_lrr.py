@@ -146,7 +146,7 @@ class GMPRewind(Masked):
 
 
 def above_smallest(weight: Tensor, sparsity: float) -> Tensor:
-    """Mask that is False on the floor(s n) smallest magnitudes of one matrix and whatever ties with the largest of
+    """Mask that is False on the floor(s n) smallest magnitudes of one matrix and what ties with the largest of
     them."""
     count = math.floor(sparsity * weight.numel() + 1e-9)
     if count == 0:

@@ -45,7 +45,7 @@ class Gates:
         self._open.clear()
 
     def take(self, counts: list[int], device: torch.device) -> list[Tensor]:
-        """The sums of each layer of `counts` units, on the CPU; they begin anew.
+        """The sums of each layer of `counts` units, on the CPU; they start again from 0.
 
         Zeros for a layer that the loss does not reach.
         """

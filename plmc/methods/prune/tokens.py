@@ -14,7 +14,7 @@ _KINDS = ("WordPiece", "BPE", "WordLevel")
 
 
 def closed(tokenizer: Any, ids: Iterable[int], *, characters: bool = True) -> list[int]:
-    """`ids` and what the tokenizer needs beside them, ascending.
+    """`ids` and what else the tokenizer needs, ascending.
 
     Special and added tokens; with `characters` every token of a single character, so that any word still splits into
     known pieces (byte-level BPE always keeps its 256); for BPE the tokens from which merges build the kept ones. Raises

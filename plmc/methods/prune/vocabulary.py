@@ -26,7 +26,7 @@ class VocabularyTrim(Method):
     A text all of whose tokens are kept is split as before and answered bit for bit as before. Any other word falls back
     to shorter pieces. Abdaoui, Pradel & Sigel (2020, arXiv 2010.05609; recalled, not read) trim a multilingual BERT so.
 
-    - `min_count`: how often a token must stand in the stage's training rows to be kept; 0 keeps all.
+    - `min_count`: how often a token must occur in the stage's training rows to be kept; 0 keeps all.
     - `characters`: keep every token of one character, so that unseen words need no unknown token; byte-level BPE always
       does. `corpus`: a text file, one text a line, whose tokens count, too.
 

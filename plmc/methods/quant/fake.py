@@ -13,7 +13,7 @@ SIGNED, UNSIGNED = 127, 255
 def short(scale: Tensor) -> Tensor:
     """`scale` rounded to 16 significant bits; 1 where it is 0.
 
-    A float32 holds 24 bits, so integer x scale is exact for integers of 8 bits. What lies on a grid then has that very
+    A float32 holds 24 bits, so integer x scale is exact for integers of 8 bits. A value on a grid then has exactly that
     scale and those very integers when it is quantized again.
     """
     bits = scale.float().contiguous().view(torch.int32)

@@ -43,7 +43,7 @@ class QAT(Method):
     activations in full precision until it is exported as int8.
 
     Needs no teacher, but the papers distil. In bf16 products see the grid's values to 8 significant bits. Not to be
-    followed by a stage without it, which would leave the grid. Raises ConfigError if `freeze` lies before `start`.
+    followed by a stage without it, which would leave the grid. Raises ConfigError if `freeze` is before `start`.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"matrices"})

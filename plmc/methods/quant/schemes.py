@@ -10,7 +10,7 @@ from plmc.errors import ConfigError
 @dataclass(frozen=True, kw_only=True)
 class Scheme:
     """`rows`: a weight scale for each output row, else one for the tensor. `activations`: `symmetric` (int8, threshold
-    max|x|), `affine` (uint8, least to largest value) or `dynamic` (affine, range of the very tensor). `decay`: of the
+    max|x|), `affine` (uint8, least to largest value) or `dynamic` (affine, range of the tensor itself). `decay`: of the
     running range. `outputs`: outputs are quantized, too, but those of modules whose name has one of `exempt` and those
     outside the encoder if `head_outputs` is false. `pooler`, `head` (every Linear outside the encoder): quantize them.
     `table`: grid of an embedding, `symmetric` or `affine`."""
