@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from plmc.core.clock import Clock, Point
 from plmc.core.fields import Share
-from plmc.core.points import parse_point
 from plmc.core.setting import Building, Setting
-from plmc.core.shares import Sparsity, share
+from plmc.core.shares import Sparsity
 from plmc.errors import ConfigError
 from plmc.methods.prune.hold import hold
 from plmc.methods.prune.magnitude import keep_largest, scheduled
 from plmc.methods.prune.masked import Masked
+from plmc.methods.prune.window import above_zero, due, growing
 
 
 @dataclass
@@ -51,14 +51,8 @@ class GMP(Masked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.initial, self.final = share(self.initial, "initial"), share(self.final, "final")
-        if self.initial > self.final:
-            raise ConfigError(
-                f"initial={self.initial:g} is above final={self.final:g}. Swap them: sparsity only grows."
-            )
-        for key in ("every", "cycle"):
-            if getattr(self, key) is not None and parse_point(getattr(self, key))[0] <= 0:
-                raise ConfigError(f"{key}={getattr(self, key)} must be above zero. Write for example {key}=1%")
+        self.initial, self.final = growing(self.initial, self.final)
+        above_zero("1%", every=self.every, cycle=self.cycle)
         self._copy: dict[str, Tensor] = {}
         self._opened = False
 
@@ -124,7 +118,7 @@ class GMP(Masked):
     def _event(self, clock: Clock) -> bool:
         begin, end = self._window(clock)
         step, period = clock.step, clock.at(self.every)
-        return step in (begin, end) or (begin < step < end and (step - begin) % period == 0)
+        return step == begin or due(step, begin, end, period)
 
     @torch.no_grad()
     def _prune(self, clock: Clock) -> None:

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from plmc.core.clock import Clock, Point
-from plmc.core.points import parse_point
 from plmc.core.setting import Building, Setting
-from plmc.core.shares import Sparsity, share
+from plmc.core.shares import Sparsity
 from plmc.errors import ConfigError
 from plmc.methods.prune.magnitude import scheduled
 from plmc.methods.prune.masked import Masked
+from plmc.methods.prune.window import above_zero, growing
 from plmc.models.encoder import pooler_linear
 
 
@@ -50,14 +50,8 @@ class GMPRewind(Masked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.initial, self.final = share(self.initial, "initial"), share(self.final, "final")
-        if self.initial > self.final:
-            raise ConfigError(
-                f"initial={self.initial:g} is above final={self.final:g}. Swap them: sparsity only grows."
-            )
-        for key in ("every", "rewind"):
-            if getattr(self, key) is not None and parse_point(getattr(self, key))[0] <= 0:
-                raise ConfigError(f"{key}={getattr(self, key)} must be above zero. Write for example {key}=1%")
+        self.initial, self.final = growing(self.initial, self.final)
+        above_zero("1%", every=self.every, rewind=self.rewind)
         self._dense: dict[str, Tensor] = {}
 
     def check(self, setting: Setting) -> None:

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from plmc.core.clock import Clock, Point
 from plmc.core.fields import Count
 from plmc.core.method import Method
-from plmc.core.points import parse_point
 from plmc.core.setting import Building, Setting
 from plmc.core.shares import Sparsity, share
 from plmc.errors import ConfigError
 from plmc.methods.prune.hold import held, hold, hold_gradients
 from plmc.methods.prune.importance import Gates, mean_importance
 from plmc.methods.prune.magnitude import keep_largest, scheduled
+from plmc.methods.prune.window import above_zero, due
 from plmc.models import surgery
 
 
@@ -51,8 +51,7 @@ class StructuredPruning(Method):
             self.keep = 1.0
         if self.keep == 0:
             raise ConfigError(f"keep=0 would remove every {self.unit}. Write for example keep=0.5")
-        if parse_point(self.every)[0] <= 0:
-            raise ConfigError(f"every={self.every} must be above zero. Write for example every=5%")
+        above_zero("5%", every=self.every)
         if self.multiple > 1 and self.ranking == "global":
             raise ConfigError(
                 f"multiple={self.multiple} wants the same width in every layer. Set ranking=layer, or multiple=1"
@@ -181,7 +180,7 @@ class StructuredPruning(Method):
     def _event(self, clock: Clock) -> bool:
         begin, end = self._window(clock)
         step, period = clock.step, clock.at(self.every)
-        return step == end or (begin < step < end and (step - begin) % period == 0)
+        return due(step, begin, end, period)
 
     @torch.no_grad()
     def _prune(self, clock: Clock) -> None:
