@@ -274,7 +274,7 @@ def test_eval_with_judged_weights_equals_eval_of_the_exported_model():
         (dict(initial=0.9, final=0.5), "initial=0.9 is above final=0.5. Swap them"),
         (dict(final=1.0), "final=1.0: a sparsity is at least 0 and below 1"),
         (dict(initial=-0.1), "initial=-0.1: a sparsity is at least 0"),
-        (dict(final="150%"), "150%.* lies beyond"),
+        (dict(final="150%"), "150%.* is beyond"),
         (dict(final="lots"), "final=lots is not a sparsity. Write 0.9 or 90%"),
         (dict(ranking="tensor"), "ranking=tensor must be global or layer"),
         (dict(begin="soon"), "not a moment"),
