@@ -76,7 +76,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     head = markdown.partition("\n## ")[0]
     classes = dict.fromkeys(re.findall(r"`(plmc\.methods\.[\w.]+\.[A-Z]\w+)`", head))
     blocks = (f"::: {name}\n    options: {{ members: false, heading_level: 3 }}\n" for name in classes)
-    return "\n".join([markdown, "## Fields", *blocks]) if classes else markdown
+    return "\n".join([markdown, "## In code", *blocks]) if classes else markdown
 
 
 def _relinked(text: str) -> str:

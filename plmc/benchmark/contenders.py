@@ -21,10 +21,16 @@ EXPORTS = "export"
 class Contender:
     """One line of the benchmark.
 
-    `path`: what `open_model` takes. `model`: the folder with weights and tokenizer. `run`: the folder of the plmc run
-    that it comes from, None for others. `config`: of that run. `precision`: `fp32` or `bf16` for torch. `label`: what
-    runs it, such as `onnx int8`. `base`: the run's label or the folder's name. `facts`: `plmc_export.json`, empty for
-    what is no export. `name`: unique in a benchmark.
+    Attributes:
+        path: what `open_model` takes.
+        model: the folder with weights and tokenizer.
+        run: the folder of the plmc run that it comes from, None for others.
+        config: of that run.
+        precision: `fp32` or `bf16` for torch.
+        label: what runs it, such as `onnx int8`.
+        base: the run's label or the folder's name.
+        facts: `plmc_export.json`, empty for what is no export.
+        name: unique in a benchmark.
     """
 
     path: Path
@@ -67,8 +73,11 @@ def find(
 ) -> list[Contender]:
     """The contenders in the order of `names`, the bf16 variant of each torch model right behind it.
 
-    `names`: runs (signature, its beginning, folder), exports, folders of save_pretrained, .onnx files. `exports`: with
-    all exports of the runs named. Raises ConfigError for a name that is no model, and if the tasks differ.
+    Raises ConfigError for a name that is no model, and if the tasks differ.
+
+    Args:
+        names: runs (signature, its beginning, folder), exports, folders of save_pretrained, .onnx files.
+        exports: with all exports of the runs named.
     """
     if not names:
         raise ConfigError("plmc bench needs at least one model: a run, an export, a model folder or an .onnx file.")

@@ -24,8 +24,10 @@ Feed = Mapping[str, np.ndarray]
 class Case:
     """One shape to measure: `batch` rows of `length` (`real` or a number of tokens).
 
-    `feeds`: for each contender its batches of int64 `(B, T)` by input name; the same rows for all, each split into
-    tokens by its own tokenizer. `lengths`: tokens of each row for each contender, without padding.
+    Attributes:
+        feeds: for each contender its batches of int64 `(B, T)` by input name; the same rows for all, each split into
+            tokens by its own tokenizer.
+        lengths: tokens of each row for each contender, without padding.
     """
 
     batch: int

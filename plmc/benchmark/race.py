@@ -15,7 +15,11 @@ from plmc.errors import ConfigError
 
 @dataclass(frozen=True)
 class Options:
-    """The options of the command. `seconds`: time limit of a case, None for none."""
+    """The options of the command.
+
+    Attributes:
+        seconds: time limit of a case, None for none.
+    """
 
     batch: str = "1,8,32"
     length: str = "real"

@@ -20,7 +20,11 @@ class Ratio:
 
 
 def percentiles(times: np.ndarray) -> dict[str, float]:
-    """p50, p95, p99 and mean of the calls, in milliseconds. `times`: seconds `(rounds, batches)`."""
+    """p50, p95, p99 and mean of the calls, in milliseconds.
+
+    Args:
+        times: seconds `(rounds, batches)`.
+    """
     p50, p95, p99 = np.percentile(times, [50, 95, 99]) * 1e3
     return {"p50_ms": float(p50), "p95_ms": float(p95), "p99_ms": float(p99), "mean_ms": float(times.mean() * 1e3)}
 

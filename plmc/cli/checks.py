@@ -37,7 +37,11 @@ class Check:
 
 
 def diagnose(outputs: Path, tracking_uri: str | None = None) -> list[Check]:
-    """All checks, in the order of reading. `tracking_uri`: MLflow's, None for the store inside `outputs`."""
+    """All checks, in the order of reading.
+
+    Args:
+        tracking_uri: MLflow's, None for the store inside `outputs`.
+    """
     groups: Sequence[Callable[[], list[Check]]] = (
         _versions,
         _devices,

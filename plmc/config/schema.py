@@ -19,7 +19,9 @@ _NESTED = ("task", "data", "teacher", "student", "recipe", "method", "methods", 
 class Budget(Checked):
     """Caps that shrink any recipe: passes over the original rows and updates per stage, training and evaluation rows.
 
-    `lr`: peak learning rate of every stage, since the rates of papers suit their many updates. The teacher has its own.
+    Attributes:
+        lr: peak learning rate of every stage, since the rates of papers suit their many updates. The teacher has its
+            own.
     """
 
     config_label: ClassVar[str] = "budget"
@@ -54,7 +56,11 @@ class Checkpoint(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class Tracking(Checked):
-    """Where metrics go. `uri`: the address of an MLflow store or server; None is a file in `output_dir`."""
+    """Where metrics go.
+
+    Attributes:
+        uri: the address of an MLflow store or server; None is a file in `output_dir`.
+    """
 
     config_label: ClassVar[str] = "tracking"
 

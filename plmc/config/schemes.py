@@ -28,7 +28,12 @@ CALIBRATED = ("int8-static",)
 
 @dataclass(frozen=True)
 class Plan:
-    """What to make. `format`: of `FORMATS`. `scheme`: of `SCHEMES`."""
+    """What to make.
+
+    Attributes:
+        format: of `FORMATS`.
+        scheme: of `SCHEMES`.
+    """
 
     format: str
     scheme: str = NONE

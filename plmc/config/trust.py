@@ -18,7 +18,10 @@ _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 def check_config(config: Any, where: str, allowed: Sequence[str] = ()) -> None:
     """Raises ConfigError if `config` could run code other than that of plmc's own classes.
 
-    Looks at the whole config before anything is imported. `allowed`: packages that the user names on the command line.
+    Looks at the whole config before anything is imported.
+
+    Args:
+        allowed: packages that the user names on the command line.
     """
     if not isinstance(config, Mapping):
         raise ConfigError(f"{where} holds no settings. Is it the config.yaml of a run?")

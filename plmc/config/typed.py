@@ -56,9 +56,12 @@ def _added(match: re.Match) -> str:
 
 
 def settle(config: dict[str, Any], names: Sequence[str]) -> None:
-    """Puts typed fields where they belong, in place; `names`: the stages that the task leaves, in order.
+    """Puts typed fields where they belong, in place;
 
     Raises ConfigError for a method that is in no stage or in several of them, and for a stage that is not there.
+
+    Args:
+        names: the stages that the task leaves, in order.
     """
     stages = config["recipe"]["stages"]
     strange = [name for name in names if not isinstance(stages[name], Mapping) or "methods" not in stages[name]]

@@ -14,8 +14,11 @@ from plmc.core.points import parse_point
 class Clock:
     """Read-only position in a stage.
 
-    `step` optimizer updates are done, of `total`; one epoch has `steps_per_epoch` updates. `repeated`: the forward is
-    of a further pass over rows that this update has seen already, as sharpness-aware methods make at another point.
+    `step` optimizer updates are done, of `total`; one epoch has `steps_per_epoch` updates.
+
+    Attributes:
+        repeated: the forward is of a further pass over rows that this update has seen already, as sharpness-aware
+            methods make at another point.
     """
 
     step: int

@@ -24,7 +24,12 @@ _LARGEST = {int: 2**53, float: 1e30}
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`; `open_low`, `open_high`: without the end itself."""
+    """Numbers from `low` to `high`;
+
+    Attributes:
+        open_low: without the end itself.
+        open_high: see `open_low`.
+    """
 
     low: float | None = None
     high: float | None = None
@@ -126,8 +131,9 @@ def _verify_object(made: Any) -> None:
 def verify(cls: type, values: Mapping[str, Any], where: str) -> None:
     """Raises ConfigError for a value that is not one of its field, and for a key that is no field of `cls`.
 
-    `where`: what comes before the field's name in the error. A nested node with `_target_` is checked where it is
-    built.
+    Args:
+        where: what comes before the field's name in the error. A nested node with `_target_` is checked where it is
+            built.
     """
     known = rules(cls)
     for key, value in values.items():

@@ -28,17 +28,18 @@ class Method(Checked):
 
     Class facts:
 
-    `needs`: what the trainer must supply: `teacher.logits`, `teacher.hidden_states`, `teacher.attentions`,
-    `teacher.scores`, `hidden_states`, `attentions`, `scores` (the student's), `fp32` (does not work in half precision),
-    `dense_gradient` (writes into the gradient of words that the batch does not have), `all_tokens` (of a masked
-    language model the logits of every real token, not only of the masked ones), `teacher.padding` (reads the teacher's
-    hidden states on padding, which stored outputs do not have), `blocks` (takes the student's stack of blocks apart),
-    `matrices` (and the six matrices of each block).
-    `order`: 0 changes weights, 1 only watches them; judged weights and `finish` fold in reverse `order`.
-    `place`: the stage that `method=[…]` on the command line puts it in: `first` or `last`.
-    `family`: `distillation`, `pruning` or `quantization`, for tables and pictures that tell models apart by what was
-    done to them; empty for what only trains them otherwise.
-    `exclusive`: roles only one method of a stage may hold, e.g. `average`, `gradient`.
+    Attributes:
+        needs: what the trainer must supply: `teacher.logits`, `teacher.hidden_states`, `teacher.attentions`,
+            `teacher.scores`, `hidden_states`, `attentions`, `scores` (the student's), `fp32` (does not work in half
+            precision), `dense_gradient` (writes into the gradient of words that the batch does not have), `all_tokens`
+            (of a masked language model the logits of every real token, not only of the masked ones), `teacher.padding`
+            (reads the teacher's hidden states on padding, which stored outputs do not have), `blocks` (takes the
+            student's stack of blocks apart), `matrices` (and the six matrices of each block).
+        order: 0 changes weights, 1 only watches them; judged weights and `finish` fold in reverse `order`.
+        place: the stage that `method=[…]` on the command line puts it in: `first` or `last`.
+        family: `distillation`, `pruning` or `quantization`, for tables and pictures that tell models apart by what was
+            done to them; empty for what only trains them otherwise.
+        exclusive: roles only one method of a stage may hold, e.g. `average`, `gradient`.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()

@@ -42,13 +42,17 @@ class Ragged:
 class Split:
     """N tokenised rows of one split.
 
-    `columns`: `input_ids`, and `token_type_ids` where the model's tokenizer makes them (no attention mask: every stored
-    token is real). `labels`: `(N,)` int64 or float32, `(N, 2)` int64 for spans, ragged with one a token for
-    masked language models, None if unknown. `ids`: `(N,)` int64,
-    stable over runs, unique in the split. `raw`: the text rows (`datasets.Dataset`) that predictions and submissions
-    refer to; row i came from `raw[source[i]]` (long SQuAD contexts become several rows). `fingerprint` changes whenever
-    any of the above does. `extra`: further columns the task needs to turn logits into answers (SQuAD: offsets).
-    `masking`: hides other tokens in every training batch.
+    Attributes:
+        columns: `input_ids`, and `token_type_ids` where the model's tokenizer makes them (no attention mask: every
+            stored token is real).
+        labels: `(N,)` int64 or float32, `(N, 2)` int64 for spans, ragged with one a token for masked language models,
+            None if unknown.
+        ids: `(N,)` int64, stable over runs, unique in the split.
+        raw: the text rows (`datasets.Dataset`) that predictions and submissions refer to; row i came from
+            `raw[source[i]]` (long SQuAD contexts become several rows). `fingerprint` changes whenever any of the above
+            does.
+        extra: further columns the task needs to turn logits into answers (SQuAD: offsets).
+        masking: hides other tokens in every training batch.
     """
 
     columns: Mapping[str, Ragged]
@@ -87,7 +91,8 @@ class Split:
 class TaskData:
     """Tokenised splits of a task. `evaluation` is in the order of reporting; the first decides what is best.
 
-    `source`: `hub`, `local`, `embedded` or `custom`. `train` is None for a task that ships no training rows.
+    Attributes:
+        source: `hub`, `local`, `embedded` or `custom`. `train` is None for a task that ships no training rows.
     """
 
     train: Split | None

@@ -30,17 +30,25 @@ Schedule = Literal[
 class Stage(Checked):
     """One stretch of training with its own optimizer.
 
-    `methods`: by name, in listed order. `epochs`: passes over the stage's rows; `steps` (updates) wins where given.
-    `batch_size`: rows of an update; `micro_batch`: rows of one forward (null = all), gradients of the parts are summed
-    with weights so that the update equals the large batch. `lr`: peak rate; `schedule`: one of
-    `Schedule`; `warmup`: a moment such as 6%. `clip`: largest joint gradient norm (0 = off).
-    `eval_every`: a moment that repeats; `select`: `best` keeps the best evaluated weights by the task's first metric,
-    `last` the final ones; `patience`: evaluations without a new best before the stage ends early (null = never).
-    `carry`: methods whose state goes on to the same-named method of the next stage. `data`: `task` rows or `corpus`
-    (unlabelled text, see `corpus`). `teacher`: `finetuned`, or `pretrained` for general distillation. `mlm`: options of
-    `plmc.tasks.mlm.MaskedLM`; given, be it empty, the stage trains a masked language model on `corpus`, taught by the
-    pre-trained teacher with its language model head. `kinds`: kinds of task that the stage is for (null = all); a run
-    on another kind leaves it out.
+    Attributes:
+        methods: by name, in listed order.
+        epochs: passes over the stage's rows; `steps` (updates) wins where given.
+        batch_size: rows of an update.
+        micro_batch: rows of one forward (null = all), gradients of the parts are summed with weights so that the update
+            equals the large batch.
+        lr: peak rate.
+        schedule: one of `Schedule`.
+        warmup: a moment such as 6%.
+        clip: largest joint gradient norm (0 = off).
+        eval_every: a moment that repeats.
+        select: `best` keeps the best evaluated weights by the task's first metric, `last` the final ones.
+        patience: evaluations without a new best before the stage ends early (null = never).
+        carry: methods whose state goes on to the same-named method of the next stage.
+        data: `task` rows or `corpus` (unlabelled text, see `corpus`).
+        teacher: `finetuned`, or `pretrained` for general distillation.
+        mlm: options of `plmc.tasks.mlm.MaskedLM`; given, be it empty, the stage trains a masked language model on
+            `corpus`, taught by the pre-trained teacher with its language model head.
+        kinds: kinds of task that the stage is for (null = all); a run on another kind leaves it out.
     """
 
     name: str
@@ -84,7 +92,12 @@ class Stage(Checked):
 
 @dataclass(kw_only=True)
 class Recipe(Checked):
-    """A named sequence of stages. `title`, `paper`: for tables and model cards."""
+    """A named sequence of stages.
+
+    Attributes:
+        title: for tables and model cards.
+        paper: see `title`.
+    """
 
     config_label: ClassVar[str] = "recipe"
 

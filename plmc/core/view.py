@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 class Outputs:
     """What one model says about a batch of B rows of T tokens.
 
-    `logits`: one tensor per head: `(B, C)` for classification, `(B, 1)` for regression, two of `(B, T)` (start, end)
-    for span extraction, in float32; `(N, V)` at N chosen positions of the batch for a masked language model, in the
-    type that they were computed in. `hidden_states`: layers + 1 tensors `(B, T, D)`, the embedding output first.
-    `attentions`: one `(B, H, T, T)` of probabilities per layer. `scores`: the same before mask and softmax, Q Kᵀ/√d.
-    The last three are None unless some method `needs` them.
+    Attributes:
+        logits: one tensor per head: `(B, C)` for classification, `(B, 1)` for regression, two of `(B, T)` (start, end)
+            for span extraction, in float32; `(N, V)` at N chosen positions of the batch for a masked language model, in
+            the type that they were computed in.
+        hidden_states: layers + 1 tensors `(B, T, D)`, the embedding output first.
+        attentions: one `(B, H, T, T)` of probabilities per layer.
+        scores: the same before mask and softmax, Q Kᵀ/√d. The last three are None unless some method `needs` them.
     """
 
     logits: tuple[Tensor, ...]

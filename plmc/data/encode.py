@@ -120,7 +120,9 @@ def tokenise(
 ) -> datasets.Dataset:
     """`Dataset.map` over batches, in memory; `encode(batch, row numbers)` returns the columns that are named.
 
-    `lists` and `numbers`: the columns of one list a row and of one number a row, each with the type that is stored.
+    Args:
+        lists: the columns of one list a row and of one number a row, each with the type that is stored.
+        numbers: see `lists`.
     """
     from datasets import Features, Sequence, Value
 

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 class Files(Source):
     """Reads the files that `task=custom` names; the task brings this source along, in place of `data=`.
 
-    `columns`: the one or two text columns. `label`: the label column; only the test file may lack it.
+    Attributes:
+        columns: the one or two text columns.
+        label: the label column; only the test file may lack it.
     """
 
     name: str = "custom"

@@ -32,7 +32,9 @@ _DEV_IDS = "dev_ids.tsv"
 class Layout:
     """Folder of a task, its text columns and label column, the file stem of each split, and what is odd about it.
 
-    `headless`: the columns where the first line is a row already. `skip_broken`: the release holds broken rows.
+    Attributes:
+        headless: the columns where the first line is a row already.
+        skip_broken: the release holds broken rows.
     """
 
     folder: str

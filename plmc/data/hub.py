@@ -33,8 +33,10 @@ _SPLITS = {"validation_matched": "validation", "test_matched": "test"}
 class Hub(Source):
     """Loads nyu-mll/glue, rajpurkar/squad and rajpurkar/squad_v2 with `datasets.load_dataset`.
 
-    `revision`: a branch, tag or commit of the data set. Raises HubUnreachable if the Hub does not answer and the data
-    are not in the local cache.
+    Raises HubUnreachable if the Hub does not answer and the data are not in the local cache.
+
+    Attributes:
+        revision: a branch, tag or commit of the data set.
     """
 
     name: str = "hub"

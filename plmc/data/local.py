@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 class Local(Source):
     """Reads the GLUE folder (`SST-2/train.tsv`, ...) and SQuAD's JSON files, plain or .gz.
 
-    `root`: the folder that holds them, or that holds `glue` and `squad`. `files`: file names of single splits, e.g.
-    `data.files.train=train_20k.tsv`; needed where a split has several files and none is called `train.tsv`.
-
     Raises DataError if a folder, file or column is missing or a row is malformed, with file and line.
+
+    Attributes:
+        root: the folder that holds them, or that holds `glue` and `squad`.
+        files: file names of single splits, e.g. `data.files.train=train_20k.tsv`; needed where a split has several
+            files and none is called `train.tsv`.
     """
 
     name: str = "local"

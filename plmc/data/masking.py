@@ -73,9 +73,11 @@ def hide_rows(split: Split, rows: np.ndarray, *, key: tuple[int, ...], masking: 
 
 
 def masking_of(tokenizer: Any, counts: np.ndarray, size: int, options: Mapping[str, float]) -> Masking:
-    """The masking of a corpus. `counts` `(V,)`: how often each token occurs; `size`: the model's vocabulary.
+    """The masking of a corpus. `counts` `(V,)`: how often each token occurs;
 
-    `options`: `rate`, `masked`, `random` and `smoothing`; the weight of a token is max(count, 1)^-smoothing.
+    Args:
+        size: the model's vocabulary.
+        options: `rate`, `masked`, `random` and `smoothing`; the weight of a token is max(count, 1)^-smoothing.
     """
     special = np.array(sorted(tokenizer.all_special_ids), dtype=np.int64)
     weights = np.maximum(counts[:size], 1).astype(np.float64) ** -options["smoothing"]

@@ -36,9 +36,10 @@ def packed_rows(
 ) -> Iterator[np.ndarray]:
     """Rows of token ids, special tokens included, `(T,)` with T <= `max_length`.
 
-    `pack`: neighbouring lines share a row as long as they fit whole; an empty line ends a document and so a row. A line
-    longer than a row is cut into pieces. Rows below `shortest` tokens or half unknown are dropped, as in DistilBERT's
-    code.
+    Args:
+        pack: neighbouring lines share a row as long as they fit whole; an empty line ends a document and so a row. A
+            line longer than a row is cut into pieces. Rows below `shortest` tokens or half unknown are dropped, as in
+            DistilBERT's code.
     """
     room = max_length - tokenizer.num_special_tokens_to_add(pair=False)
     unknown = tokenizer.unk_token_id

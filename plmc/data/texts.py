@@ -21,11 +21,14 @@ if TYPE_CHECKING:
 class Texts(Source):
     """Lines of text with columns `id` and `text_a`, in the order of the corpus; memory-mapped unless embedded.
 
-    `corpus`: a text file or several (plain or .gz), `embedded`, or a Hub data set as `id`, `id:config` or
-    `id:config:column`. `held_out`: other text to judge on, or a share such as `1%`: then the corpus' own validation
-    split, and without one the end of the corpus. `rows`: the number of lines that are taken from the corpus.
-
     Raises ConfigError for a missing file, HubUnreachable where the Hub is silent, DataError for an empty corpus.
+
+    Attributes:
+        corpus: a text file or several (plain or .gz), `embedded`, or a Hub data set as `id`, `id:config` or
+            `id:config:column`.
+        held_out: other text to judge on, or a share such as `1%`: then the corpus' own validation split, and without
+            one the end of the corpus.
+        rows: the number of lines that are taken from the corpus.
     """
 
     name: str = "texts"

@@ -71,10 +71,13 @@ def compact_size(tensors: Tensors) -> int:
 def encoder_ratio(dense: Mapping[str, torch.Tensor], tensors: Tensors) -> float:
     """Bytes of the encoder's matrices as dense float32, over their bytes in compact form in `tensors`.
 
-    `dense`: the six linear matrices of every block by name, `bert.encoder.layer.0.output.dense.weight` for one (see
-    `plmc.models.encoder.pruned_linears`); only their sizes count. `tensors`: those of that model, perhaps quantised;
-    each whose name begins with that of a matrix (values, scales, zero points) belongs to it. Raises DataError if a
-    matrix has none.
+    Raises DataError if a matrix has none.
+
+    Args:
+        dense: the six linear matrices of every block by name, `bert.encoder.layer.0.output.dense.weight` for one (see
+            `plmc.models.encoder.pruned_linears`); only their sizes count.
+        tensors: those of that model, perhaps quantised; each whose name begins with that of a matrix (values, scales,
+            zero points) belongs to it.
     """
     chosen: dict[str, torch.Tensor] = {}
     for name in dense:

@@ -25,10 +25,12 @@ def quantize(
 ) -> Any:
     """The ONNX model `proto` quantised by `scheme` (of `plmc.config.schemes.SCHEMES`); `none` returns it as it is.
 
-    `rows`: feeds by input name, int64 `(1, T)` and unpadded, from which `int8-static` takes the ranges of activations.
-    `trained`: what quantization-aware training left in the model's config (`plmc.quantization`): its granularity of
-    weights, so that int8 finds the trained integers, and for `int8-static` its ranges of activations in place of those
-    of `rows`. Embeddings are quantised too: half of a small encoder is its embedding table.
+    Args:
+        rows: feeds by input name, int64 `(1, T)` and unpadded, from which `int8-static` takes the ranges of
+            activations.
+        trained: what quantization-aware training left in the model's config (`plmc.quantization`): its granularity of
+            weights, so that int8 finds the trained integers, and for `int8-static` its ranges of activations in place
+            of those of `rows`. Embeddings are quantised too: half of a small encoder is its embedding table.
     """
     channels = trained is None or trained["weights"] == "per_row"
     ranges = trained["ranges"] if trained else {}
@@ -73,12 +75,13 @@ def static(
 ) -> Any:
     """int8 weights, uint8 activations with scales fixed from `rows` (minimum and maximum), as QDQ nodes.
 
-    `ranges`: `{module: {"input": [low, high]}}` of torch modules, in place of those of `rows` where there are some.
-
     Only what goes into a product with a weight matrix is quantised, and embeddings as in `dynamic`. By default the
     library quantises attention, the outputs of products and every addition, too, which costs most of the accuracy;
     excluding the products alone does not help where an addition, that of the bias, takes their output.
     Raises ConfigError without rows.
+
+    Args:
+        ranges: `{module: {"input": [low, high]}}` of torch modules, in place of those of `rows` where there are some.
     """
     if not rows:
         raise ConfigError(

@@ -24,7 +24,10 @@ REFUSED = "refused"
 def exports(run: Run, data: TaskData, console: Console, tracker: Any = None) -> dict[str, dict[str, Any]]:
     """Every export that the run's config asks for, by name: its figures, or why it was refused.
 
-    Exports that are there already are kept. `tracker`: the run's open tracker; None opens the one the run had.
+    Exports that are there already are kept.
+
+    Args:
+        tracker: the run's open tracker; None opens the one the run had.
     """
     folder, found, shown = run.folder / "model", {}, {}
     pad_id = load.load_tokenizer(str(folder)).pad_token_id

@@ -23,8 +23,10 @@ Feed = Mapping[str, np.ndarray]
 class Runtime:
     """A model ready to run.
 
-    `label`: what a table calls it, such as `onnx int8`. `input_names`: what the model takes, of `INPUTS`. `facts`: the
-    content of `plmc_export.json`; empty for what plmc did not export.
+    Attributes:
+        label: what a table calls it, such as `onnx int8`.
+        input_names: what the model takes, of `INPUTS`.
+        facts: the content of `plmc_export.json`; empty for what plmc did not export.
     """
 
     path: Path
@@ -36,8 +38,10 @@ class Runtime:
     def run(self, inputs: Feed) -> tuple[np.ndarray, ...]:
         """Logits in float32: `(B, C)`, or start and end of `(B, T)` each for question answering.
 
-        `inputs`: int64 arrays `(B, T)` by name; those that the model does not take are ignored. Raises DataError if one
-        that it does take is missing.
+        Raises DataError if one that it does take is missing.
+
+        Args:
+            inputs: int64 arrays `(B, T)` by name; those that the model does not take are ignored.
         """
         missing = [name for name in self.input_names if name not in inputs]
         if missing:
@@ -49,8 +53,12 @@ class Runtime:
 def open_model(path: Path, *, threads: int, device: str = "cpu", precision: str = "fp32") -> Runtime:
     """The model in `path`: an export folder, a run's folder, a folder of `save_pretrained`, or an .onnx or .xml file.
 
-    `threads`: CPU threads of one call. `device`: `cpu` or `cuda`. `precision`: `fp32` or `bf16`, in which torch and
-    OpenVINO compute; an ONNX file has its own. Raises ConfigError if nothing in `path` can be run so.
+    Raises ConfigError if nothing in `path` can be run so.
+
+    Args:
+        threads: CPU threads of one call.
+        device: `cpu` or `cuda`.
+        precision: `fp32` or `bf16`, in which torch and OpenVINO compute; an ONNX file has its own.
     """
     path = Path(path).expanduser()
     if precision not in ("fp32", "bf16"):

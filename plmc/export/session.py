@@ -21,7 +21,8 @@ def faster_options(
 ) -> tuple[list[str], dict[str, float]]:
     """The optimizers to disable, and the median milliseconds of CPU time a row of each candidate on one thread.
 
-    `rows`: feeds by input name. Candidates take turns on every row; CPU time leaves out what other processes take.
+    Args:
+        rows: feeds by input name. Candidates take turns on every row; CPU time leaves out what other processes take.
     """
     ort = need("onnxruntime")
     sessions = [

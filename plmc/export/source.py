@@ -21,9 +21,9 @@ FAMILIES = ("bert", "roberta", "distilbert", "electra")
 class Source:
     """A trained model in `folder` with the rows that its exports are verified on and calibrated with.
 
-    `run`: the folder of the plmc run it belongs to, `signature` that run's; None for a model from elsewhere.
-    `evaluation` and
-    `train` are tokenised for this model.
+    Attributes:
+        run: the folder of the plmc run it belongs to, `signature` that run's; None for a model from elsewhere.
+            `evaluation` and `train` are tokenised for this model.
     """
 
     folder: Path

@@ -13,8 +13,9 @@ from plmc.export.extras import need
 def quantized(kind: Any, folder: Path, scheme: str) -> torch.nn.Module:
     """The model in `folder` as the model class `kind` with int8 weights in every Linear, symmetric, one scale a row.
 
-    `scheme`: `int8` also rounds activations, each token by its own range; `weights8` computes in float32. Embeddings
-    stay in float32. The model's `save_pretrained` keeps the integers.
+    Args:
+        scheme: `int8` also rounds activations, each token by its own range; `weights8` computes in float32. Embeddings
+            stay in float32. The model's `save_pretrained` keeps the integers.
     """
     need("torchao.quantization")
     from torchao.quantization import Int8DynamicActivationInt8WeightConfig, Int8WeightOnlyConfig

@@ -10,9 +10,13 @@ from torch import Tensor
 def attention_score_mse(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
     """(1/h) Σ_i MSE(A_S^i, A_T^i) of each sentence, averaged over sentences (TinyBERT, Jiao et al. 2019, Eq. 7).
 
-    `student`, `teacher`: scores Q Kᵀ/√d, `(B, H, T, T)`, queries before keys. With `mask` `(B, T)` the mean of a
-    sentence runs over its l x l pairs of real tokens; without, over all T x T. Each row needs at least one real token.
-    Errors: ValueError on different shapes, which broadcasting would hide.
+    Args:
+        student: scores Q Kᵀ/√d, `(B, H, T, T)`, queries before keys. With `mask` `(B, T)` the mean of a sentence runs
+            over its l x l pairs of real tokens; without, over all T x T. Each row needs at least one real token.
+        teacher: see `student`.
+
+    Raises:
+        ValueError: on different shapes, which broadcasting would hide.
     """
     if student.shape != teacher.shape:
         raise ValueError(f"attention_score_mse: student {tuple(student.shape)}, teacher {tuple(teacher.shape)}")

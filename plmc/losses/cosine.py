@@ -10,7 +10,12 @@ from torch import Tensor
 def hidden_cosine(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
     """Mean over the real tokens of 1 - cos(h_S, h_T) (DistilBERT, Sanh et al. 2019, Section 3; its code: last layer).
 
-    `student`, `teacher`: `(B, T, D)`; `mask` `(B, T)`: 1 on real tokens. Errors: ValueError on different shapes.
+    Args:
+        student: `(B, T, D)`; `mask` `(B, T)`: 1 on real tokens.
+        teacher: see `student`.
+
+    Raises:
+        ValueError: on different shapes.
     """
     if student.shape != teacher.shape:
         raise ValueError(

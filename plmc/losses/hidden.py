@@ -10,9 +10,14 @@ from torch import Tensor
 def hidden_mse(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
     """MSE(H_S, H_T) of each sentence, averaged over sentences (TinyBERT, Jiao et al. 2019, Eqs. 8 and 9).
 
-    `student`, `teacher`: `(B, T, D)`. With `mask` `(B, T)` the mean of a sentence runs over its real tokens, so that a
-    row's loss depends neither on padding nor on its neighbours; without, over all T positions. Each row needs at
-    least one real token. Errors: ValueError on different shapes, which broadcasting would hide.
+    Args:
+        student: `(B, T, D)`. With `mask` `(B, T)` the mean of a sentence runs over its real tokens, so that a row's
+            loss depends neither on padding nor on its neighbours; without, over all T positions. Each row needs at
+            least one real token.
+        teacher: see `student`.
+
+    Raises:
+        ValueError: on different shapes, which broadcasting would hide.
     """
     if student.shape != teacher.shape:
         raise ValueError(f"hidden_mse: student {tuple(student.shape)}, teacher {tuple(teacher.shape)}: project first")

@@ -80,7 +80,11 @@ def describe(threads: int) -> dict[str, Any]:
 
 
 def instruction_sets(text: str | None = None) -> list[str]:
-    """Those of ISA that the processor names among its flags; empty where it names none. `text`: as in /proc/cpuinfo."""
+    """Those of ISA that the processor names among its flags; empty where it names none.
+
+    Args:
+        text: as in /proc/cpuinfo.
+    """
     if text is None:
         try:
             with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:

@@ -30,8 +30,12 @@ def scores_attention(
 ) -> tuple[Tensor, Tensor]:
     """Eager attention that returns the output `(B, T, H, D)` and Q Kᵀ/√d before mask and softmax, `(B, H, T, T)`.
 
-    `query`, `key`, `value`: `(B, H, T, D)`; `attention_mask`: additive, or None. Further arguments of the interface
-    of Transformers concern causal and cached attention and are not used by encoders.
+    Args:
+        query: `(B, H, T, D)`.
+        key: see `query`.
+        value: see `query`.
+        attention_mask: additive, or None. Further arguments of the interface of Transformers concern causal and cached
+            attention and are not used by encoders.
     """
     scaling = query.size(-1) ** -0.5 if scaling is None else scaling
     scores = torch.matmul(query, key.transpose(2, 3)) * scaling
@@ -50,7 +54,10 @@ def use_scores(model: PreTrainedModel) -> None:
 
     Needs an encoder whose attention goes through the attention interface of Transformers (BERT, RoBERTa, DistilBERT,
     ELECTRA and most others). Undo: `model.set_attn_implementation("sdpa")`. Saved configs do not name the
-    implementation. Errors: ConfigError on a model with hard-wired attention.
+    implementation.
+
+    Raises:
+        ConfigError: on a model with hard-wired attention.
     """
     model.set_attn_implementation(SCORES)
     if model.config._attn_implementation != SCORES:

@@ -32,10 +32,12 @@ class Shape(Checked):
 class ModelSpec(Checked):
     """A model to start from.
 
-    `name`: a Hub id, a folder, a finished plmc run, or `minilm-l6`. `layers`: null for all; a list of 0-based layers to
-    keep; or a number of layers with `pick`: `alternate` (evenly spread, first and last included), `top` or `bottom` of
-    the original. `shape`: random weights of this shape instead, with the family and tokenizer of `name`. `revision`: a
-    branch, tag or commit of a Hub id; `name` is then `id@revision`, which may be written so, too.
+    Attributes:
+        name: a Hub id, a folder, a finished plmc run, or `minilm-l6`.
+        layers: null for all; a list of 0-based layers to keep; or a number of layers with `pick`: `alternate` (evenly
+            spread, first and last included), `top` or `bottom` of the original.
+        shape: random weights of this shape instead, with the family and tokenizer of `name`.
+        revision: a branch, tag or commit of a Hub id; `name` is then `id@revision`, which may be written so, too.
     """
 
     name: str

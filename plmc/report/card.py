@@ -33,10 +33,14 @@ def model_card(
 ) -> str:
     """The card as text.
 
-    `record`: of the run. `head`: the kind of task. `base_model`: Hub id that the student's weights come from,
-    None for a model that is not on the Hub. `papers`: citation by method name. `machine`: see
-    `plmc.measure.figures.machine`; the latency is worth little without it. `labels`: names of the classes in order.
-    `place`: the model's folder as seen from the card.
+    Args:
+        record: of the run.
+        head: the kind of task.
+        base_model: Hub id that the student's weights come from, None for a model that is not on the Hub.
+        papers: citation by method name.
+        machine: see `plmc.measure.figures.machine`; the latency is worth little without it.
+        labels: names of the classes in order.
+        place: the model's folder as seen from the card.
     """
     parts = [
         _front_matter(record, head, base_model),

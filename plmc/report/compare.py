@@ -27,13 +27,21 @@ EXPORT_FACTS = ("parameters", "nonzero_parameters", "size_bytes", "compact_bytes
 class Row:
     """One line of a table. Every figure is None where no run has it.
 
-    `metrics`: fractions, by name. `kept`: primary metric as a share of the teacher's. `size_bytes`: weights on disk.
-    `latency_ms`: one row at a time. `speedup`: teacher's latency over the student's, both taken in the same run.
-    `busy`: other processes kept more than `BUSY` of a core busy meanwhile. `minutes`: training time.
-    `difference`: to the baseline; `starred`: it holds after correction for all arms.
-    `collapsed`: runs that give every row the same answer.
-    `bench_ms`: median of a batch by case, from `plmc bench`. `compact_bytes`: sparse and packed. `kind`: one of
-    `variants.KINDS`. `export_of`: label of the arm that this row is an export of.
+    Attributes:
+        metrics: fractions, by name.
+        kept: primary metric as a share of the teacher's.
+        size_bytes: weights on disk.
+        latency_ms: one row at a time.
+        speedup: teacher's latency over the student's, both taken in the same run.
+        busy: other processes kept more than `BUSY` of a core busy meanwhile.
+        minutes: training time.
+        difference: to the baseline.
+        starred: it holds after correction for all arms.
+        collapsed: runs that give every row the same answer.
+        bench_ms: median of a batch by case, from `plmc bench`.
+        compact_bytes: sparse and packed.
+        kind: one of `variants.KINDS`.
+        export_of: label of the arm that this row is an export of.
     """
 
     label: str
@@ -63,8 +71,9 @@ class Row:
 class Table:
     """All arms of one task, data source and set of evaluation rows. `notes` belong under the table.
 
-    `key`: see `Run.table_key`. `rows_of`: names the evaluation rows where the task and source have several sets of
-    them.
+    Attributes:
+        key: see `Run.table_key`.
+        rows_of: names the evaluation rows where the task and source have several sets of them.
     """
 
     key: tuple[str, str, str]

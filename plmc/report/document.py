@@ -21,7 +21,12 @@ from plmc.results.find import Run, arms
 
 
 def report(runs: Sequence[Run], tables: Sequence[Table], command: str) -> str:
-    """One HTML document. `tables`: of these very runs (see `plmc.report.compare`). `command`: what made the report."""
+    """One HTML document.
+
+    Args:
+        tables: of these very runs (see `plmc.report.compare`).
+        command: what made the report.
+    """
     tasks = ", ".join(dict.fromkeys(table.task for table in tables))
     when = time.strftime("%Y-%m-%d %H:%M %Z")
     parts = [

@@ -62,7 +62,12 @@ def page(title: str, parts: Iterable[Markup]) -> str:
 def table(
     heads: Sequence[str], rows: Iterable[Sequence[str]], *, kinds: Sequence[str] = (), texts: Sequence[int] = ()
 ) -> Markup:
-    """Cells are plain text. `kinds`: for each row `strong`, `faint` or nothing; `texts`: columns of words."""
+    """Cells are plain text.
+
+    Args:
+        kinds: for each row `strong`, `faint` or nothing.
+        texts: columns of words.
+    """
     return _macros().table(list(heads), [list(row) for row in rows], list(kinds), list(texts))
 
 

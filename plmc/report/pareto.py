@@ -39,7 +39,8 @@ Cost = Callable[["Row"], "tuple[float, float] | None"]
 class Panel:
     """One cost: its axis label, and the mean and spread of a row's, None where it is not known.
 
-    `small`: the same of the row's compact file, where the cost has such a second value.
+    Attributes:
+        small: the same of the row's compact file, where the cost has such a second value.
     """
 
     label: str

@@ -54,7 +54,11 @@ def _curve(series: Mapping[int, float]) -> Curve:
 def plot_training(curves: Mapping[str, Curve], path: Path, stages: Sequence[StageResult] = ()) -> None:
     """Loss by term, evaluation metrics and learning rate over one axis of updates, with the bounds of the stages.
 
-    `curves`: see `history`. `stages`: of the run, in order. Raises PlmcError without a loss.
+    Raises PlmcError without a loss.
+
+    Args:
+        curves: see `history`.
+        stages: of the run, in order.
     """
     losses = {name: curve for name, curve in curves.items() if name == "loss" or name.startswith("loss/")}
     judged = {name: curve for name, curve in curves.items() if name.startswith("eval/")}
@@ -140,7 +144,10 @@ def _stage_names(axis: Axes, stages: Sequence[StageResult], ends: np.ndarray) ->
 def plot_predictions(records: Sequence[Mapping[str, Any]], path: Path, labels: Sequence[str] = ()) -> None:
     """The picture that suits the records: confusion matrix, scatter of scores, or histogram of span F1.
 
-    `labels`: class names by id. Raises PlmcError without labelled records.
+    Raises PlmcError without labelled records.
+
+    Args:
+        labels: class names by id.
     """
     if not records or records[0].get("label") is None:
         raise PlmcError("There are no labelled predictions to draw.")

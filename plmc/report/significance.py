@@ -43,16 +43,24 @@ def paired_bootstrap(
 ) -> Difference:
     """Difference of the mean metric of two arms, by resampling test examples (Efron & Tibshirani 1993, ch. 13 and 16).
 
-    `arm`, `baseline`: one list of prediction records per seed; the numbers of seeds may differ. An arm's score is the
-    mean over its seeds. Every resample draws N examples with replacement, the same ones for all seeds of both arms:
-    each example brings the predictions of all of them, so examples that are hard for both cancel out. The interval is
-    the percentile interval and p inverts it, 2 min(P[d* <= 0], P[d* >= 0]) with one added to counts and resamples: a p
-    below 0.05 and a 95 % interval without zero say the same. Seeds are not resampled: the interval answers "with other
-    test examples", the standard deviation over seeds answers "with other seeds".
+    An arm's score is the mean over its seeds. Every resample draws N examples with replacement, the same ones for all
+    seeds of both arms: each example brings the predictions of all of them, so examples that are hard for both cancel
+    out. The interval is the percentile interval and p inverts it, 2 min(P[d* <= 0], P[d* >= 0]) with one added to
+    counts and resamples: a p below 0.05 and a 95 % interval without zero say the same. Seeds are not resampled: the
+    interval answers "with other test examples", the standard deviation over seeds answers "with other seeds". Equal
+    arguments give equal results.
 
-    `metric`: a name known to `plmc.report.statistics`, or `f(prediction, label) -> float` on arrays (slow: called
-    per seed and resample). Equal arguments give equal results.
-    Raises DataError if the arms were not judged on the same examples, or lack labels.
+    Args:
+        metric: a name known to `plmc.report.statistics`, or `f(prediction, label) -> float` on arrays (slow: called per
+            seed and resample).
+        arm: one list of prediction records per seed; the numbers of seeds may differ.
+        baseline: as `arm`.
+        resamples: how many samples are drawn.
+        confidence: of the interval, 0 to 1.
+        seed: of the draws.
+
+    Raises:
+        DataError: the arms were not judged on the same examples, or lack labels.
     """
     arms = align([*arm, *baseline])
     scorers = [statistic(metric, records) for records in arms]

@@ -39,7 +39,10 @@ def summary_rows(run: Run, others: Sequence[Run] = ()) -> list[Row]:
 def summary_table(run: Run, outputs: Path) -> rich.table.Table:
     """`summary_rows` for the terminal: quality, share of the teacher kept, parameters, size, latency and speed-up.
 
-    `run` has just ended; `outputs`: where to look for the control.
+    `run` has just ended;
+
+    Args:
+        outputs: where to look for the control.
     """
     from rich import box
     from rich.table import Table

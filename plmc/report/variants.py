@@ -139,7 +139,11 @@ def case_name(record: Mapping[str, Any]) -> str:
 
 
 def kind(run: Run, quantized: bool = False) -> str:
-    """Which of KINDS a run is, by the families of its methods; `quantized`: this export of it is."""
+    """Which of KINDS a run is, by the families of its methods;
+
+    Args:
+        quantized: this export of it is.
+    """
     if run.record.families is not None:
         found = {_FAMILIES[name] for name in run.record.families}
     else:

@@ -29,7 +29,8 @@ class Picked:
 def pick(name: str, outputs: Path, allow: Sequence[str] = ()) -> Picked:
     """The model that `name` means: a folder, a signature, or its beginning (the newest such run).
 
-    `allow`: packages whose classes the config in the folder may name, as well as those of plmc.
+    Args:
+        allow: packages whose classes the config in the folder may name, as well as those of plmc.
     """
     path = Path(name).expanduser()
     if not path.is_dir():

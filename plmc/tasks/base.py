@@ -28,9 +28,12 @@ if TYPE_CHECKING:
 class Task(Checked):
     """A task; its fields are its config (`conf/task/NAME.yaml`).
 
-    `head`: the kind of task. `text`: names of the one or two text columns after normalisation
-    (`("text_a",)` or `("text_a", "text_b")`). `labels`: class names in the order of the label ids. `metric`: the metric
-    that selects the best weights and heads the tables. `max_length`: tokens, special ones included.
+    Attributes:
+        head: the kind of task.
+        text: names of the one or two text columns after normalisation (`("text_a",)` or `("text_a", "text_b")`).
+        labels: class names in the order of the label ids.
+        metric: the metric that selects the best weights and heads the tables.
+        max_length: tokens, special ones included.
     """
 
     config_label: ClassVar[str] = "task"
@@ -103,8 +106,9 @@ class Task(Checked):
     def predict(self, logits: Sequence[np.ndarray], split: Split) -> list[dict[str, Any]]:
         """One record per raw row, in raw order: at least `id`, `prediction`, and `label` where known.
 
-        `logits`: what `head.gather` kept of the N rows of `split`: `(N, C)`, `(N, 1)`, two of `(N, T)` padded with
-        -inf, or three of `(N,)`.
+        Args:
+            logits: what `head.gather` kept of the N rows of `split`: `(N, C)`, `(N, 1)`, two of `(N, T)` padded with
+                -inf, or three of `(N,)`.
         """
         raise NotImplementedError
 

@@ -23,12 +23,17 @@ _HEADS: dict[str, Head] = {head.kind: head for head in (ClassificationHead(), Re
 class Custom(TextTask):
     """Classification or regression on one or two text columns of .csv, .tsv, .jsonl or .parquet files.
 
-    `train`, `validation`, `test`: paths; the test file may lack labels. `text`: the one or two text columns in the
-    files; once the task is built, `columns` holds these names and `text` the normalised ones, as in every task.
-    `label`: the label column. `labels`: class names in the order of their ids; None takes the different values found in
-    `train`, sorted. `metric`: None takes accuracy or spearman; `f1` needs two classes and is that of the second.
-
     Raises ConfigError for a wrong value and, if `labels` is None, DataError if the training file cannot be read.
+
+    Attributes:
+        train: paths; the test file may lack labels.
+        validation: see `train`.
+        test: see `train`.
+        text: the one or two text columns in the files; once the task is built, `columns` holds these names and `text`
+            the normalised ones, as in every task.
+        label: the label column.
+        labels: class names in the order of their ids; None takes the different values found in `train`, sorted.
+        metric: None takes accuracy or spearman; `f1` needs two classes and is that of the second.
     """
 
     name: FileName = "custom"

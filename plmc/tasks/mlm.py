@@ -34,15 +34,20 @@ class MaskedLM(Task):
     """Guess hidden tokens of running text (Devlin et al. 2019, arXiv 1810.04805, Section 3.1, without its next
     sentences).
 
-    `corpus`, `held_out`, `rows`: the text, see `plmc.data.texts.Texts`; corpus null takes what `data=` offers. `pack`:
-    neighbouring lines share a row up to `max_length` tokens. `shortest`: tokens below which a row is dropped. `rate`:
-    share of tokens to guess, of which the share `masked` is hidden and `random` replaced. `smoothing`: exponent s of
-    the weight count^-s with which tokens are drawn; 0 draws them evenly, 0.7 favours rare ones as DistilBERT does.
-
     Every batch of training rows draws new masks. Held-out rows have fixed masks, drawn evenly without `smoothing`,
     so that runs can be compared. Metrics: `accuracy` of the guesses (it chooses the best weights, being better when
     higher),
     `loss` in nats per guessed token and `perplexity` = exp(loss). Raises ConfigError on shares outside 0 to 1.
+
+    Attributes:
+        corpus: the text, see `plmc.data.texts.Texts`; corpus null takes what `data=` offers.
+        held_out: see `corpus`.
+        rows: see `corpus`.
+        pack: neighbouring lines share a row up to `max_length` tokens.
+        shortest: tokens below which a row is dropped.
+        rate: share of tokens to guess, of which the share `masked` is hidden and `random` replaced.
+        smoothing: exponent s of the weight count^-s with which tokens are drawn; 0 draws them evenly, 0.7 favours rare
+            ones as DistilBERT does.
     """
 
     name: FileName = "mlm"
@@ -136,8 +141,11 @@ class MaskedLM(Task):
         return replace(split, columns={"input_ids": Ragged(seen, ids.offsets)}, labels=Ragged(labels, ids.offsets))
 
     def predict(self, logits: Sequence[np.ndarray], split: Split) -> list[dict[str, Any]]:
-        """One record a row: `guessed` tokens, how many are right, and the sum of their -log p. `logits`: three
-        `(N,)`."""
+        """One record a row: `guessed` tokens, how many are right, and the sum of their -log p.
+
+        Args:
+            logits: three `(N,)`.
+        """
         return [
             {"id": int(split.ids[row]), "guessed": int(guessed), "right": int(right), "loss": float(loss)}
             for row, (guessed, right, loss) in enumerate(zip(*logits, strict=True))

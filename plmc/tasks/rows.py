@@ -25,7 +25,11 @@ def subset(rows, count: int | None):
 
 
 def load(run: Run, tokenizer, *, splits: tuple[str, ...] | None = None) -> TaskData:
-    """Tokenised data of the run's task under its budget. `splits`: only these evaluation splits (None = all)."""
+    """Tokenised data of the run's task under its budget.
+
+    Args:
+        splits: only these evaluation splits (None = all).
+    """
     raw = run.source.load(run.task)
     evaluation = {}
     for name in evaluation_splits(run.task, raw):

@@ -37,16 +37,19 @@ _OFFSETS = {"offset_start": "int32", "offset_end": "int32"}
 class Squad(Task):
     """SQuAD; a long paragraph becomes several overlapping features of `max_length` tokens.
 
-    `version`: `1.1` or `2.0`; only in 2.0 a question may have no answer. `stride`: tokens that neighbouring features
-    share. `max_question_length`: tokens of a question that are kept. `n_best`: starts and ends tried per feature.
-    `max_answer_length`: tokens of an answer. `null_threshold`: 2.0 answers "" where the score of no answer exceeds that
-    of the best span by more than this.
-
     Labels are `(N, 2)`, first and last token of the first gold answer; (0, 0), the [CLS] token, where there is none or
     it is outside the feature. Records: `id`, `key`, `prediction`, `answer` (the best span, even if `prediction` is
     ""), `score`, `null_score`, and `label`, the list of gold answers.
 
     Needs a fast tokenizer whose first token is [CLS].
+
+    Attributes:
+        version: `1.1` or `2.0`; only in 2.0 a question may have no answer.
+        stride: tokens that neighbouring features share.
+        max_question_length: tokens of a question that are kept.
+        n_best: starts and ends tried per feature.
+        max_answer_length: tokens of an answer.
+        null_threshold: 2.0 answers "" where the score of no answer exceeds that of the best span by more than this.
     """
 
     head: ClassVar[Head] = SpanHead()

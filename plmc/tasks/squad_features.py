@@ -23,9 +23,11 @@ def make_features(
 ) -> dict[str, list[Any]]:
     """The features of a batch of questions, a list for each of `names`.
 
-    `columns`: `text_a` questions, `text_b` paragraphs and, if `start` and `end` are wanted, `answers`. `numbers`: the
-    rows they are. `source` is the row of a feature, `part` its number among those of that row. `offset_start` and
-    `offset_end` are the characters of the paragraph that a token covers, -1 for a token outside the paragraph.
+    Args:
+        columns: `text_a` questions, `text_b` paragraphs and, if `start` and `end` are wanted, `answers`.
+        numbers: the rows they are. `source` is the row of a feature, `part` its number among those of that row.
+            `offset_start` and `offset_end` are the characters of the paragraph that a token covers, -1 for a token
+            outside the paragraph.
     """
     encoded = tokenizer(
         _cut(columns["text_a"], tokenizer, max_question_length),
@@ -56,7 +58,9 @@ def make_features(
 def answer_tokens(answers: Mapping[str, Sequence[Any]], first: int, offsets: np.ndarray) -> tuple[int, int]:
     """First and last token of the first of `answers`; (0, 0) if there is none or a part of it is outside the feature.
 
-    `first`: the first token of the paragraph in the feature. `offsets`: `(C, 2)`, characters of its C tokens there.
+    Args:
+        first: the first token of the paragraph in the feature.
+        offsets: `(C, 2)`, characters of its C tokens there.
     """
     if not answers["text"] or not len(offsets):
         return 0, 0

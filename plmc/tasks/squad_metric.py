@@ -65,10 +65,12 @@ def evaluate(predictions: Sequence[str], golds: Sequence[Sequence[str]], version
 def best_threshold(scores: np.ndarray, margins: np.ndarray, answerable: np.ndarray) -> tuple[float, float]:
     """`(mean score, threshold)` of the threshold that serves these rows best; answers with margin above it are dropped.
 
-    `scores`: `(N,)`, what the non-empty answer of a question earns. `margins`: `(N,)`, null score minus score of that
-    answer. `answerable`: `(N,)` bool. A dropped answer earns 1 if the question has none, else 0.
-
     The threshold is chosen on the rows it is measured on, so the result is an upper bound.
+
+    Args:
+        scores: `(N,)`, what the non-empty answer of a question earns.
+        margins: `(N,)`, null score minus score of that answer.
+        answerable: `(N,)` bool. A dropped answer earns 1 if the question has none, else 0.
     """
     order = np.argsort(margins, kind="stable")
     ordered = margins[order]

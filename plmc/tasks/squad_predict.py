@@ -13,8 +13,12 @@ from plmc.core.rows import Ragged
 class Spans:
     """The best answer of each of Q questions, `(Q,)` each.
 
-    `feature`: its row of the logits. `start`, `end`: first and last token there. `score`: the sum of their
-    logits (-inf if the question has no span at all). `null`: the lowest score of "no answer" over its features.
+    Attributes:
+        feature: its row of the logits.
+        start: first and last token there.
+        end: see `start`.
+        score: the sum of their logits (-inf if the question has no span at all).
+        null: the lowest score of "no answer" over its features.
     """
 
     feature: np.ndarray
@@ -37,9 +41,13 @@ def best_spans(
 ) -> Spans:
     """The best span of each question over all its features.
 
-    `start`, `end`: `(N, T)` logits. `context`: `(N, T)` bool, True where an answer may lie. `source`: `(N,)`, the
-    question of each feature, 0 to Q - 1, each at least once. In every feature the `n_best` highest starts meet the
-    `n_best` highest ends; a span has 1 to `max_answer_length` tokens and scores the sum of its two logits.
+    Args:
+        start: `(N, T)` logits.
+        end: see `start`.
+        context: `(N, T)` bool, True where an answer may lie.
+        source: `(N,)`, the question of each feature, 0 to Q - 1, each at least once. In every feature the `n_best`
+            highest starts meet the `n_best` highest ends; a span has 1 to `max_answer_length` tokens and scores the sum
+            of its two logits.
     """
     rows = np.arange(len(start))
     first, last = (_top(np.where(context, logits, -np.inf), n_best) for logits in (start, end))

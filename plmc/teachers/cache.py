@@ -32,8 +32,9 @@ DTYPES = {"fp32": np.float32, "fp16": np.float16}
 class Wanted:
     """What is stored of a teacher: its logits, and the hidden states of `layers` (0 is the embedding output).
 
-    `dtype`: `fp32`, or `fp16`: half the size, and values rounded to 11 bits. `autocast`: precision of the teacher's
-    forward.
+    Attributes:
+        dtype: `fp32`, or `fp16`: half the size, and values rounded to 11 bits.
+        autocast: precision of the teacher's forward.
     """
 
     head: Head

@@ -31,8 +31,10 @@ from plmc.training.evaluate import evaluate, logits_of
 class FinetunedTeacher:
     """`folder` holds the model; `identity` keys caches of its outputs; `metrics` are its scores; `order` its columns.
 
-    `size`: of its weights. `pretrained`: a masked language model.
-    `collapsed`: it gives every evaluation row the same answer.
+    Attributes:
+        size: of its weights.
+        pretrained: a masked language model.
+        collapsed: it gives every evaluation row the same answer.
     """
 
     name: str

@@ -57,7 +57,11 @@ def as_teacher(run: Run, recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def language_model_run(run: Run, *, headless: bool) -> Run:
-    """The run that makes the masked language model that teaches `run`; `headless`: its files hold no head."""
+    """The run that makes the masked language model that teaches `run`;
+
+    Args:
+        headless: its files hold no head.
+    """
     spec, stage = run.teacher.mlm, taught_stage(run)
     own = not run.task.head.supervised
     task = (

@@ -14,9 +14,11 @@ from plmc.models.spec import ModelSpec
 class MLMTeacher(Checked):
     """How the pre-trained teacher becomes a masked language model of a stage's corpus.
 
-    `train`: `auto` takes a model that comes with its language model head as it is; `all` trains it on on the corpus
-    (teacher preparation of Prune OFA: `epochs` or `steps` updates at the peak rate `lr`). A model without a head gets
-    one first, on the frozen encoder (`head_epochs`, `head_lr`). It is made once for each model, corpus and seed.
+    Attributes:
+        train: `auto` takes a model that comes with its language model head as it is; `all` trains it on on the corpus
+            (teacher preparation of Prune OFA: `epochs` or `steps` updates at the peak rate `lr`). A model without a
+            head gets one first, on the frozen encoder (`head_epochs`, `head_lr`). It is made once for each model,
+            corpus and seed.
     """
 
     config_label: ClassVar[str] = "teacher.mlm"
@@ -34,10 +36,11 @@ class MLMTeacher(Checked):
 class TeacherSpec(ModelSpec):
     """The teacher: a model, and how it is fine-tuned unless `checkpoint` names one that already is.
 
-    `label_order`: for each of the task's labels, the column of the checkpoint's logits. `mlm`: how it teaches MLM
-    stages.
-    `cache`: how its outputs are stored, `fp32`, `fp16`, or None for a teacher that runs along; `cache_gb`: the most
-    that one set of rows may take.
+    Attributes:
+        label_order: for each of the task's labels, the column of the checkpoint's logits.
+        mlm: how it teaches MLM stages.
+        cache: how its outputs are stored, `fp32`, `fp16`, or None for a teacher that runs along.
+        cache_gb: the most that one set of rows may take.
     """
 
     name: str | None

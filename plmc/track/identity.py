@@ -24,8 +24,10 @@ KEY_TAG = "plmc.key"
 class Identity:
     """Content of `<folder>/run.json`.
 
-    `parent`: the tracking folder of the parent run, or its MLflow id. `run_id` is None until the store has been
-    reached. `attempted`: the run may exist although `run_id` is unknown (a crash while it was being made).
+    Attributes:
+        parent: the tracking folder of the parent run, or its MLflow id. `run_id` is None until the store has been
+            reached.
+        attempted: the run may exist although `run_id` is unknown (a crash while it was being made).
     """
 
     uri: str

@@ -30,10 +30,12 @@ def build_model(
 ) -> None:
     """Writes `folder`, an MLflow model of the Hugging Face `checkpoint` (config, safetensors weights, tokenizer files).
 
-    `example`: one input: a text, `{"text": …, "text_pair": …}`, or `{"question": …, "context": …}` for spans; its shape
-    decides the signature. `max_length` in tokens cuts longer texts.
+    Args:
+        example: one input: a text, `{"text": …, "text_pair": …}`, or `{"question": …, "context": …}` for spans; its
+            shape decides the signature. `max_length` in tokens cuts longer texts.
 
-    Errors: ConfigError if `checkpoint` has no `config.json`, no weights or no tokenizer.
+    Raises:
+        ConfigError: if `checkpoint` has no `config.json`, no weights or no tokenizer.
     """
     from mlflow import pyfunc
     from mlflow.models import Model, ModelSignature

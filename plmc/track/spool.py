@@ -32,7 +32,8 @@ class Spool:
     A line torn by a crash is cut off at opening. Marks are byte offsets, moved by rename after each sending, so a crash
     in between sends some events twice and none never.
 
-    Errors: TrainingError if an event cannot be written (full disk).
+    Raises:
+        TrainingError: if an event cannot be written (full disk).
     """
 
     def __init__(self, folder: Path):

@@ -26,15 +26,18 @@ class Tracker:
     """Tracks one run in `folder` (its spool is `<folder>/tracking`). A store that is away never stops or slows
     training.
 
-    `uri`: `sqlite:///…`, `http://…` or `https://…`. `parent`: the folder of the parent run (see `parent_run`) or an
-    MLflow run id. Seconds: `interval` between sendings, `patience` that `finish` waits for a store that does not
-    answer,
-    `system_interval` between samples of the machine's load (0: none).
-
     After `finish`, `pending` counts events that still wait for `send_pending`, and `warnings` says what went wrong.
 
-    Errors: ConfigError for a `uri` of another kind; TrainingError if another process tracks this run, or the spool
-    cannot be written.
+    Attributes:
+        uri: `sqlite:///…`, `http://…` or `https://…`.
+        parent: the folder of the parent run (see `parent_run`) or an MLflow run id.
+        interval: seconds between sendings.
+        patience: seconds that `finish` waits for a store that does not answer.
+        system_interval: seconds between samples of the machine's load; 0: none.
+
+    Raises:
+        ConfigError: for a `uri` of another kind.
+        TrainingError: another process tracks this run, or the spool cannot be written.
     """
 
     def __init__(
@@ -109,9 +112,12 @@ class Tracker:
             self._spool.append({"kind": "tags", "values": changed})
 
     def input(self, *, name: str, source: str, rows: int, digest: str, context: str, origin: str = "local") -> None:
-        """A dataset as input of the run. `context`: `train` or `evaluation`. `origin`: `hub`, `local` or another word.
+        """A dataset as input of the run.
 
-        `source`: its Hub name or path. `digest` is cut to 36 characters, MLflow's limit.
+        Args:
+            context: `train` or `evaluation`.
+            origin: `hub`, `local` or another word.
+            source: its Hub name or path. `digest` is cut to 36 characters, MLflow's limit.
         """
         kinds = {"hub": ("hugging_face", {"path": source}), "local": ("local", {"uri": source})}
         kind, described = kinds.get(origin, ("code", {"tags": {"mlflow.source.name": source, "plmc.origin": origin}}))

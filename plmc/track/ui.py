@@ -59,7 +59,8 @@ def free_port(host: str, wanted: int) -> int:
 def running(uri: str, host: str = "127.0.0.1", port: int = 5000, *, patience: float = 60.0) -> Iterator[str]:
     """MLflow's pages on the store `uri` while the block runs; yields their address. A server's own `uri` is passed on.
 
-    Errors: TrainingError if they do not answer within `patience` seconds, with the last lines of what MLflow said.
+    Raises:
+        TrainingError: if they do not answer within `patience` seconds, with the last lines of what MLflow said.
     """
     uri = resolve_uri(uri)
     file = database(uri)

@@ -27,8 +27,10 @@ class Update:
 def read_scalars(updates: Sequence[Update], *, stage: str, overflow_is_handled: bool) -> dict[str, float]:
     """The scalars of the last update, all updates checked; the device is waited for once.
 
-    `overflow_is_handled`: a loss scale deals with gradient norms that are not finite; they are then left out. Raises
-    TrainingError for the first update with another value that is not finite, naming its rows.
+    Raises TrainingError for the first update with another value that is not finite, naming its rows.
+
+    Args:
+        overflow_is_handled: a loss scale deals with gradient norms that are not finite; they are then left out.
     """
     values = torch.stack([value.detach().float() for update in updates for value in update.terms.values()]).tolist()
     left = iter(values)

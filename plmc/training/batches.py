@@ -20,7 +20,8 @@ class Batch:
     """B rows padded to the longest, T tokens: `inputs` for the model, `labels`, `rows` (indices into the split) and
     `ids`.
 
-    `per_row`: for masked language models, `masked` positions and real `tokens` a row of the whole update.
+    Attributes:
+        per_row: for masked language models, `masked` positions and real `tokens` a row of the whole update.
     """
 
     inputs: dict[str, torch.Tensor]

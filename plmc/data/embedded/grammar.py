@@ -88,7 +88,8 @@ def statement(event: Event, rng: Random) -> str:
 def question(event: Event, asked: str, rng: Random, *, person: bool) -> str:
     """Asks for `agent`, `patient`, `place`, `time`, `reason` or `manner` of an event, in a random paraphrase.
 
-    `person`: the patient is somebody, not something.
+    Args:
+        person: the patient is somebody, not something.
     """
     verb, agent, patient = event.action.say(rng), noun_phrase(event.agent, rng), noun_phrase(event.patient, rng)
     was = "were" if event.patient.count > 1 else "was"

@@ -58,9 +58,12 @@ class ByWord:
 class EmbeddingNeighbours:
     """Nearest whole words of a model's vocabulary, by cosine of its input embeddings.
 
-    `matrix`: `(V, D)`, row i belongs to token i of `tokenizer`. Words of several pieces have no vector here; `several`
-    serves them. The table of all k nearest words is computed once per vocabulary and kept in `cache`. Errors:
-    DataError if the matrix has fewer rows than the vocabulary.
+    Attributes:
+        matrix: `(V, D)`, row i belongs to token i of `tokenizer`. Words of several pieces have no vector here;
+            `several` serves them. The table of all k nearest words is computed once per vocabulary and kept in `cache`.
+
+    Raises:
+        DataError: if the matrix has fewer rows than the vocabulary.
     """
 
     def __init__(
@@ -113,8 +116,10 @@ class EmbeddingNeighbours:
 class GloveNeighbours:
     """Nearest words among the first 100,000 of a GloVe text file, by cosine.
 
-    Each line of `path`: a word and its numbers, separated by spaces, most frequent words first. Errors: DataError on
-    a line with fewer numbers than the first.
+    Each line of `path`: a word and its numbers, separated by spaces, most frequent words first.
+
+    Raises:
+        DataError: on a line with fewer numbers than the first.
     """
 
     def __init__(self, path: str | Path, *, k: int, rows: int = GLOVE_ROWS):
@@ -152,8 +157,9 @@ class GloveNeighbours:
 def nearest_rows(queries: Tensor, keys: Tensor, *, own: Tensor, k: int, chunk: int = 1024) -> np.ndarray:
     """Indices of the k rows of `keys` with the largest inner product with each row of `queries`, `(Q, k)` int32.
 
-    `own`: for each query the row of `keys` that is the query itself and does not count. Where there are fewer than k
-    other rows, all of them are returned.
+    Args:
+        own: for each query the row of `keys` that is the query itself and does not count. Where there are fewer than k
+            other rows, all of them are returned.
     """
     k = min(k, len(keys) - 1)
     found = np.empty((len(queries), k), dtype=np.int32)

@@ -31,9 +31,16 @@ class _Masked(NamedTuple):
 class MaskedWords:
     """The k most probable whole words where a word of one piece is masked; `several` serves words of several pieces.
 
-    Candidates are computed once per word, on the original sentence. `with_original`: the unmasked sentence follows as
-    second segment. Words cut off by the model's maximum length get none. Needs a fast tokenizer with a mask token.
-    Errors: DataError if the tokenizer does not belong to the model.
+    Candidates are computed once per word, on the original sentence.
+
+    Needs a fast tokenizer with a mask token.
+
+    Attributes:
+        with_original: the unmasked sentence follows as second segment. Words cut off by the model's maximum length get
+            none.
+
+    Raises:
+        DataError: if the tokenizer does not belong to the model.
     """
 
     def __init__(self, model: Any, tokenizer: Any, *, k: int, several: Neighbours, with_original: bool = False):
@@ -115,7 +122,8 @@ class MaskedWords:
 def load_masked_lm(source: str | Path) -> PreTrainedModel | None:
     """The masked language model in the folder or Hub repository `source`; None if it stores no language model head.
 
-    Errors: DataError if nothing can be loaded from there.
+    Raises:
+        DataError: if nothing can be loaded from there.
     """
     from transformers import AutoModelForMaskedLM
 

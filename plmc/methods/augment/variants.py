@@ -36,8 +36,10 @@ def distinct(texts: Sequence[str], original: str) -> list[str]:
 def pair_up(original: Sequence[str], variants: Sequence[Sequence[str]], *, with_last: bool) -> list[tuple[str, ...]]:
     """Rows made of one row of one or two texts: the original, then one row per variant of either text.
 
-    The other text of a variant is the original one; `with_last`: variants of the second text are paired with the last
-    variant of the first.
+    The other text of a variant is the original one;
+
+    Args:
+        with_last: variants of the second text are paired with the last variant of the first.
     """
     rows, current = [tuple(original)], list(original)
     for field, texts in enumerate(variants):

@@ -38,15 +38,7 @@ class Augment(Method):
     """Adds variants of the training rows in which words are replaced (Jiao et al. 2019, arXiv 1909.10351, Algorithm 1).
 
     Each word is replaced with probability `p` by one of `k` candidates, drawn evenly; `n` variants per row follow the
-    original. Labels are copied, ids are new. The paper uses p = 0.4, n = 20, k = 15. `max_rows`: fewer variants, so
-    that not more than so many rows result. `kinds`: on tasks of another kind the method does nothing (the paper trains
-    the last step of STS-B and SQuAD on the original rows). Rows are cached by input, fields and seed, and depend on
-    nothing else.
-
-    `candidates`: `mlm`: the most probable words where the word is masked, for words of one piece; `embeddings`:
-    nearest words in the teacher's input embeddings; `glove`: nearest words in the file `glove`; `auto`: `mlm` where
-    the pre-trained model has a language model head, else `embeddings`. Words of several pieces are replaced only where
-    `glove` is given, as in the paper: the mean of the embeddings of the pieces mostly finds more pieces.
+    original. Labels are copied, ids are new. The paper uses p = 0.4, n = 20, k = 15.
 
     `mode=paper`: every word may be replaced; in pair tasks the variants go to the two texts in turn, the other text
     being the original. `mode=official_code`: stop words and words with other characters than letters stay, duplicates
@@ -58,8 +50,21 @@ class Augment(Method):
     the official code does); they are whole words of letters and digits; spacing, punctuation and capitals of the text
     stay as they were. The stop words are those of scikit-learn.
 
-    Composes badly with teacher caches, which grow n-fold. Errors: ConfigError on span tasks, whose answers would move,
-    and on candidates without a source; DataError on unreadable vectors.
+    Composes badly with teacher caches, which grow n-fold.
+
+    Attributes:
+        max_rows: the most rows that may result; n is lowered for it.
+        kinds: on tasks of another kind the method does nothing (the paper trains the last step of STS-B and SQuAD on
+            the original rows). Rows are cached by input, fields and seed, and depend on nothing else.
+        candidates: where words come from. `mlm`: the most probable words where the word is masked, for words of one
+            piece. `embeddings`: nearest words in the teacher's input embeddings. `glove`: nearest words in the file
+            `glove`. `auto`: `mlm` where the pre-trained model has a language model head, else `embeddings`.
+        glove: a file of word vectors. Words of several pieces are replaced only where it is given, as in the paper: the
+            mean of the embeddings of the pieces mostly finds more pieces.
+
+    Raises:
+        ConfigError: on span tasks, whose answers would move, and on candidates without a source.
+        DataError: on unreadable vectors.
     """
 
     p: Share = 0.4

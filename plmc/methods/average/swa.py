@@ -25,12 +25,14 @@ class SWA(Method):
     learning rate as Lu et al. 2022 (arXiv 2212.05956) do for language models. With T_0 = `begin`, the weights after
     update t (counted from 0) count if t >= T_0 and (t - T_0) mod `every` = 0.
 
-    - `lr`: learning rate from `begin` on, as a multiple of the base rate; null is 1.
     - The mean is held in float32: one more copy of the weights, on their device.
     - Watches only: live weights, losses and random numbers are those of a run without it at the same learning rate.
 
     Composes badly with pruning that has not settled at `begin` and with a method listed later that sets the learning
     rate; both raise ConfigError, as does a second averager.
+
+    Attributes:
+        lr: learning rate from `begin` on, as a multiple of the base rate; null is 1.
     """
 
     order: ClassVar[int] = 1

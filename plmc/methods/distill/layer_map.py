@@ -12,10 +12,13 @@ STRATEGIES = ("uniform", "top", "bottom")
 def layer_map(strategy: str | Sequence[int], *, student: int, teacher: int) -> tuple[int, ...]:
     """g(0), …, g(M): indices into the teacher's `hidden_states` (0 is the embedding output), for M student layers.
 
-    `strategy`: `uniform` g(m) = m N / M, `top` g(m) = m + N - M, `bottom` g(m) = m for N teacher layers (Jiao et al.
-    2019, Section 4.1), or a list of the M teacher layers g(1), …, g(M), counted from 1. g(0) is 0 always. 1-based layer
-    g(m) has its attention at index g(m) - 1. Errors: ConfigError if the map leaves the teacher, or `uniform` does not
-    divide.
+    Args:
+        strategy: `uniform` g(m) = m N / M, `top` g(m) = m + N - M, `bottom` g(m) = m for N teacher layers (Jiao et al.
+            2019, Section 4.1), or a list of the M teacher layers g(1), …, g(M), counted from 1. g(0) is 0 always.
+            1-based layer g(m) has its attention at index g(m) - 1.
+
+    Raises:
+        ConfigError: if the map leaves the teacher, or `uniform` does not divide.
     """
     if not isinstance(strategy, str):
         return _explicit(list(strategy), student=student, teacher=teacher)

@@ -29,19 +29,27 @@ class LayersKD(Method):
     (Jiao et al. 2019, arXiv 1909.10351, Eqs. 7 to 9, 11); E, H: `(B, T, D)`, E after its LayerNorm; A = Q Kᵀ/√d before
     the softmax, `(B, H, T, T)`.
 
-    `attention`, `hidden`, `embedding`: the λ, 1 in the paper; 0 leaves a term out, with all it needs. `map`: see
-    `layer_map`. `projection`: `always` as in the paper, which has a W for any widths; `never`; `auto`: only if
-    widths differ (`mode=official_code`: always). Terms: `attention`, `hidden`, `embedding`. Needs hidden states and
-    scores of both models, and as many heads in both for attention. The head of the student gets no gradient.
-
     `mode=paper`: one W without bias for the embedding and one for each layer; the mean of a sentence runs over its real
     tokens (the paper does not speak of padding), then over sentences. `mode=official_code`: one linear map with bias
     for the embedding and all layers; scores of padded columns count as 0; the mean runs over all positions, padding
     included, so the loss of a row depends on the longest row of its batch.
 
     Composes badly with methods that change the number of layers or heads during the stage. The teacher's hidden states
-    are stored like logits (`teacher.cache`) where there is no attention term and `mode=paper`. Errors:
-    ConfigError on unknown modes, maps that do not fit, unequal heads, widths without a projection.
+    are stored like logits (`teacher.cache`) where there is no attention term and `mode=paper`.
+
+    Terms: `attention`, `hidden`, `embedding`. Needs hidden states and scores of both models, and as many heads in both
+    for attention. The head of the student gets no gradient.
+
+    Attributes:
+        attention: the λ, 1 in the paper; 0 leaves a term out, with all it needs.
+        hidden: see `attention`.
+        embedding: see `attention`.
+        map: see `layer_map`.
+        projection: `always` as in the paper, which has a W for any widths; `never`; `auto`: only if widths differ
+            (`mode=official_code`: always).
+
+    Raises:
+        ConfigError: on unknown modes, maps that do not fit, unequal heads, widths without a projection.
     """
 
     family: ClassVar[str] = "distillation"

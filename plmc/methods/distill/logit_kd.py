@@ -17,9 +17,8 @@ from plmc.core.view import View
 class LogitKD(Method):
     """The student learns from gold labels and from the teacher's softened distribution.
 
-    L = alpha · CE(y, z_S) + (1 - alpha) · T² · KL(softmax(z_T / T) ‖ softmax(z_S / T)) (Hinton et al. 2015,
-    arXiv 1503.02531, Section 2). `alpha`: weight of the gold labels, 0 to 1; papers that speak of the hardness h of
-    distillation mean 1 - alpha. `temperature`: T > 0. Neither default is from the paper, which fixes no values.
+    L = alpha · CE(y, z_S) + (1 - alpha) · T² · KL(softmax(z_T / T) ‖ softmax(z_S / T)) (Hinton et al. 2015, arXiv
+    1503.02531, Section 2).
 
     Terms: `ce` and `kl`; a term of weight 0 is neither computed nor declared, and at alpha = 1 no teacher is needed.
     Needs `teacher.logits`; a cache of them suffices. Spans: mean of start and end, padded positions excluded.
@@ -29,7 +28,12 @@ class LogitKD(Method):
     - Regression has no distribution over classes: `kl` is then the squared error to the teacher's score, and the
       temperature plays no part.
 
-    Errors: ConfigError on alpha outside 0 to 1 or a temperature that is not positive.
+    Attributes:
+        alpha: weight of the gold labels, 0 to 1; papers that speak of the hardness h of distillation mean 1 - alpha.
+        temperature: T > 0. Neither default is from the paper, which fixes no values.
+
+    Raises:
+        ConfigError: on alpha outside 0 to 1 or a temperature that is not positive.
     """
 
     family: ClassVar[str] = "distillation"

@@ -20,14 +20,20 @@ class PredictionKD(Method):
     """The student learns the teacher's distribution, without gold labels.
 
     L_pred = CE(z_T / t, z_S / t) (Jiao et al. 2019, arXiv 1909.10351, Eq. 10), `(B, C)` logits, mean over rows, no
-    factor t². `temperature`: t = 1 in the paper. Term: `soft_ce`. Needs `teacher.logits`. Spans: mean of start and end,
-    padded positions excluded. Composes badly with `TaskLoss` and `LogitKD`: the paper has no gold term here.
+    factor t².
 
     - Regression is not described in the paper; `mode=paper` takes the squared error to the teacher's score.
     - `mode=official_code` averages over batch x classes, i.e. 1/C of the paper's loss, and for regression takes the
       squared error to the gold score. There is no official code for span extraction.
 
-    Errors: ConfigError on an unknown mode, a temperature that is not positive, or `official_code` on a span task.
+    Term: `soft_ce`. Needs `teacher.logits`. Spans: mean of start and end, padded positions excluded. Composes badly
+    with `TaskLoss` and `LogitKD`: the paper has no gold term here.
+
+    Attributes:
+        temperature: t = 1 in the paper.
+
+    Raises:
+        ConfigError: on an unknown mode, a temperature that is not positive, or `official_code` on a span task.
     """
 
     family: ClassVar[str] = "distillation"

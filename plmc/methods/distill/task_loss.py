@@ -17,8 +17,15 @@ class TaskLoss(Method):
     """Gold-label loss: cross-entropy (also of masked tokens), squared error, or the mean of start and end
     cross-entropy.
 
-    Term: `ce` (also for regression). `weight`: its share of the stage's loss. Composes badly with `LogitKD` of
-    `alpha > 0`, which has its own gold term: the two add up. Errors: ConfigError on a weight that is not positive.
+    Term: `ce` (also for regression).
+
+    Composes badly with `LogitKD` of `alpha > 0`, which has its own gold term: the two add up.
+
+    Attributes:
+        weight: its share of the stage's loss.
+
+    Raises:
+        ConfigError: on a weight that is not positive.
     """
 
     weight: Positive = 1.0

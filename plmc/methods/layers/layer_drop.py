@@ -25,11 +25,14 @@ class LayerDrop(Method):
     the same name (Fan et al. 2020, arXiv 1909.11556).
 
     - Give one of: `strategy` with `k` (how many to drop, or `half`); `drop` or `keep`, indices **counted from 0**.
-    - `strategy`: `top`, `bottom`, `even_alternate`, `odd_alternate`, `symmetric`, or `contribution`: the layers whose
-      input and output are most alike at [CLS] on `rows` development rows; the `k` highest, or all above `threshold`.
 
     Needs no teacher; `contribution` needs the task's data. Composes badly with layer maps written for the full student.
     Raises ConfigError on indices or counts that the student does not have.
+
+    Attributes:
+        strategy: `top`, `bottom`, `even_alternate`, `odd_alternate`, `symmetric`, or `contribution`: the layers whose
+            input and output are most alike at [CLS] on `rows` development rows; the `k` highest, or all above
+            `threshold`.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"blocks"})

@@ -21,8 +21,13 @@ class CosineKD(Method):
     """The student's last hidden states take the direction of the teacher's.
 
     L_cos = mean over real tokens of 1 - cos(h_S, h_T), h `(B, T, D)` (Sanh et al. 2019, arXiv 1910.01108, Section 3).
-    Term: `cosine`. Needs `hidden_states` of both, run live, and a teacher of the student's width. `weight`: 0 switches
-    it off. Errors: ConfigError on a negative weight or another width.
+    Term: `cosine`. Needs `hidden_states` of both, run live, and a teacher of the student's width.
+
+    Attributes:
+        weight: 0 switches it off.
+
+    Raises:
+        ConfigError: on a negative weight or another width.
     """
 
     family: ClassVar[str] = "distillation"

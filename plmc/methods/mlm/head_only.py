@@ -23,8 +23,10 @@ class HeadOnly(Method):
     """Freezes the encoder, so that only the head is trained; makes a masked language model out of a bare encoder.
 
     The head's output matrix is the word embedding and frozen with it; of the head its transform and bias learn. The
-    encoder runs without dropout. Not from a paper. Composes badly with methods that train or prune the encoder. Errors:
-    ConfigError if every loss looks at the inside of the encoder.
+    encoder runs without dropout. Not from a paper. Composes badly with methods that train or prune the encoder.
+
+    Raises:
+        ConfigError: if every loss looks at the inside of the encoder.
     """
 
     exclusive: ClassVar[frozenset[str]] = frozenset({"frozen"})

@@ -21,12 +21,18 @@ class TokenKD(Method):
     """The student's distribution over the vocabulary follows the teacher's at every token, or at the masked ones.
 
     L = T² · (1/N) Σ_n KL(softmax(z_T[n] / T) ‖ softmax(z_S[n] / T)) over N positions, z `(N, V)` (DistilBERT, Sanh et
-    al. 2019, Section 3, L_ce; Prune OFA, Zafrir et al. 2021). `positions`: `all` real tokens, as both official codes
-    do, or
-    `masked`, which spares most of the product with the vocabulary. `temperature`: T > 0. `weight`: 0 switches it off.
+    al. 2019, Section 3, L_ce; Prune OFA, Zafrir et al. 2021).
 
     Term: `kl`. Needs `teacher.logits`, run live (they are too large to store). Only for masked-language-model stages.
-    Errors: ConfigError on an unknown position, a temperature or weight out of range, or another kind of task.
+
+    Attributes:
+        positions: `all` real tokens, as both official codes do, or `masked`, which spares most of the product with the
+            vocabulary.
+        temperature: T > 0.
+        weight: 0 switches it off.
+
+    Raises:
+        ConfigError: on an unknown position, a temperature or weight out of range, or another kind of task.
     """
 
     family: ClassVar[str] = "distillation"

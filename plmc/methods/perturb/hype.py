@@ -26,14 +26,16 @@ class HyPe(Method):
     et al. 2023, arXiv 2212.08853). The embedding output is perturbed, the last block's output is not. No parameter, no
     second forward.
 
-    - `layers`: null (all), `{top: 3}` or `{bottom: 3}`.
-    - `mode`: `paper`, or `official_code`, whose uniform noise is one-sided: U(0, σ).
-    - `hidden_dropout`: rate of the hidden dropout while the stage lasts (the paper: 0), null to leave it; dropout on
-      attention probabilities stays. The config is not touched, and `finish` restores the rates.
     - `sigma=0` draws no random number: the control arm that shows what turning off dropout does alone.
 
     Needs full precision: around 1, bf16 has steps of 8e-3 and fp16 of 1e-3, and the noise would vanish. Composes badly
     with a loss on the embedding output (`hidden_states[0]`), which is seen with its noise.
+
+    Attributes:
+        layers: null (all), `{top: 3}` or `{bottom: 3}`.
+        mode: `paper`, or `official_code`, whose uniform noise is one-sided: U(0, σ).
+        hidden_dropout: rate of the hidden dropout while the stage lasts (the paper: 0), null to leave it; dropout on
+            attention probabilities stays. The config is not touched, and `finish` restores the rates.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"fp32", "blocks"})

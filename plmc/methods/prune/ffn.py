@@ -23,9 +23,11 @@ class FFNPruning(StructuredPruning):
     - `keep`: share of the units that stays. `ranking`: `layer` (the same width in every layer, which the library's
       configs can say) or `global` (all compete; read back by plmc's loader only). `begin`, `end`, `every`: as in
       gradual pruning.
-    - `multiple`: of which the width left is one; int8 kernels like 16 or more. `normalize`: by the layer's l2 norm.
 
     List it before a method that keeps masks. Raises ConfigError on a window that is empty.
+
+    Attributes:
+        multiple: of which the width left is one; int8 kernels like 16 or more. `normalize`: by the layer's l2 norm.
     """
 
     multiple: Count = 8

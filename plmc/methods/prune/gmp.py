@@ -29,14 +29,18 @@ class GMP(Masked):
     first event removes `initial` at once (Kurtic & Alistarh 2022, arXiv 2210.06384). Score: |w|. Learning rate with
     `cycle`: falls linearly from 1 to `lr_end_factor` of the base rate and starts again; replaces the stage's schedule.
 
-    - `begin`, `end`: pruning window; an event at update s happens once s updates are done. Equal: one-shot at `final`.
-    - `every`: distance of events. `initial`, `final`: sparsity over the six Linear weights of each block.
-    - `ranking`: `global` (all weights compete) or `layer` (the same sparsity in every tensor).
-    - `cycle`: length of a tooth, or null to leave the learning rate alone.
-    - `reintroduction`: pruned weights go on learning in a dense copy and may return until `end`.
-
     Composes badly with averaging that begins before `end`. Raises ConfigError on a window that is empty or runs
     backwards.
+
+    Attributes:
+        begin: pruning window; an event at update s happens once s updates are done. Equal: one-shot at `final`.
+        end: see `begin`.
+        every: distance of events.
+        initial: sparsity over the six Linear weights of each block.
+        final: see `initial`.
+        ranking: `global` (all weights compete) or `layer` (the same sparsity in every tensor).
+        cycle: length of a tooth, or null to leave the learning rate alone.
+        reintroduction: pruned weights go on learning in a dense copy and may return until `end`.
     """
 
     begin: Point = "10%"

@@ -29,13 +29,17 @@ class GMPRewind(Masked):
     weight decay still move the copy. Learning rate: `rewound_rate` (Zafrir et al. 2021, arXiv 2111.05754, official
     code).
 
-    - `begin`, `end`: the policy; `every`: distance of events; `last`: from here on the pattern is fixed; between `end`
-      and `last` weights still swap at constant sparsity.
-    - `rewind`: period of the rewinding, null leaves the stage's schedule alone; `warmup`: of the rewound rate.
-    - `pooler`: counts the pooler's matrix in, where the model has one.
-
     Composes badly with averaging that begins before `last`. Raises ConfigError on a window that is empty, runs
     backwards or leaves no update after it.
+
+    Attributes:
+        begin: the policy.
+        end: see `begin`.
+        every: distance of events.
+        last: from here on the pattern is fixed; between `end` and `last` weights still swap at constant sparsity.
+        rewind: period of the rewinding, null leaves the stage's schedule alone.
+        warmup: of the rewound rate.
+        pooler: counts the pooler's matrix in, where the model has one.
     """
 
     begin: Point = "0%"

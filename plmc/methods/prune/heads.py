@@ -19,15 +19,17 @@ class HeadPruning(StructuredPruning):
     I_h = E_x |Att_h(x)ᵀ dL(x)/dAtt_h(x)| (Michel, Levy & Neubig 2019, arXiv 1905.10650, Eq. 2), the loss of the stage,
     which distillation is a part of. Removed: the head's rows of query, key and value, its columns of the output.
 
-    - `keep`: share of the heads that stays. `ranking`: `layer` (the same number in every layer) or `global` (all
-      compete; one of each layer stays). `begin`, `end`, `every`: window and distance of events, as in gradual magnitude
-      pruning.
     - `normalize`: layers are made comparable by the l2 norm of their scores. `multiple`: of which the number left is
       one.
 
     The library has no field for the number of heads: the shape is written to `config.plmc`, and plmc's loader, not
     `from_pretrained` on its own, reads the model back. List it before a method that keeps masks. Raises ConfigError on
     a window that is empty.
+
+    Attributes:
+        keep: share of the heads that stays. `ranking`: `layer` (the same number in every layer) or `global` (all
+            compete; one of each layer stays). `begin`, `end`, `every`: window and distance of events, as in gradual
+            magnitude pruning.
     """
 
     keep: Sparsity = 0.5

@@ -16,8 +16,10 @@ class PatternLock(Masked):
 
     The mask is `w != 0` over the six Linear weights of each block (sparse transfer: Zafrir et al. 2021, arXiv
     2111.05754; Kurtic & Alistarh 2022, arXiv 2210.06384). On a dense model it does nothing: `lock/sparsity` is then 0.
-    Composes with every method but another one that prunes. `pooler`: counts the pooler's matrix in, which Prune OFA
-    prunes.
+    Composes with every method but another one that prunes.
+
+    Attributes:
+        pooler: counts the pooler's matrix in, which Prune OFA prunes.
     """
 
     pooler: bool = False

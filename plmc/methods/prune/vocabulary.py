@@ -26,13 +26,15 @@ class VocabularyTrim(Method):
     A text all of whose tokens are kept is split as before and answered bit for bit as before. Any other word falls back
     to shorter pieces. Abdaoui, Pradel & Sigel (2020, arXiv 2010.05609; recalled, not read) trim a multilingual BERT so.
 
-    - `min_count`: how often a token must occur in the stage's training rows to be kept; 0 keeps all.
-    - `characters`: keep every token of one character, so that unseen words need no unknown token; byte-level BPE always
-      does. `corpus`: a text file, one text a line, whose tokens count, too.
-
     Needs the task's rows and a WordPiece or BPE tokenizer. Scores after it are those of the new tokenizer; the stages
     that follow read with it. Composes badly with quantization listed later, whose grid is that of the table. Raises
     ConfigError for another tokenizer, for masked-language models and for a missing file.
+
+    Attributes:
+        min_count: how often a token must occur in the stage's training rows to be kept; 0 keeps all.
+        characters: keep every token of one character, so that unseen words need no unknown token; byte-level BPE always
+            does.
+        corpus: a text file, one text a line, whose tokens count, too.
     """
 
     family: ClassVar[str] = "pruning"

@@ -17,7 +17,8 @@ from plmc.methods.quant.schemes import Scheme
 class Switch:
     """What all modules of a model do: `on` they quantize, `observing` they look at ranges while in training mode.
 
-    `updates`: how many updates the running ranges are made of.
+    Attributes:
+        updates: how many updates the running ranges are made of.
     """
 
     on: bool = False

@@ -26,15 +26,6 @@ class QAT(Method):
     Q(w) = s clamp(round(w / s), -127, 127), s = max|w| / 127 of the current weights, gradient dQ/dw := 1, also where a
     value is clipped (Q8BERT: Zafrir et al. 2019, arXiv 1910.06188).
 
-    - `scheme`: `q8bert` (one scale a tensor, int8 activations by a running max|x|, outputs quantized, embeddings and
-      pooler, too, but not the task head),
-      `prune_ofa` (uint8 activations by a running range, embeddings left alone: Zafrir et al. 2021, arXiv 2111.05754),
-      `per_channel` (a scale a row, uint8 activations by their own range: what the int8 export computes) or `static`
-      (the same by a running range: what the int8-static export computes).
-    - `start`: from then on tensors are quantized; before, ranges are only followed. At 100% the method is off. A
-      running range moves once an update, by all micro-batches and by the first pass of a method that makes several.
-    - `freeze`: from then on ranges stay as they are; null never. `decay`: of the running ranges, null as the scheme has
-      it.
     - `embeddings`, `head` (pooler and task head: every Linear outside the blocks): quantize them; null as the scheme
       has it.
 
@@ -44,6 +35,18 @@ class QAT(Method):
 
     Needs no teacher, but the papers distil. In bf16 products see the grid's values to 8 significant bits. Not to be
     followed by a stage without it, which would leave the grid. Raises ConfigError if `freeze` is before `start`.
+
+    Attributes:
+        scheme: `q8bert` (one scale a tensor, int8 activations by a running max|x|, outputs quantized, embeddings and
+            pooler, too, but not the task head), `prune_ofa` (uint8 activations by a running range, embeddings left
+            alone: Zafrir et al. 2021, arXiv 2111.05754), `per_channel` (a scale a row, uint8 activations by their own
+            range: what the int8 export computes) or `static` (the same by a running range: what the int8-static export
+            computes).
+        start: from then on tensors are quantized; before, ranges are only followed. At 100% the method is off. A
+            running range moves once an update, by all micro-batches and by the first pass of a method that makes
+            several.
+        freeze: from then on ranges stay as they are; null never.
+        decay: of the running ranges, null as the scheme has it.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"matrices"})

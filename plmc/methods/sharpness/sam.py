@@ -19,17 +19,20 @@ from plmc.core.method import Method
 class SAM(Method):
     """Replaces the gradient by the one at w + ε, where ε climbs the loss by a step of length `rho`.
 
-    ε = ρ g / (‖g‖₂ + 1e-12), g = ∇L(w), the norm over all parameters jointly; the optimizer steps from w with
-    ∇L(w + ε) (Foret et al. 2021, arXiv 2010.01412, Eq. 2 and Alg. 1). `adaptive`: ε = ρ w² g / ‖|w| g‖₂ element by
-    element (ASAM, Kwon et al. 2021, arXiv 2102.11600). Costs two forward and two backward passes an update and a copy
-    of the weights.
+    ε = ρ g / (‖g‖₂ + 1e-12), g = ∇L(w), the norm over all parameters jointly; the optimizer steps from w with ∇L(w + ε)
+    (Foret et al. 2021, arXiv 2010.01412, Eq. 2 and Alg. 1).
 
-    - `same_dropout`: both passes draw the same random numbers, so `rho=0` is plain training bit for bit.
     - The weights are copied back, not subtracted back, so the climb leaves no rounding error.
     - The loss returned is that at w. Non-finite losses and gradients pass through untouched.
 
     Composes badly with a second method that recomputes the gradient (refused). Listed before a pruning method it climbs
     on the remaining weights only.
+
+    Costs two forward and two backward passes an update and a copy of the weights.
+
+    Attributes:
+        adaptive: ε = ρ w² g / ‖|w| g‖₂ element by element (ASAM, Kwon et al. 2021, arXiv 2102.11600).
+        same_dropout: both passes draw the same random numbers, so `rho=0` is plain training bit for bit.
     """
 
     exclusive: ClassVar[frozenset[str]] = frozenset({"gradient"})
