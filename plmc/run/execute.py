@@ -33,7 +33,9 @@ def finished(run: Run) -> Record | None:
         return None
     try:
         record = of_folder(run.folder)
-    except (FileNotFoundError, DamagedFile):  # of a damaged one `execute` says so, and makes it again
+    except (FileNotFoundError, NotADirectoryError):  # output_dir may be a file, which `check` refuses
+        return None
+    except DamagedFile:  # `execute` says so, and makes it again
         return None
     return record if record.status == FINISHED else None
 

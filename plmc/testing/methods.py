@@ -63,7 +63,7 @@ def _name(row: Row) -> str:
 
 
 # What a refusal must offer.
-CURE = re.compile(r"\b(Set|Remove|Use|Name|List|Write|Take|Raise|Leave)\b|=")
+CURE = re.compile(r"\b(Add|Set|Remove|Use|Name|List|Write|Take|Raise|Leave)\b|=")
 
 
 def listed(*chosen: Row, off: bool = False) -> dict:
