@@ -29,8 +29,8 @@ class Method(Checked):
     Class facts:
 
     Attributes:
-        needs: what the trainer must supply: `teacher.logits`, `teacher.hidden_states`, `teacher.attentions`,
-            `teacher.scores`, `hidden_states`, `attentions`, `scores` (the student's), `fp32` (does not work in half
+        needs: what the trainer must supply: `teacher.logits`, `teacher.hidden_states`, `teacher.scores`,
+            `hidden_states`, `scores` (the student's), `fp32` (does not work in half
             precision), `dense_gradient` (writes into the gradient of words that the batch does not have), `all_tokens`
             (of a masked language model the logits of every real token, not only of the masked ones), `teacher.padding`
             (reads the teacher's hidden states on padding, which stored outputs do not have), `blocks` (takes the

@@ -21,13 +21,12 @@ class Outputs:
             for span extraction, in float32; `(N, V)` at N chosen positions of the batch for a masked language model, in
             the type that they were computed in.
         hidden_states: layers + 1 tensors `(B, T, D)`, the embedding output first.
-        attentions: one `(B, H, T, T)` of probabilities per layer.
-        scores: the same before mask and softmax, Q Kᵀ/√d. The last three are None unless some method `needs` them.
+        scores: attention before mask and softmax, Q Kᵀ/√d, one `(B, H, T, T)` a layer. The last two are None unless
+            some method `needs` them.
     """
 
     logits: tuple[Tensor, ...]
     hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
     scores: tuple[Tensor, ...] | None = None
 
     @property

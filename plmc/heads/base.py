@@ -183,19 +183,18 @@ def asked(needs: Collection[str], whose: str = "") -> dict[str, bool]:
     options = {"scores": scores, "all_tokens": "all_tokens" in needs}
     if f"{whose}hidden_states" in needs:
         options["output_hidden_states"] = True
-    if scores or f"{whose}attentions" in needs:
+    if scores:
         options["output_attentions"] = True
     return options
 
 
 def outputs_of(output: Any, logits: tuple[Tensor, ...], *, scores: bool) -> Outputs:
     """`Outputs` with these logits and with the inner states in what a transformers model returns."""
-    maps = output.attentions if "attentions" in output else None
     return Outputs(
         logits=logits,
         hidden_states=output.hidden_states if "hidden_states" in output else None,
-        attentions=None if scores else maps,
-        scores=maps if scores else None,
+        # What `use_scores` makes the model return in place of attention maps.
+        scores=output.attentions if scores else None,
     )
 
 

@@ -175,8 +175,6 @@ class Stages:
             from plmc.models.attention import use_scores
 
             use_scores(self.model)
-        elif "attentions" in needs:
-            self.model.set_attn_implementation("eager")
         self.model.to(device)
         modules = chain.modules(setting).to(device)
         objective = Objective(

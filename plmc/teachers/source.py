@@ -97,8 +97,6 @@ class TeacherSource:
             from plmc.models.attention import use_scores
 
             use_scores(model)
-        elif "teacher.attentions" in needs:
-            model.set_attn_implementation("eager")
         return live(model, needs, head, rows=None if rows is train else rows, pad_id=own.pad_token_id)
 
     def _own_rows(self, stage: Stage, train: Split, own, tokenizer, head: Head) -> Split:

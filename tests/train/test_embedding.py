@@ -1,12 +1,15 @@
 """The row gradient of the word embedding equals torch's own."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 from torch import nn
 
+from plmc.core.method import Method
 from plmc.methods.distill.task_loss import TaskLoss
 from plmc.methods.sharpness.sam import SAM
-from plmc.testing.stage import bert, rig
+from plmc.testing.stage import bert, equal, rig
 from plmc.training import trainer as loop
 from plmc.training.embedding import RowGradient, row_gradients, word_embedding
 
@@ -52,6 +55,36 @@ def test_training_is_the_same(tmp_path, methods, monkeypatch):
     for step, logged in dense.logs.items():
         for key, value in logged.items():
             assert quick.logs[step][key] == pytest.approx(value, rel=1e-4, abs=1e-6), (step, key)
+
+
+@dataclass
+class Pull(Method):
+    """Writes into the gradient of every row, also of words that the batch does not have."""
+
+    needs = frozenset({"dense_gradient"})
+
+    def gradient(self, compute, params):
+        loss = compute()
+        for param in params:
+            if param.grad is not None:
+                param.grad.add_(0.1)
+        return loss
+
+
+def test_a_method_that_writes_into_every_row_gets_all_of_them_zeroed(tmp_path, monkeypatch):
+    def train(folder, cls=Pull):
+        return rig({"task": TaskLoss(), "pull": cls()}, tmp_path / folder, model=bert(), steps=4).fit().weights
+
+    declared = train("declared")
+
+    @dataclass
+    class Silent(Pull):
+        needs = frozenset()
+
+    # Without the need, what was written into unused rows is left there, and adds up.
+    assert not equal(train("silent", Silent), declared)
+    monkeypatch.setattr(loop, "row_gradients", lambda model, on: row_gradients(model, False))
+    assert equal(train("dense"), declared)
 
 
 def test_only_a_plain_untied_table_on_the_cpu():

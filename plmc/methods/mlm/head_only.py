@@ -15,7 +15,7 @@ from plmc.core.setting import Building, Setting
 from plmc.errors import ConfigError
 from plmc.models.encoder import base
 
-_INNER = frozenset({"hidden_states", "attentions", "scores"})
+_INNER = frozenset({"hidden_states", "scores"})
 
 
 @dataclass
