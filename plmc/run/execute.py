@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,7 @@ def _execute(run: Run, console: Console, parent: Path | None, threads: int | Non
         for name in ("stages", FILE, "tracking"):
             path = run.folder / name
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    started = time.time()
     _look(run, console)
     caches = (run.cache, *run.cache.glob("*/"))
     for folder in (run.folder, *run.folder.glob("*/"), *run.folder.glob("stages/*/"), *caches):
@@ -85,7 +87,7 @@ def _execute(run: Run, console: Console, parent: Path | None, threads: int | Non
     try:
         tokenizer = load.load_tokenizer(run.student.name)
         check.vocabularies(run, tokenizer)
-        session = Session(run, console, tracker, device, tokenizer, rows.load(run, tokenizer))
+        session = Session(run, console, tracker, device, tokenizer, rows.load(run, tokenizer), started)
         overlap.guard(run, session.data, console)
         _log_inputs(run, session.data, tracker)
         _fetch(run)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -30,9 +29,9 @@ class Session:
         device: where the student is trained.
         tokenizer: the student's. Stages may replace it, and the data that it made.
         data: tokenised rows of the run's task.
+        started: seconds since 1970.
         teacher: the fine-tuned teacher; None without one.
         language_model: the masked language model that teaches stages on running text.
-        started: seconds since 1970.
     """
 
     run: Run
@@ -41,6 +40,6 @@ class Session:
     device: torch.device
     tokenizer: PreTrainedTokenizerBase | Any
     data: TaskData
+    started: float
     teacher: FinetunedTeacher | None = None
     language_model: FinetunedTeacher | None = None
-    started: float = field(default_factory=time.time)
