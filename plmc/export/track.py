@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from plmc.console import Console
-from plmc.errors import TrainingError
 from plmc.export.runtime import DESCRIPTION
 
 
@@ -37,29 +36,8 @@ def hand_over(tracker: Any, folder: Path, facts: Mapping[str, Any]) -> None:
 
 def log_to_run(run: Path, folder: Path, facts: Mapping[str, Any], console: Console) -> None:
     """The same for a finished run; nothing for one that was not tracked. Repeating it changes nothing."""
-    from plmc.track import Tracker
-    from plmc.track import identity as identities
+    from plmc.track import reopened
 
-    known = identities.read(run / "tracking")
-    if known is None:
-        return
-    tracker = Tracker(
-        run,
-        uri=known.uri,
-        experiment=known.experiment,
-        run_name=known.name,
-        parent=known.parent,
-        tags=known.tags,
-        system_interval=0.0,
-    )
-    try:
-        tracker.start()
-    except TrainingError as error:  # the run is being trained again at this moment
-        console.warn(f"the export is not in MLflow: {error}")
-        return
-    try:
-        hand_over(tracker, folder, facts)
-    finally:
-        tracker.finish()
-    for text in tracker.warnings:
-        console.warn(text)
+    with reopened(run, console.warn) as tracker:
+        if tracker:
+            hand_over(tracker, folder, facts)

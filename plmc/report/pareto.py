@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from plmc.errors import PlmcError
 from plmc.report.style import COLOURS, new_figure, save
-from plmc.report.variants import COMBINED, DENSE, DISTILLED, PRUNED, QUANTIZED, Spread
+from plmc.report.variants import COMBINED, DENSE, DISTILLED, PRUNED, QUANTIZED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.text import Annotation
 
-    from plmc.report.compare import Row
+    from plmc.report.rows import Row
 
 LOOKS = {
     DENSE: ("o", COLOURS[0]),
@@ -90,10 +90,6 @@ def figure_of(rows: Sequence[Row], *, metric: str, title: str = "", columns: int
     return figure
 
 
-def _bench(case: str) -> Callable[[Row], Spread | None]:
-    return lambda row: row.bench_ms.get(case)
-
-
 def front(points: Sequence[tuple[float, float]]) -> list[int]:
     """Indices of the points (cost, quality) that none beats: cheaper and no worse, or better and no dearer."""
     best = -math.inf
@@ -108,9 +104,8 @@ def _panels(rows: Sequence[Row]) -> list[Panel]:
     cases = [case for case in BENCH_CASES if sum(case in row.bench_ms for row in rows) > 1]
     panels = []
     for case in cases:
-        rows_of_it = case.split()[0].removeprefix("b")
-        label = f"latency of a batch of {rows_of_it}, real lengths, median [ms]"
-        panels.append(Panel(label, _bench(case)))
+        label = f"latency of a batch of {case.split()[0].removeprefix('b')}, real lengths, median [ms]"
+        panels.append(Panel(label, lambda row, case=case: row.bench_ms.get(case)))
     if not panels:
         panels = [Panel("latency of one row as a share of the teacher's", _share)]
     size = Panel("size of the weights [MB]", _size, _compact)
@@ -118,20 +113,21 @@ def _panels(rows: Sequence[Row]) -> list[Panel]:
 
 
 def _share(row: Row) -> tuple[float, float] | None:
-    if not row.speedup:
+    if "speedup" not in row.figures:
         return None
-    mean, deviation = row.speedup
+    mean, deviation = row.figures["speedup"]
     return 1 / mean, deviation / mean**2
 
 
 def _size(row: Row) -> tuple[float, float] | None:
-    return (row.size_bytes / 1e6, math.nan) if row.size_bytes else None
+    size = row.mean("size_bytes")
+    return (size / 1e6, math.nan) if size else None
 
 
 def _compact(row: Row) -> float | None:
     # Dense weights hardly shrink: a second marker on top of the first would say nothing.
-    worth = row.compact_bytes and row.size_bytes and row.compact_bytes < 0.9 * row.size_bytes
-    return row.compact_bytes / 1e6 if worth else None
+    compact, size = row.mean("compact_bytes"), row.mean("size_bytes")
+    return compact / 1e6 if compact and size and compact < 0.9 * size else None
 
 
 def _panel(axis: Axes, rows: Sequence[Row], panel: Panel, metric: str) -> list[Annotation]:

@@ -13,10 +13,21 @@ if TYPE_CHECKING:
     import rich.table
     from rich.console import Console, ConsoleOptions, RenderableType
 
-    from plmc.report.compare import Row, Spread, Table
+    from plmc.report.compare import Table
+    from plmc.report.rows import Row
+    from plmc.results.find import Spread
 
 ARM_WIDTH, GAP = 22, 2
 """Characters that the first column keeps at least, and between two columns."""
+
+COSTS = (
+    ("params M", "parameters", 1e-6),
+    ("nonzero M", "nonzero", 1e-6),
+    ("size MB", "size_bytes", 1e-6),
+    ("compact MB", "compact_bytes", 1e-6),
+    ("sparsity %", "sparsity", 100),
+)
+"""Heading, figure of a row, and the factor to the heading's unit."""
 
 Column = tuple[str, "Callable[[Row], str]"]
 
@@ -31,16 +42,15 @@ def columns(table: Table) -> list[Column]:
         *((name, lambda row, name=name: plus_minus(row.metrics.get(name), 100)) for name in names),
         ("diff [95 % CI]", _difference),
         ("p", lambda row: p_value(row.difference.p) if row.difference else ""),
-        ("kept %", lambda row: plus_minus(row.kept, 100, 1)),
-        ("params M", lambda row: number(row.parameters, 1e-6)),
-        ("nonzero M", lambda row: number(row.nonzero, 1e-6)),
-        ("size MB", lambda row: number(row.size_bytes, 1e-6)),
-        ("compact MB", lambda row: number(row.compact_bytes, 1e-6)),
-        ("sparsity %", lambda row: number(row.sparsity, 100)),
+        ("kept %", lambda row: plus_minus(row.figures.get("kept"), 100, 1)),
+        *((head, lambda row, name=name, scale=scale: number(row.mean(name), scale)) for head, name, scale in COSTS),
         # Milliseconds of different runs are of different moments of a machine; ratios are of one.
-        ("speed-up", lambda row: f"{'~' * row.busy}{row.speedup[0]:.2f}x" if row.speedup else ""),
-        *((f"{case} ms", lambda row, case=case: plus_minus(row.bench_ms.get(case), 1, 2)) for case in cases),
-        ("train min", lambda row: number(row.minutes[0] if row.minutes else None, 1)),
+        (
+            "speed-up",
+            lambda row: "~" * (row.busy and "speedup" in row.figures) + number(row.mean("speedup"), 1, 2, "x"),
+        ),
+        *((f"{case} ms", lambda row, case=case: plus_minus(row.bench_ms.get(case), 1)) for case in cases),
+        ("train min", lambda row: number(row.mean("seconds"), 1 / 60)),
     ]
     return [(head, cell) for head, cell in wanted if any(cell(row) for row in table.rows)]
 
@@ -143,28 +153,31 @@ def _line(cells) -> str:
 
 def csv_text(tables: Sequence[Table]) -> str:
     """All tables as one CSV with unrounded figures: fractions, counts, bytes, milliseconds, minutes."""
-    names = list(dict.fromkeys(name for table in tables for row in table.rows for name in row.metrics))
-    heads = ["task", "data_source", "arm", "is_teacher", "is_baseline", "seeds"]
-    heads += [f"{name}_{part}" for name in names for part in ("mean", "std")]
-    heads += ["kept", "parameters", "nonzero", "size_bytes", "sparsity", "latency_ms", "latency_ms_std", "speedup"]
-    heads += ["train_minutes", "difference", "difference_low", "difference_high", "p", "starred"]
-    cases = list(dict.fromkeys(case for table in tables for row in table.rows for case in row.bench_ms))
-    heads += ["kind", "export_of", "compact_bytes", *(f"{case} ms" for case in cases)]
+    rows = [(table, row) for table in tables for row in table.rows]
+    names = list(dict.fromkeys(name for _, row in rows for name in row.metrics))
+    cases = list(dict.fromkeys(case for _, row in rows for case in row.bench_ms))
+    lines = [_cells(table, row, names, cases) for table, row in rows]
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(heads)
-    for table in tables:
-        for row in table.rows:
-            pairs = [x for name in names for x in _pair(row.metrics.get(name))]
-            test = row.difference
-            costs = [row.parameters, row.nonzero, row.size_bytes, row.sparsity, *_pair(row.latency_ms)]
-            more = [row.kind, row.export_of, row.compact_bytes, *(_pair(row.bench_ms.get(case))[0] for case in cases)]
-            tail = [test.value, test.low, test.high, test.p, row.starred] if test else [None] * 5
-            writer.writerow(
-                [table.task, table.data_source, row.label, row.is_teacher, row.is_baseline, row.seeds, *pairs]
-                + [_pair(row.kept)[0], *costs, _pair(row.speedup)[0], _pair(row.minutes)[0], *tail, *more]
-            )
+    writer = csv.DictWriter(out, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
     return out.getvalue()
+
+
+def _cells(table: Table, row: Row, names: Sequence[str], cases: Sequence[str]) -> dict[str, Any]:
+    """A line of the CSV by heading."""
+    cells: dict[str, Any] = {"task": table.task, "data_source": table.data_source, "arm": row.label}
+    cells |= {"is_teacher": row.is_teacher, "is_baseline": row.is_baseline, "seeds": row.seeds}
+    for name in names:
+        cells[f"{name}_mean"], cells[f"{name}_std"] = _pair(row.metrics.get(name))
+    cells |= {name: row.mean(name) for name in ("kept", "parameters", "nonzero", "size_bytes", "sparsity")}
+    cells["latency_ms"], cells["latency_ms_std"] = _pair(row.figures.get("latency_ms"))
+    seconds, test = row.mean("seconds"), row.difference
+    cells |= {"speedup": row.mean("speedup"), "train_minutes": None if seconds is None else seconds / 60}
+    cells |= {"difference": test and test.value, "difference_low": test and test.low}
+    cells |= {"difference_high": test and test.high, "p": test and test.p, "starred": test and row.starred}
+    cells |= {"kind": row.kind, "export_of": row.export_of, "compact_bytes": row.mean("compact_bytes")}
+    return cells | {f"{case} ms": _pair(row.bench_ms.get(case))[0] for case in cases}
 
 
 def _pair(value: Spread | None) -> tuple[float | None, float | None]:

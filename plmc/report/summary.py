@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plmc.report.compare import Row, figures
 from plmc.report.labels import model_label
 from plmc.report.render import number, plus_minus
+from plmc.report.rows import Row, arm_rows
 from plmc.results.find import Arm, Run, find
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def summary_rows(run: Run, others: Sequence[Run] = ()) -> list[Row]:
     controls = [other for other in others if _is_control(other, run)]
     controls = [other for other in controls if other.record.seed == run.record.seed] or controls
     groups = [Arm(tuple(controls))] * bool(controls) + [Arm((run,))]
-    teachers, rows = figures(groups)
+    teachers, rows = arm_rows(groups)
     # The control may have had another teacher; this table shows the run's own.
     name = model_label(str(run.record.teacher.name))
     teachers = [row for row in teachers if row.label == f"teacher: {name}"]
@@ -58,11 +58,11 @@ def summary_table(run: Run, outputs: Path) -> rich.table.Table:
         cells = [
             row.label + seeds,
             plus_minus(row.metrics.get(run.primary), 100),
-            f"{100 * row.kept[0]:.1f} %" if row.kept else "",
-            number(row.parameters, 1e-6, 1, " M"),
-            number(row.size_bytes, 1e-6, 1, " MB"),
-            number(row.latency_ms[0] if row.latency_ms else None, 1, 2, " ms"),
-            number(row.speedup[0] if row.speedup else None, 1, 2, "x"),
+            number(row.mean("kept"), 100, 1, " %"),
+            number(row.mean("parameters"), 1e-6, 1, " M"),
+            number(row.mean("size_bytes"), 1e-6, 1, " MB"),
+            number(row.mean("latency_ms"), 1, 2, " ms"),
+            number(row.mean("speedup"), 1, 2, "x"),
         ]
         style = "bold" if row is rows[-1] else "dim" if row.is_teacher else None
         drawn.add_row(*(Text(cell) for cell in cells), style=style)

@@ -7,16 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from plmc import digests
 from plmc.errors import DamagedFile
 from plmc.results import measurements
-from plmc.results.find import Arm, Run
+from plmc.results.find import Arm, Run, Spread, spread
 from plmc.results.folders import TEACHERS, finished
 from plmc.results.record import of_folder
-
-Spread = tuple[float, float]
 
 PLAIN = ("none", None)
 FLOAT = (*PLAIN, "bf16")
@@ -88,14 +84,6 @@ def of_arm(arm: Arm) -> dict[str, list[Export]]:
         for export in exports(run):
             grouped.setdefault(export.key, []).append(export)
     return grouped
-
-
-def spread(values: Sequence[float | None]) -> Spread | None:
-    """Mean and sample standard deviation of the values that are known (nan for one); None without any."""
-    known = [float(value) for value in values if value is not None]
-    if not known:
-        return None
-    return float(np.mean(known)), float(np.std(known, ddof=1)) if len(known) > 1 else float("nan")
 
 
 def speeds(runs: Sequence[Run], key: str) -> dict[str, Spread]:

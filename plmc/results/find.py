@@ -35,6 +35,8 @@ _EXCLUDED = (
 """What does not change a result, hence makes no other arm."""
 SEED_KEYS = ("seed", "teacher.seed")
 """The config keys by which the runs of one arm differ."""
+Spread = tuple[float, float]
+"""Mean and standard deviation over seeds (nan for one seed)."""
 
 
 @dataclass(frozen=True)
@@ -154,12 +156,18 @@ class Arm:
         found = (read(run) for run in self.runs)
         return [float(value) for value in found if value is not None]
 
-    def spread(self, read: Callable[[Run], float | None]) -> tuple[float, float] | None:
-        """Mean and sample standard deviation (n - 1; nan for a single run) of a figure, None if no run has it."""
-        values = self.values(read)
-        if not values:
-            return None
-        return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+    def spread(self, read: Callable[[Run], float | None]) -> Spread | None:
+        """`spread` of a figure over the runs that have it."""
+        return spread([read(run) for run in self.runs])
+
+
+def spread(values: Sequence[float | None]) -> Spread | None:
+    """Mean and sample standard deviation (n - 1; nan for a single one) of the values that are known; None without
+    any."""
+    known = [float(value) for value in values if value is not None]
+    if not known:
+        return None
+    return float(np.mean(known)), float(np.std(known, ddof=1)) if len(known) > 1 else float("nan")
 
 
 def load(folder: Path) -> Run:

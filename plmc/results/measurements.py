@@ -8,7 +8,7 @@ from typing import Any
 
 from plmc import digests
 from plmc.errors import DamagedFile
-from plmc.files import copy
+from plmc.files import write_record
 
 FILE = "bench.json"
 LOGGED = ("p50_ms", "p95_ms", "p99_ms", "rows_per_s", "rows_per_cpu_s")
@@ -32,8 +32,6 @@ def identity(record: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def keep(run: Path, records: Sequence[Mapping[str, Any]]) -> None:
     """Puts the records into the run's bench.json, atomically; a record replaces an older one of its identity."""
-    from plmc.files import write_record
-
     kept = {identity(record): record for record in [*read(run), *records]}
     write_record(Path(run) / FILE, {"records": list(kept.values())})
 
@@ -67,37 +65,13 @@ def log(run: Path, records: Sequence[Mapping[str, Any]], warn: Callable[[str], N
     The run stays as finished as it was. Without tracking nothing happens; while the run is being trained it is left
     alone.
     """
-    from plmc.track import identity as identities
-    from plmc.track import send_pending
-    from plmc.track.spool import Spool, lock
-    from plmc.track.values import content_digest, metric_name, now
+    from plmc.track import reopened
 
-    home = Path(run).resolve() / "tracking"
-    if identities.read(home) is None:
-        return
-    held = lock(home)
-    if held is None:
-        warn(f"{run} is being trained, so its MLflow run got no bench figures. Bench again when it has ended.")
-        return
-    try:
-        spool = Spool(home)
-        earlier = sum(1 for event, _ in spool.events() if event["kind"] == "metrics" and _is_ours(event["values"]))
-        values = {metric_name(name): value for record in records for name, value in _metrics(record).items()}
-        spool.append({"kind": "metrics", "step": earlier, "time": now(), "values": values})
-        source = Path(run) / FILE
-        digest = content_digest(source)
-        staged = Path("artifacts") / digest[:16] / FILE
-        copy(source, home / staged)
-        spool.append({"kind": "artifact", "name": FILE, "digest": digest, "staged": str(staged), "folder": ""})
-        spool.close()
-    finally:
-        held.release()
-    if left := send_pending(Path(run).resolve().parent, patience=5.0):
-        warn(f"{left} figures have not reached MLflow; to send what waits: plmc sync")
-
-
-def _is_ours(values: Mapping[str, float]) -> bool:
-    return any(name.startswith("bench/") for name in values)
+    with reopened(run, warn) as tracker:
+        if tracker:
+            values = {name: value for record in records for name, value in _metrics(record).items()}
+            tracker.log(values, tracker.next_step("bench/"))
+            tracker.artifact(Path(run) / FILE)
 
 
 def _metrics(record: Mapping[str, Any]) -> dict[str, float]:

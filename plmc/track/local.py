@@ -22,7 +22,7 @@ class LocalHistory:
     def __init__(self, folder: Path):
         self._path = folder / "tracking" / "events.jsonl"
 
-    def start(self, params: Mapping[str, Any] | None = None) -> None:
+    def start(self, params: Mapping[str, Any] | None = None, *, running: bool = True) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
 
     def log(self, values: Mapping[str, float], step: int) -> None:
@@ -47,4 +47,4 @@ class LocalHistory:
         step: int = 0,
     ) -> None: ...
 
-    def finish(self, status: Status = "FINISHED") -> None: ...
+    def finish(self, status: Status | None = "FINISHED") -> None: ...

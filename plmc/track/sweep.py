@@ -11,7 +11,7 @@ from plmc.track import identity as identities
 from plmc.track.identity import Identity
 from plmc.track.spool import lock, write_json
 from plmc.track.store import connect, is_reachable, resolve_uri
-from plmc.track.tracker import Status, Tracker
+from plmc.track.tracker import Status, of_run
 from plmc.track.values import metric_name
 
 
@@ -45,12 +45,9 @@ def close_parent(
 
     A sweep that is run again adds a further point to each metric.
     """
-    known = identities.read(Path(folder).resolve() / "tracking")
-    tracker = Tracker(
-        folder, uri=known.uri, experiment=known.experiment, run_name=known.name, tags=known.tags, system_interval=0
-    )
+    tracker = of_run(folder)
     tracker.start()
-    tracker.log(summary, tracker.next_step)
+    tracker.log(summary, tracker.next_step())
     if table is not None:
         tracker.artifact(table)
     tracker.finish(status)

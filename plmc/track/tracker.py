@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -65,10 +66,12 @@ class Tracker:
         self._sampler: Sampler | None = None
         self.warnings: list[str] = []
 
-    def start(self, params: Mapping[str, Any] | None = None) -> None:
+    def start(self, params: Mapping[str, Any] | None = None, *, running: bool = True) -> None:
         """Creates the MLflow run, or goes on with the one this folder already has.
 
-        `params` may be nested: `{"a": {"b": 1}}` is the param `a.b`. A param keeps the value it was first given.
+        Args:
+            params: may be nested: `{"a": {"b": 1}}` is the param `a.b`. A param keeps the value it was first given.
+            running: a run that had ended runs again; without it its status stays.
         """
         self._lock = lock(self._home)
         if not self._lock:
@@ -79,7 +82,7 @@ class Tracker:
         self._sender = Sender(self._spool, identity.uri, self._warn, self._interval, self._patience)
         self._put_new_params(flatten(params or {}))
         self.tag(self._wanted.tags)
-        if self._resumed:
+        if self._resumed and running:
             self._spool.append({"kind": "status", "status": "RUNNING"})
         load_mlflow(identity.uri)
         self._sender.start()
@@ -169,14 +172,15 @@ class Tracker:
         event = {"kind": "model", "name": name, "digest": digest, "staged": str(staged)}
         self._spool.append(event | {"model_type": head.kind, "step": int(step)})
 
-    def finish(self, status: Status = "FINISHED") -> None:
-        """Ends the run: sends what waits, as long as the store takes it, and gives up after `patience` seconds if
-        not."""
+    def finish(self, status: Status | None = "FINISHED") -> None:
+        """Ends the run (with None its status stays): sends what waits, as long as the store takes it, and gives up
+        after `patience` seconds if not."""
         if self._sender is None:
             return
         if self._sampler:
             self._sampler.stop()
-        self._spool.append({"kind": "status", "status": status, "time": now()})
+        if status:
+            self._spool.append({"kind": "status", "status": status, "time": now()})
         self._sender.finish()
         self._spool.close()
         self._lock.release()
@@ -210,10 +214,10 @@ class Tracker:
         """Number of events that have not been sent."""
         return self._spool.pending if self._spool else 0
 
-    @property
-    def next_step(self) -> int:
-        """One more than the last step of any metric but the system's; 0 without one."""
-        return 1 + max((max(s) for name, s in self._points.items() if not name.startswith("system/")), default=-1)
+    def next_step(self, prefix: str = "") -> int:
+        """One more than the last step of any metric of that prefix but the system's; 0 without one."""
+        names = (name for name in self._points if name.startswith(prefix) and not name.startswith("system/"))
+        return 1 + max((max(self._points[name]) for name in names), default=-1)
 
     def _recall(self, identity: Identity) -> None:
         self._points: dict[str, set[int]] = {}
@@ -256,3 +260,47 @@ class Tracker:
     def _warn(self, text: str) -> None:
         if text not in self.warnings and len(self.warnings) < 50:
             self.warnings.append(text)
+
+
+def of_run(folder: Path, **options: Any) -> Tracker | None:
+    """The tracker that a run's folder had, not yet started and without samples of the machine; None for a run that was
+    not tracked.
+
+    Args:
+        options: further ones of `Tracker`.
+    """
+    known = identities.read(Path(folder).resolve() / "tracking")
+    if known is None:
+        return None
+    return Tracker(
+        folder,
+        uri=known.uri,
+        experiment=known.experiment,
+        run_name=known.name,
+        parent=known.parent,
+        tags=known.tags,
+        system_interval=0,
+        **options,
+    )
+
+
+@contextmanager
+def reopened(folder: Path, warn: Callable[[str], None]) -> Iterator[Tracker | None]:
+    """The tracker of a run that has ended, to add to it; its status and its end stay as they are.
+
+    None for a run that was not tracked, and, with a word to `warn`, for one that is being trained at this moment.
+    """
+    tracker = of_run(folder, patience=5.0)
+    try:
+        if tracker:
+            tracker.start(running=False)
+    except TrainingError as error:
+        warn(f"MLflow got no new figures: {error}")
+        tracker = None
+    try:
+        yield tracker
+    finally:
+        if tracker:
+            tracker.finish(None)
+            for text in tracker.warnings:
+                warn(text)

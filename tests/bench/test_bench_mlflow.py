@@ -61,7 +61,7 @@ def test_a_run_in_training_is_left_alone_and_said(tmp_path):
     measurements.log(tmp_path, [record(4.0)], warned.append)
     done.set()
     other.join(20)
-    assert len(warned) == 1 and "is being trained" in warned[0] and not (home / "events.jsonl").exists()
+    assert len(warned) == 1 and "another process is training" in warned[0] and not (home / "events.jsonl").exists()
 
 
 def _hold(home, held, done):

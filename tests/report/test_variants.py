@@ -12,10 +12,11 @@ from run_folders import make_run
 
 from plmc.errors import DataError
 from plmc.report import pareto, variants
-from plmc.report.compare import Row, compare
+from plmc.report.compare import compare
 from plmc.report.pareto import figure_of, plot_pareto
 from plmc.report.placing import overlap
 from plmc.report.render import csv_text, markdown
+from plmc.report.rows import Row
 from plmc.results.find import find
 
 
@@ -43,9 +44,14 @@ def test_an_export_is_a_row_with_its_own_metric_size_and_speed(outputs):
     (table,) = compare(find(outputs), resamples=50)
     export = row(table, "kd > onnx int8")
     assert export.metrics["accuracy"] == pytest.approx((0.795, np.std([0.79, 0.80], ddof=1)))
-    assert (export.size_bytes, export.compact_bytes, export.export_of, export.seeds) == (12e6, 9e6, "kd", 2)
+    assert (export.mean("size_bytes"), export.mean("compact_bytes"), export.export_of, export.seeds) == (
+        12e6,
+        9e6,
+        "kd",
+        2,
+    )
     assert export.bench_ms == {"b1 real": (1.0, 0.0)} and export.difference is None
-    assert export.kept[0] == pytest.approx(0.795 / 0.9)
+    assert export.mean("kept") == pytest.approx(0.795 / 0.9)
 
 
 def test_bench_figures_stand_beside_the_accuracy(outputs):
@@ -68,7 +74,7 @@ def test_an_exports_own_check_fills_its_row(tmp_path):
     export = row(table, "kd > onnx int8")
     assert (export.metrics["accuracy"][0], export.metrics["f1"][0]) == (0.79, 0.7)
     # The run is twice as fast as its teacher, the export four times as fast as the run.
-    assert export.latency_ms[0] == 1.25 and export.speedup[0] == pytest.approx(8.0)
+    assert export.mean("latency_ms") == 1.25 and export.mean("speedup") == pytest.approx(8.0)
 
 
 def test_times_of_different_moments_are_shown_as_shares_of_the_teachers(tmp_path):
@@ -171,7 +177,7 @@ def points(count):
             f"arm number {i}",
             1,
             {"accuracy": (0.7 + 0.02 * rng.random(), float("nan"))},
-            size_bytes=1e7 * (1 + rng.random()),
+            {"size_bytes": (1e7 * (1 + rng.random()), float("nan"))},
             bench_ms={"b1 real": (1 + rng.random(), float("nan"))},
             kind=variants.KINDS[i % 5],
         )

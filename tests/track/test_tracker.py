@@ -9,7 +9,7 @@ import pytest
 from track_tools import NOBODY, client, history, make
 
 from plmc.errors import ConfigError, TrainingError
-from plmc.track import LocalHistory, Tracker, default_uri, send_pending
+from plmc.track import LocalHistory, Tracker, default_uri, reopened, send_pending
 from plmc.track.store import resolve_uri
 from plmc.track.values import flatten
 
@@ -53,6 +53,27 @@ def test_everything_arrives_as_it_was_given(folder, uri):
     data = run.inputs.dataset_inputs[0]
     assert (data.dataset.name, data.dataset.digest, data.tags[0].value) == ("sst2", "f" * 36, "train")
     assert [file.path for file in client(uri).list_artifacts(tracker.run_id, "reports")] == ["reports/report.json"]
+
+
+def test_what_is_added_to_a_finished_run_moves_neither_its_status_nor_its_end(folder, uri):
+    tracker = make(folder, uri)
+    tracker.start()
+    tracker.log({"final/accuracy": 0.8}, 10)
+    tracker.finish()
+    ended = client(uri).get_run(tracker.run_id).info
+    for size in (7.0, 5.0):
+        with reopened(folder, pytest.fail) as again:
+            again.log({"export/size": size}, again.next_step("export/"))
+    run = client(uri).get_run(tracker.run_id)
+    assert (run.info.status, run.info.end_time) == ("FINISHED", ended.end_time)
+    assert history(uri, tracker.run_id, "export/size") == [(0, 7.0), (1, 5.0)]
+    assert history(uri, tracker.run_id, "final/accuracy") == [(10, 0.8)]
+
+
+def test_a_run_that_was_not_tracked_is_not_reopened(tmp_path):
+    with reopened(tmp_path, pytest.fail) as tracker:
+        assert tracker is None
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_resumed_run_goes_on_and_drops_points_it_has(folder, uri):
