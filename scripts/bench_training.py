@@ -207,6 +207,8 @@ HEADS = ("contender", "samples / CPU s", "range", "CPU s", "wall s", "dev accura
 
 def markdown(result: dict) -> str:
     """The tables with where and how they were made."""
+    from plmc.report import tables
+
     machine, settings = result["machine"], result["settings"]
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     parts = [
@@ -215,8 +217,7 @@ def markdown(result: dict) -> str:
     ]
     for table in result["tables"]:
         parts.append(f"### {table['kd']} KD, {table['sentences']} sentences, {settings['epochs']} epochs")
-        rows = [HEADS, (":---", *["---:"] * 5, ":---"), *(cells(line) for line in table["lines"])]
-        parts.append("\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows))
+        parts.append(tables.markdown(HEADS, [cells(line) for line in table["lines"]]))
     return "\n\n".join(parts) + "\n"
 
 

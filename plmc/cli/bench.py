@@ -29,8 +29,8 @@ def bench(
     for line in speed.headline(result):
         console.say(f"[dim]{escape(line)}[/]")
     console.say("")
-    for drawn in speed.rich_tables(result, console.rich.width):
-        console.rich.print(drawn)
+    for table in speed.shown(result):
+        console.rich.print(table)
     for line in result["notes"]:
         console.say(f"[dim]{escape(line)}[/]")
     if json_file:

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from rich.table import Table
+from plmc.report.tables import Figures
 
 
-def table(exports: Mapping[str, Mapping[str, Any]]) -> Table:
+def table(exports: Mapping[str, Mapping[str, Any]]) -> Figures:
     """One column per export by name, with the torch model they were made from before them."""
-    from rich.table import Table
-
     first = next(iter(exports.values()))
     checked, speed = first["verification"], first["latency"]
-    metric, rows = checked["metric"], checked["rows"]
     bf16 = f"bf16 {speed['torch_fp32_ms'] / speed['torch_bf16_ms']:.2f}x"
-    found = Table(title=f"{first['task']}, {rows} rows", title_justify="left", box=None, padding=(0, 2, 0, 0))
-    found.add_column("")
-    for name in ("torch fp32", *exports):
-        found.add_column(name, justify="right")
     lines = {
-        metric: (f"{checked['before']:.4f}", lambda f: f"{f['verification']['after']:.4f}"),
+        checked["metric"]: (f"{checked['before']:.4f}", lambda f: f"{f['verification']['after']:.4f}"),
         "change, points [95 %]": ("", _change),
         "max / mean error": (
             "",
@@ -36,15 +28,14 @@ def table(exports: Mapping[str, Mapping[str, Any]]) -> Table:
         "ms, batch 1": (f"{speed['torch_fp32_ms']:.2f}", lambda f: f"{f['latency']['export_ms']:.2f}"),
         "speed-up": (bf16, lambda f: f"{f['latency']['speedup']:.2f}x"),
     }
-    for line, (torch, value) in lines.items():
-        found.add_row(line, torch, *(value(facts) for facts in exports.values()))
-    return found
+    rows = [[line, torch, *(value(facts) for facts in exports.values())] for line, (torch, value) in lines.items()]
+    return Figures(["", "torch fp32", *exports], rows, f"{first['task']}, {checked['rows']} rows")
 
 
 def _change(facts: Mapping[str, Any]) -> str:
     checked = facts["verification"]
     low, high = checked["interval"]
-    return f"{checked['change']:+.2f} \\[{low:+.2f}, {high:+.2f}]"
+    return f"{checked['change']:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 def _mb(size: float) -> str:

@@ -51,10 +51,7 @@ def _task(table: Table, runs: Sequence[Run]) -> list[Markup]:
     if table.data_source == "embedded":
         parts.append(html.paragraph(notes.pop(0), "warn"))
     shown = render.columns(table)
-    kinds = [
-        "faint" if row.is_teacher else "strong" if row.starred and row.difference.value > 0 else ""
-        for row in table.rows
-    ]
+    kinds = ["faint" if row.is_teacher else "strong" if row.is_better else "" for row in table.rows]
     parts.append(
         html.table([head for head, _ in shown], ([cell(row) for _, cell in shown] for row in table.rows), kinds=kinds)
     )

@@ -5,20 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    import rich.table
-    from rich.console import Console, ConsoleOptions, RenderableType
+from plmc.report import tables
 
+if TYPE_CHECKING:
     from plmc.report.compare import Table
     from plmc.report.rows import Row
     from plmc.results.find import Spread
-
-ARM_WIDTH, GAP = 22, 2
-"""Characters that the first column keeps at least, and between two columns."""
 
 COSTS = (
     ("params M", "parameters", 1e-6),
@@ -87,76 +82,32 @@ def title(table: Table) -> str:
     return f"task {table.task}{source}{f', rows of {table.rows_of}' if table.rows_of else ''}"
 
 
-@dataclass(frozen=True)
-class Shown:
-    """A table for the terminal; columns that do not fit side by side go on in a second block under the first."""
-
-    table: Table
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        from rich.text import Text
-
-        yield Text(title(self.table), style="bold")
-        arm, *others = columns(self.table)
-        for block in self._blocks(others, options.max_width):
-            yield self._drawn([arm, *block])
-        for note in self.table.notes:
-            yield Text(note, style="dim")
-
-    def _blocks(self, shown: Sequence[Column], width: int) -> list[list[Column]]:
-        blocks: list[list[Any]] = [[]]
-        left = 0
-        for head, cell in shown:
-            needed = GAP + max(len(head), *(len(cell(row)) for row in self.table.rows))
-            if needed > left:
-                blocks, left = [*blocks, []], width - ARM_WIDTH - GAP
-            blocks[-1].append((head, cell))
-            left -= needed
-        return blocks[1:]
-
-    def _drawn(self, shown: Sequence[Column]) -> rich.table.Table:
-        from rich import box, table
-        from rich.text import Text
-
-        drawn = table.Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-        drawn.add_column(shown[0][0], min_width=ARM_WIDTH, overflow="fold")
-        for head, _ in shown[1:]:
-            drawn.add_column(head, justify="right", no_wrap=True)
-        for row in self.table.rows:
-            # Text, not markup: a label such as methods=[gmp] is not a style.
-            cells = [Text(cell(row)) for _, cell in shown]
-            better = row.starred and row.difference.value > 0
-            drawn.add_row(*cells, style="dim" if row.is_teacher else "bold" if better else None)
-        return drawn
+def _cells(table: Table) -> tuple[list[str], list[list[str]]]:
+    shown = columns(table)
+    return [head for head, _ in shown], [[cell(row) for _, cell in shown] for row in table.rows]
 
 
-def rich_table(table: Table) -> Shown:
+def rich_table(table: Table) -> tables.Figures:
     """The table for the terminal: `console.print(rich_table(table))`."""
-    return Shown(table)
+    styles = ["dim" if row.is_teacher else "bold" if row.is_better else None for row in table.rows]
+    return tables.Figures(*_cells(table), title=title(table), styles=styles, notes=table.notes)
 
 
-def markdown(tables: Sequence[Table]) -> str:
+def markdown(found: Sequence[Table]) -> str:
     """GitHub-flavoured tables, one section per task."""
     parts = []
-    for table in tables:
-        shown = columns(table)
-        lines = [f"### {title(table)}", "", _line(head for head, _ in shown)]
-        lines.append(_line(":---" if head == "arm" else "---:" for head, _ in shown))
-        lines += [_line(cell(row).replace("|", "\\|") for _, cell in shown) for row in table.rows]
-        parts.append("\n".join([*lines, "", *(f"- {note}" for note in table.notes)]))
+    for table in found:
+        notes = "\n".join(f"- {note}" for note in table.notes)
+        parts.append(f"### {title(table)}\n\n{tables.markdown(*_cells(table))}\n\n{notes}")
     return "\n\n".join(parts) + "\n"
 
 
-def _line(cells) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def csv_text(tables: Sequence[Table]) -> str:
+def csv_text(found: Sequence[Table]) -> str:
     """All tables as one CSV with unrounded figures: fractions, counts, bytes, milliseconds, minutes."""
-    rows = [(table, row) for table in tables for row in table.rows]
+    rows = [(table, row) for table in found for row in table.rows]
     names = list(dict.fromkeys(name for _, row in rows for name in row.metrics))
     cases = list(dict.fromkeys(case for _, row in rows for case in row.bench_ms))
-    lines = [_cells(table, row, names, cases) for table, row in rows]
+    lines = [_line(table, row, names, cases) for table, row in rows]
     out = io.StringIO()
     writer = csv.DictWriter(out, list(lines[0]), lineterminator="\n")
     writer.writeheader()
@@ -164,7 +115,7 @@ def csv_text(tables: Sequence[Table]) -> str:
     return out.getvalue()
 
 
-def _cells(table: Table, row: Row, names: Sequence[str], cases: Sequence[str]) -> dict[str, Any]:
+def _line(table: Table, row: Row, names: Sequence[str], cases: Sequence[str]) -> dict[str, Any]:
     """A line of the CSV by heading."""
     cells: dict[str, Any] = {"task": table.task, "data_source": table.data_source, "arm": row.label}
     cells |= {"is_teacher": row.is_teacher, "is_baseline": row.is_baseline, "seeds": row.seeds}

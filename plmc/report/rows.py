@@ -69,6 +69,11 @@ class Row:
     is_teacher: bool = False
     is_baseline: bool = False
 
+    @property
+    def is_better(self) -> bool:
+        """Whether it beats the baseline for certain."""
+        return self.starred and self.difference is not None and self.difference.value > 0
+
     def mean(self, figure: str) -> float | None:
         """Of one of `figures` over the seeds; None where no run has it."""
         return self.figures[figure][0] if figure in self.figures else None

@@ -1,12 +1,11 @@
-"""A benchmark for the terminal and for Markdown."""
+"""A benchmark for the terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import rich.table
+from plmc.report.tables import Figures
 
 Rows = list[list[str]]
 
@@ -105,37 +104,8 @@ def _scaled(value: float | None, scale: float, digits: int) -> str:
     return "" if value is None else f"{value * scale:.{digits}f}"
 
 
-# What a narrow terminal can do without, the first first; JSON and Markdown have it all.
-SPARE = ("p99", "CPU ms", "GMACs/row", "by CPU time", "p95", "non-zero M", "J/row")
-
-
-def rich_tables(result: Mapping[str, Any], width: int) -> Iterator[rich.table.Table]:
-    """One table of speed a case, and one of cost, for a terminal of that many columns."""
+def shown(result: Mapping[str, Any]) -> Iterator[Figures]:
+    """One table of speed a case, and one of cost, for the terminal."""
     for title, records in cases(result):
-        yield _drawn(title, SPEED_HEADS, speed_rows(records), width)
-    yield _drawn("what they weigh", COST_HEADS, cost_rows(result), width)
-
-
-def _fitting(heads: Sequence[str], rows: Rows, width: int) -> list[int]:
-    """Columns that hold something, less those of SPARE that make the table wider than `width`."""
-    filled = [i for i in range(len(heads)) if any(row[i] for row in rows)]
-    widest = {i: max(len(heads[i]), *(len(row[i]) for row in rows)) + 3 for i in filled}
-    for name in SPARE:
-        if sum(widest[i] for i in filled) > width and name in heads:
-            filled = [i for i in filled if heads[i] != name]
-    return filled
-
-
-def _drawn(title: str, heads: Sequence[str], rows: Rows, width: int) -> rich.table.Table:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    drawn = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    filled = _fitting(heads, rows, width)
-    drawn.add_column(heads[0], min_width=18, overflow="fold")
-    for i in filled[1:]:
-        drawn.add_column(heads[i], justify="right", no_wrap=True)
-    for row in rows:
-        drawn.add_row(*(Text(row[i]) for i in filled))
-    return drawn
+        yield Figures(SPEED_HEADS, speed_rows(records), title)
+    yield Figures(COST_HEADS, cost_rows(result), "what they weigh")

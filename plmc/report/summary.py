@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from plmc.report.labels import model_label
 from plmc.report.render import number, plus_minus
 from plmc.report.rows import Row, arm_rows
+from plmc.report.tables import Figures
 from plmc.results.find import Arm, Run, find
-
-if TYPE_CHECKING:
-    import rich.table
 
 SHARED = ("student", "data", "budget", "train")
 """Config groups in which the fine-tuned control must equal the run."""
@@ -36,40 +33,32 @@ def summary_rows(run: Run, others: Sequence[Run] = ()) -> list[Row]:
     return [*teachers, *rows]
 
 
-def summary_table(run: Run, outputs: Path) -> rich.table.Table:
+def summary_table(run: Run, outputs: Path) -> Figures:
     """`summary_rows` for the terminal: quality, share of the teacher kept, parameters, size, latency and speed-up.
 
-    `run` has just ended;
-
     Args:
+        run: has just ended.
         outputs: where to look for the control.
     """
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
     rows = summary_rows(run, find(outputs, ["recipe=finetune", f"task={run.record.task}"]))
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    drawn.add_column("", overflow="fold", min_width=16)
-    for head in (run.primary, "kept", "params", "size", "latency", "speed-up"):
-        drawn.add_column(head, justify="right", no_wrap=True)
-    for row in rows:
-        seeds = f" ({row.seeds} seeds)" if row.seeds > 1 else ""
-        cells = [
-            row.label + seeds,
-            plus_minus(row.metrics.get(run.primary), 100),
-            number(row.mean("kept"), 100, 1, " %"),
-            number(row.mean("parameters"), 1e-6, 1, " M"),
-            number(row.mean("size_bytes"), 1e-6, 1, " MB"),
-            number(row.mean("latency_ms"), 1, 2, " ms"),
-            number(row.mean("speedup"), 1, 2, "x"),
-        ]
-        style = "bold" if row is rows[-1] else "dim" if row.is_teacher else None
-        drawn.add_row(*(Text(cell) for cell in cells), style=style)
-    if run.record.data_source == "embedded":
-        drawn.caption = "Made-up data (embedded): this shows that it works, not how good the method is."
-        drawn.caption_justify = "left"
-    return drawn
+    made_up = "Made-up data (embedded): this shows that it works, not how good the method is."
+    return Figures(
+        ["", run.primary, "kept", "params", "size", "latency", "speed-up"],
+        [
+            [
+                row.label + (f" ({row.seeds} seeds)" if row.seeds > 1 else ""),
+                plus_minus(row.metrics.get(run.primary), 100),
+                number(row.mean("kept"), 100, 1, " %"),
+                number(row.mean("parameters"), 1e-6, 1, " M"),
+                number(row.mean("size_bytes"), 1e-6, 1, " MB"),
+                number(row.mean("latency_ms"), 1, 2, " ms"),
+                number(row.mean("speedup"), 1, 2, "x"),
+            ]
+            for row in rows
+        ],
+        styles=["bold" if row is rows[-1] else "dim" if row.is_teacher else None for row in rows],
+        notes=[made_up] * (run.record.data_source == "embedded"),
+    )
 
 
 def _is_control(other: Run, run: Run) -> bool:
