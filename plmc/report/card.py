@@ -8,11 +8,13 @@ from typing import Any
 from plmc.heads.base import Head
 from plmc.report.labels import model_label
 from plmc.report.render import number
+from plmc.report.tables import markdown
 from plmc.results.record import Latency, Record
 
 HUB_METRICS = {"matthews": "matthews_correlation", "pearson": "pearsonr", "spearman": "spearmanr"}
 """Names of metrics on the Hub, where they differ from ours."""
 
+SOURCES = {"hub": "the Hugging Face Hub", "local": "local files", "embedded": "made-up texts that come with plmc"}
 WHERE = {"model": "the folder next to this card", ".": "the folder of this card, or its name on the Hub"}
 
 MADE_UP = (
@@ -63,32 +65,25 @@ def model_card(
 def _front_matter(record: Record, head: Head, base_model: str | None) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
-    pipeline = head.pipeline
-    name = f"{record.label}-{record.task}"
-    # Invented data must not reach a leaderboard.
-    scores = (
-        []
-        if _made_up(record)
-        else [
-            EvalResult(
-                task_type=pipeline,
-                dataset_type=record.task,
-                dataset_name=record.task,
-                metric_type=HUB_METRICS.get(metric, metric),
-                metric_value=round(value, 6),
-                verified=False,
-            )
-            for metric, value in record.metrics.items()
-        ]
-    )
-    tags = ["plmc", "model-compression", record.recipe, *record.methods]
+    scores = [
+        EvalResult(
+            task_type=head.pipeline,
+            dataset_type=record.task,
+            dataset_name=record.task,
+            metric_type=HUB_METRICS.get(metric, metric),
+            metric_value=round(value, 6),
+            verified=False,
+        )
+        for metric, value in record.metrics.items()
+        if not _made_up(record)  # invented data must not reach a leaderboard
+    ]
     data = ModelCardData(
         library_name="transformers",
-        pipeline_tag=pipeline,
-        tags=list(dict.fromkeys(tags)),
+        pipeline_tag=head.pipeline,
+        tags=list(dict.fromkeys(["plmc", "model-compression", record.recipe, *record.methods])),
         base_model=base_model,
         metrics=[HUB_METRICS.get(metric, metric) for metric in record.metrics],
-        model_name=name if scores else None,
+        model_name=f"{record.label}-{record.task}" if scores else None,
         eval_results=scores or None,
     )
     # Which licence is allowed depends on the base model and the data; that is for a person to decide.
@@ -132,19 +127,14 @@ def _methods(record: Record, papers: Mapping[str, str]) -> str:
 
 def _results(record: Record) -> str:
     teacher = record.teacher.metrics or {}
-    rows: list[Sequence[str]] = [("metric", "this model", "teacher", "kept"), ("---", "---:", "---:", "---:")]
-    if not teacher:
-        rows = [("metric", "this model"), ("---", "---:")]
+    rows = []
     for metric, value in record.metrics.items():
-        row = [metric, f"{100 * value:.2f}"]
-        if teacher:
-            reference = teacher.get(metric)
-            row += ["" if reference is None else f"{100 * reference:.2f}"]
-            row += [f"{100 * value / reference:.1f} %" if reference and reference > 0 else ""]
-        rows.append(row)
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    source = {"hub": "the Hugging Face Hub", "local": "local files", "embedded": "made-up texts that come with plmc"}
-    where = source.get(record.data_source, record.data_source or "an unnamed source")
+        reference = teacher.get(metric)
+        useful = reference and reference > 0 and not record.teacher.learnt_nothing
+        kept = number(value / reference, 100, 1, " %") if reference and useful else ""
+        rows.append([metric, f"{100 * value:.2f}", *([number(reference, 100, 2), kept] if teacher else [])])
+    table = markdown(["metric", "this model", *(["teacher", "kept"] if teacher else [])], rows)
+    where = SOURCES.get(record.data_source, record.data_source or "an unnamed source")
     return f"{table}\n\nIn points of 100, on the validation rows; one seed. Training and evaluation data: {where}."
 
 
@@ -181,13 +171,12 @@ def _hyperparameters(record: Record) -> str:
     stages = [stage for stage in record.stages if stage.settings]
     if not stages:
         return ""
-    head = ["setting", *(stage.name for stage in stages)]
-    rows = [head, ["---", *["---:"] * len(stages)], ["updates", *(f"{stage.steps:,}" for stage in stages)]]
+    rows = [["updates", *(f"{stage.steps:,}" for stage in stages)]]
     # A stage has epochs or steps.
     names = dict.fromkeys(name for stage in stages for name in stage.settings)
     rows += [[name.replace("_", " "), *(str(stage.settings.get(name, "")) for stage in stages)] for name in names]
     rows += [["precision", *[record.precision] * len(stages)]]
-    return "## Hyperparameters\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return "## Hyperparameters\n\n" + markdown(["setting", *(stage.name for stage in stages)], rows)
 
 
 def _classes(labels: Sequence[str]) -> str:
@@ -196,23 +185,19 @@ def _classes(labels: Sequence[str]) -> str:
 
 def _exports(record: Record) -> str:
     """Exports that the run made at its end (`quantize=…`), with what they were verified to score."""
-    made = {name: facts for name, facts in record.exports.items() if "size_bytes" in facts}
-    if not made:
-        return ""
     metric = record.primary_metric
-    rows: list[Sequence[str]] = [("folder", metric, "change", "size", "latency of one row"), ("---", *["---:"] * 4)]
-    for name, facts in made.items():
-        score = (facts.get("metrics") or {}).get(metric)
-        rows.append(
-            (
-                f"`export/{name}`",
-                "" if score is None else f"{100 * score:.2f}",
-                f"{facts['change_points']:+.2f}" if facts.get("change_points") is not None else "",
-                number(facts["size_bytes"], 1e-6, 1, " MB"),
-                number(facts.get("batch_1_ms"), 1, 2, " ms"),
-            )
-        )
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    rows = [
+        [
+            f"`export/{name}`",
+            number((facts.get("metrics") or {}).get(metric), 100, 2),
+            f"{facts['change_points']:+.2f}" if facts.get("change_points") is not None else "",
+            number(facts["size_bytes"], 1e-6, 1, " MB"),
+            number(facts.get("batch_1_ms"), 1, 2, " ms"),
+        ]
+        for name, facts in record.exports.items()
+        if "size_bytes" in facts
+    ]
+    return markdown(["folder", metric, "change", "size", "latency of one row"], rows) if rows else ""
 
 
 def _versions(record: Record) -> str:

@@ -51,7 +51,9 @@ def test_a_teacher_that_has_learnt_nothing_is_said_and_nothing_is_kept_of_it(own
     ended = plmc("train", *own, "recipe=kd", f"teacher.checkpoint={always(tmp_path / 'useless', good, 1)}")
     assert ended.code == 0, ended.text
     assert "has learnt nothing: it gives every row the same answer" in ended.message
-    assert "Name another checkpoint" in ended.message and "kept" not in ended.text.split("speed-up")[-2].splitlines()[-1]
+    assert (
+        "Name another checkpoint" in ended.message and "kept" not in ended.text.split("speed-up")[-2].splitlines()[-1]
+    )
     found = result(tmp_path, "outputs/kd-custom-*")
     assert found["teacher"]["learnt_nothing"] and any("has learnt nothing" in text for text in found["warnings"])
     compared = plmc("compare")

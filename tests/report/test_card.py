@@ -62,6 +62,13 @@ def test_a_run_without_teacher_latency_or_methods_has_a_card(tmp_path):
     assert "None" not in text
 
 
+def test_no_share_is_given_of_a_teacher_that_has_learnt_nothing(tmp_path):
+    facts = result(tmp_path, accuracy=0.81)
+    useless = facts.model_copy(update={"teacher": facts.teacher.model_copy(update={"learnt_nothing": True})})
+    assert "| 81.00 | 90.00 | 90.0 % |" in model_card(facts, HEADS["classification"])
+    assert "| 81.00 | 90.00 |  |" in model_card(useless, HEADS["classification"])
+
+
 def test_warnings_and_sparsity_are_among_the_limits(tmp_path):
     text = model_card(result(tmp_path, warnings=["Only 64 rows."]), HEADS["classification"]).split("## Limits")[1]
     assert "Only 64 rows." in text and "Zeros are stored" in text
