@@ -114,12 +114,9 @@ def _locate(name: str, outputs: Path, allow: Sequence[str]) -> Path:
 
 
 def _read(path: Path, allow: Sequence[str]) -> Contender:
-    file = path if path.is_file() else _first(path, ("model.onnx", "model.xml", "config.json"))
-    if file is None or file.suffix not in (".onnx", ".xml", ".json"):
-        raise ConfigError(
-            f"{path} holds no model (model.onnx, model.xml or config.json). Give a finished run, an export, a folder "
-            "of save_pretrained, or an .onnx file."
-        )
+    from plmc.export.runtime import label, model_file
+
+    file = model_file(path)
     model = file.parent
     run = next((folder for folder in (model, *list(model.parents)[:2]) if (folder / "config.yaml").is_file()), None)
     config = record = None
@@ -134,17 +131,8 @@ def _read(path: Path, allow: Sequence[str]) -> Contender:
             raise DamagedFile(text)
     except (OSError, DamagedFile) as error:
         raise DamagedFile(f"{path} cannot be read: {str(error).splitlines()[0]} Make it again.") from error
-    kind = {".onnx": "onnx", ".xml": "openvino"}.get(file.suffix, "torch")
-    scheme = facts.get("quantize")
-    plain = "fp32" if kind == "torch" else ""
-    label = " ".join(filter(None, [kind, plain if scheme in (None, "none") else scheme]))
     base = record.title if record else (run or model).name
-    return Contender(path, model, run, config, "fp32", label, base, facts)
-
-
-def _first(folder: Path, names: Sequence[str]) -> Path | None:
-    places = (folder, folder / "model")
-    return next((p / name for p in places for name in names if (p / name).is_file()), None)
+    return Contender(path, model, run, config, "fp32", label(file, facts), base, facts)
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -36,18 +36,16 @@ def macs(model: Any) -> Macs:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    before = model.config._attn_implementation
-    # Fused attention kernels have no count on every device; the plain products are the same ones.
-    model.set_attn_implementation("eager")
+    from plmc.models.attention import eager
+
     counts = []
-    try:
+    # Fused attention kernels have no count on every device; the plain products are the same ones.
+    with eager(model):
         for tokens in PROBES:
             ids = torch.full((1, tokens), 5, dtype=torch.long, device=next(model.parameters()).device)
             with FlopCounterMode(display=False) as counter, torch.inference_mode():
                 model(input_ids=ids, attention_mask=torch.ones_like(ids))
             counts.append(counter.get_total_flops() / 2)
-    finally:
-        model.set_attn_implementation(before)
     c, b, a = np.linalg.solve(np.vander(np.array(PROBES, dtype=float), 3), np.array(counts))
     return Macs(float(a), float(b), float(c))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 
 from plmc.benchmark.inputs import Case
 from plmc.errors import ConfigError
+from plmc.measure.turns import turns
 
 LEAST_ROUNDS = 3
 """Rounds that are run even beyond the time limit: fewer give no useful interval."""
@@ -36,39 +36,23 @@ def race(
 ) -> list[Times]:
     """Times of all contenders on a case.
 
-    Contenders take turns on every batch and the order of turns rotates, so that a busy moment of the machine hits all
-    alike. Before each timed call the same contender makes an untimed one on the batch before: its neighbour
-    leaves caches and clock rates behind that a service which runs one model never sees. Stops after `rounds` rounds, or
-    when a round ends beyond `seconds`, but not before LEAST_ROUNDS. Raises ConfigError for no rounds.
+    Contenders take turns (see `plmc.measure.turns`). Before each timed call the same contender makes an untimed one on
+    the batch before: its neighbour leaves caches and clock rates behind that a service which runs one model never sees.
+    Stops after `rounds` rounds, or when a round ends beyond `seconds`, but not before LEAST_ROUNDS. Raises ConfigError
+    for no rounds.
     """
     if rounds < 1:
         raise ConfigError(f"--rounds {rounds}: at least one round is needed.")
-    count, batches = len(runtimes), len(case.feeds[0])
-    wall: list[np.ndarray] = []
-    cpu: list[np.ndarray] = []
+    batches = len(case.feeds[0])
     for runtime, feeds in zip(runtimes, case.feeds, strict=True):
         # Longest first: buffers then have their final size.
         for feed in feeds[::-1][:warmup]:
             runtime.run(feed)
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        start = time.perf_counter()
-        for number in range(rounds):
-            if seconds and number >= min(LEAST_ROUNDS, rounds) and time.perf_counter() - start > seconds:
-                break
-            taken = np.empty((2, count, batches))
-            for i in range(batches):
-                for turn in range(count):
-                    who = (turn + i + number) % count
-                    runtimes[who].run(case.feeds[who][i - 1])
-                    taken[:, who, i] = _timed(runtimes[who], case.feeds[who][i])
-            wall.append(taken[0])
-            cpu.append(taken[1])
-    finally:
-        if collecting:
-            gc.enable()
-    return [Times(np.stack([w[i] for w in wall]), np.stack([c[i] for c in cpu])) for i in range(count)]
+    taken: list[list[tuple[float, float]]] = [[] for _ in runtimes]
+    for _, i, who in turns(len(runtimes), batches, rounds, seconds=seconds, least=LEAST_ROUNDS):
+        runtimes[who].run(case.feeds[who][i - 1])
+        taken[who].append(_timed(runtimes[who], case.feeds[who][i]))
+    return [Times(*np.array(calls).reshape(-1, batches, 2).transpose(2, 0, 1)) for calls in taken]
 
 
 def _timed(runtime: Any, feed: Any) -> tuple[float, float]:

@@ -9,22 +9,18 @@ from plmc.config.schemes import Plan
 from plmc.heads.base import Head
 
 _EXAMPLES = Path(__file__).parent / "examples"
-_BEGIN, _END = "# --- how the model runs\n", "# --- end\n"
+_RUN = "from run_onnx import open_model  # noqa: E402, I001\n"
+_PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch transformers"}
 
 
 def write_example(folder: Path, head: Head, plan: Plan) -> str:
     """Writes the example of models with `head` into an export's folder; returns its name.
 
-    The examples run ONNX; for another format the part between the marks is that of `examples/run_FORMAT.py`.
+    The function of `examples/run_FORMAT.py` stands in it in place of an import.
     """
     name = str(head.example_file)
-    text = (_EXAMPLES / name).read_text(encoding="utf-8")
-    if plan.format != "onnx":
-        before, _, rest = text.partition(_BEGIN)
-        after = rest.partition(_END)[2]
-        run = (_EXAMPLES / f"run_{plan.format}.py").read_text(encoding="utf-8").partition(_BEGIN)[2]
-        text = before + _BEGIN + run.partition(_END)[0] + _END + after
-        packages = {"openvino": "openvino", "torch": "torch transformers"}[plan.format]
-        text = text.replace("onnxruntime", packages + " torchao" * ("torchao" in plan.packages), 1)
-    (folder / name).write_text(text, encoding="utf-8")
+    run = (_EXAMPLES / f"run_{plan.format}.py").read_text(encoding="utf-8")
+    text = (_EXAMPLES / name).read_text(encoding="utf-8").replace(_RUN, "\n" + run[run.index("def open_model") :])
+    packages = _PACKAGES[plan.format] + " torchao" * ("torchao" in plan.packages)
+    (folder / name).write_text(text.replace("onnxruntime", packages, 1), encoding="utf-8")
     return name

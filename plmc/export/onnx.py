@@ -15,6 +15,7 @@ from torch import nn
 
 from plmc.errors import ConfigError
 from plmc.export.extras import need
+from plmc.models.attention import eager
 
 OPSET = 20
 """The first version with Gelu as one operator; before it, a chain around Erf that no runtime fuses again."""
@@ -60,7 +61,7 @@ def to_onnx(model: Any, names: Sequence[str]) -> Any:
     outputs = ["start_logits", "end_logits"] if reader else ["logits"]
     example = tuple(torch.ones(2, 8, dtype=torch.long) for _ in names)
     axes = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
-    with _evaluating(model), _eager(model), _silent():
+    with _evaluating(model), eager(model), _silent():
         program = torch.onnx.export(
             _Logits(model, names).eval(),
             example,
@@ -98,16 +99,6 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in states.items():
             module.training = training
-
-
-@contextmanager
-def _eager(model: Any) -> Iterator[None]:
-    before = model.config._attn_implementation
-    model.set_attn_implementation("eager")
-    try:
-        yield
-    finally:
-        model.set_attn_implementation(before)
 
 
 @contextmanager

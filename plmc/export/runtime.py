@@ -16,6 +16,8 @@ from plmc.export.extras import need
 
 DESCRIPTION = "plmc_export.json"
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+KINDS = {".onnx": "onnx", ".xml": "openvino", ".json": "torch"}
+"""What runs a model, by the ending of its `model_file`."""
 Feed = Mapping[str, np.ndarray]
 
 
@@ -65,24 +67,28 @@ def open_model(path: Path, *, threads: int, device: str = "cpu", precision: str 
         raise ConfigError(f"precision {precision}: use fp32 or bf16.")
     if device not in ("cpu", "cuda"):
         raise ConfigError(f"device {device}: use cpu or cuda.")
-    file = path if path.is_file() else _model_file(path)
+    file = model_file(path)
     facts = _facts(file.parent)
     if file.suffix == ".onnx":
         return _onnx(file, facts, threads, device, precision)
     if file.suffix == ".xml":
         return _openvino(file, facts, threads, device, precision)
-    return _torch(file.parent, facts, threads, device, precision)
+    return _torch(file, facts, threads, device, precision)
 
 
-def _model_file(path: Path) -> Path:
+def model_file(path: Path) -> Path:
+    """The file that a model is opened by: model.onnx, model.xml (OpenVINO) or config.json (torch), in `path` or in
+    `path/model`, or `path` itself. Raises ConfigError if there is none."""
+    if path.is_file() and path.suffix in KINDS:
+        return path
     for folder in (path, path / "model"):
         for name in ("model.onnx", "model.xml", "config.json"):
             if (folder / name).is_file():
                 return folder / name
-    there = "" if path.is_dir() else " (there is no such folder)"
+    there = "" if path.exists() else " (there is no such folder)"
     raise ConfigError(
-        f"{path} holds no model{there}: neither model.onnx, model.xml nor config.json. Give a run, an export, or a "
-        "folder of save_pretrained."
+        f"{path} holds no model{there}: neither model.onnx, model.xml nor config.json. Give a finished run, an export, "
+        "a folder of save_pretrained, or an .onnx file."
     )
 
 
@@ -94,8 +100,10 @@ def _facts(folder: Path) -> dict[str, Any]:
     return digests.read(file)
 
 
-def _label(kind: str, facts: Mapping[str, Any], plain: str = "") -> str:
-    scheme = facts.get("quantize") or "none"
+def label(file: Path, facts: Mapping[str, Any]) -> str:
+    """What tables call the model of a `model_file`: `torch fp32`, `onnx int8`."""
+    kind, scheme = KINDS[file.suffix], facts.get("quantize") or "none"
+    plain = "fp32" if kind == "torch" else ""
     return " ".join(filter(None, [kind, plain if scheme == "none" else scheme]))
 
 
@@ -122,7 +130,7 @@ def _onnx(file: Path, facts: Mapping[str, Any], threads: int, device: str, preci
         disabled_optimizers=facts.get("disabled_optimizers") or None,
     )
     names = tuple(value.name for value in session.get_inputs())
-    return Runtime(file.parent, _label("onnx", facts), names, lambda feed: session.run(None, feed), facts)
+    return Runtime(file.parent, label(file, facts), names, lambda feed: session.run(None, feed), facts)
 
 
 def _openvino(file: Path, facts: Mapping[str, Any], threads: int, device: str, precision: str) -> Runtime:
@@ -140,10 +148,11 @@ def _openvino(file: Path, facts: Mapping[str, Any], threads: int, device: str, p
         found = request.infer(feed)
         return [found[port] for port in compiled.outputs]
 
-    return Runtime(file.parent, _label("openvino", facts, "bf16" * (precision == "bf16")), names, call, facts)
+    name = label(file, facts) + " bf16" * (precision == "bf16")
+    return Runtime(file.parent, name, names, call, facts)
 
 
-def _torch(folder: Path, facts: Mapping[str, Any], threads: int, device: str, precision: str) -> Runtime:
+def _torch(file: Path, facts: Mapping[str, Any], threads: int, device: str, precision: str) -> Runtime:
     import torch
 
     from plmc.export.source import load_model
@@ -151,11 +160,11 @@ def _torch(folder: Path, facts: Mapping[str, Any], threads: int, device: str, pr
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device cuda, but torch sees no GPU here. Use device cpu, and `plmc doctor` to see why.")
     kind = torch.bfloat16 if "bf16" in (precision, facts.get("quantize")) else torch.float32
-    model = load_model(folder).to(device)
+    model = load_model(file.parent).to(device)
     if kind is not torch.float32:
         model = model.to(kind)
     taken = signature(model.forward).parameters
-    tokens = _tokenizer_inputs(folder)
+    tokens = _tokenizer_inputs(file.parent)
     names = tuple(name for name in INPUTS if name in taken and (tokens is None or name in tokens))
 
     def call(feed: dict[str, np.ndarray]) -> list[np.ndarray]:
@@ -171,8 +180,8 @@ def _torch(folder: Path, facts: Mapping[str, Any], threads: int, device: str, pr
             if device == "cpu" and before != threads:
                 torch.set_num_threads(before)
 
-    label = "torch bf16" if kind is torch.bfloat16 else _label("torch", facts, "fp32")
-    return Runtime(folder, label, names, call, facts)
+    name = "torch bf16" if kind is torch.bfloat16 else label(file, facts)
+    return Runtime(file.parent, name, names, call, facts)
 
 
 def _tokenizer_inputs(folder: Path) -> Sequence[str] | None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from plmc.export.extras import need
 from plmc.export.runtime import session_options
+from plmc.measure.turns import turns
 
 # The fused kernel is slower than what it replaces on some machines: 1.4 times at batch 1 in int8 on AVX512-VNNI.
 _CLEARLY = 0.95
@@ -22,7 +23,7 @@ def faster_options(
     """The optimizers to disable, and the median milliseconds of CPU time a row of each candidate on one thread.
 
     Args:
-        rows: feeds by input name. Candidates take turns on every row; CPU time leaves out what other processes take.
+        rows: feeds by input name. CPU time leaves out what other processes take.
     """
     ort = need("onnxruntime")
     sessions = [
@@ -32,13 +33,11 @@ def faster_options(
         for names in CANDIDATES
     ]
     taken: list[list[float]] = [[] for _ in CANDIDATES]
-    for turn in range(rounds + 1):
-        for feed in rows:
-            for i, session in enumerate(sessions):
-                start = time.thread_time()
-                session.run(None, feed)
-                if turn:  # the first pass warms up
-                    taken[i].append((time.thread_time() - start) * 1e3)
+    for number, i, who in turns(len(sessions), len(rows), rounds + 1):
+        start = time.thread_time()
+        sessions[who].run(None, rows[i])
+        if number:  # the first pass warms up
+            taken[who].append((time.thread_time() - start) * 1e3)
     medians = [float(np.median(times)) for times in taken]
     labels = ["without " + " ".join(names) if names else "default" for names in CANDIDATES]
     # Within noise the choice is always the same.

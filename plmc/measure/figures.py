@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import platform
 import sys
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from plmc.errors import PlmcError
+from plmc.measure.turns import turns
 
 if TYPE_CHECKING:
     from plmc.core.rows import Split
@@ -115,12 +115,11 @@ def latency(
 ) -> dict[str, Timing]:
     """Median forward time of each contender over the same rows, in milliseconds.
 
-    Contenders take turns on every row, and the turn order rotates, so that a busy moment of the machine hits all of
-    them alike. The quartiles mix noise with the rows' real lengths. `batches` are batches of one (see `single_rows`).
-    A module runs in eval mode on `device`, is given the inputs that its forward names, and is put back afterwards; a
-    plain callable is given the whole batch. One thread by default: more of them wait for each other whenever the
-    machine has other work. Timing stops after `rounds` passes over the rows, or after `budget` seconds once every
-    contender has seen the first pass.
+    Contenders take turns on every row (see `plmc.measure.turns`). The quartiles mix noise with the rows' real lengths.
+    `batches` are batches of one (see `single_rows`). A module runs in eval mode on `device`, is given the inputs that
+    its forward names, and is put back afterwards; a plain callable is given the whole batch. One thread by default:
+    more of them wait for each other whenever the machine has other work. Timing stops after `rounds` passes over the
+    rows, or with the pass that reaches `budget` seconds.
     Raises PlmcError without contenders or rows.
     """
     if not models or not batches:
@@ -132,13 +131,9 @@ def latency(
         for call in calls.values():
             for batch in placed[:warmup]:
                 call(batch)
-        names, start = list(calls), time.perf_counter()
-        for turn in range(rounds * len(placed)):
-            if turn >= len(placed) and time.perf_counter() - start > budget:
-                break
-            shift = turn % len(names)
-            for name in names[shift:] + names[:shift]:
-                taken[name].append(_timed(calls[name], placed[turn % len(placed)], device))
+        names = list(calls)
+        for _, i, who in turns(len(names), len(placed), rounds, seconds=budget):
+            taken[names[who]].append(_timed(calls[names[who]], placed[i], device))
     return {name: _timing(values, threads, device) for name, values in taken.items()}
 
 
@@ -167,21 +162,18 @@ def _timing(values: list[float], threads: int, device: str) -> Timing:
 
 @contextmanager
 def _quiet(models: Iterable[Any], threads: int, device: str) -> Iterator[None]:
-    """Fixed threads, modules on the device in eval mode, no garbage collection; all is as before afterwards."""
-    before, collecting = torch.get_num_threads(), gc.isenabled()
+    """Fixed threads, modules on the device in eval mode; all is as before afterwards."""
+    before = torch.get_num_threads()
     modules = [model for model in models if isinstance(model, nn.Module)]
     training = [model for model in modules if model.training]
     homes = [next((param.device for param in model.parameters()), torch.device("cpu")) for model in modules]
     try:
         torch.set_num_threads(threads)
-        gc.disable()
         for model in modules:
             model.eval().to(device)
         yield
     finally:
         torch.set_num_threads(before)
-        if collecting:
-            gc.enable()
         for model, home in zip(modules, homes, strict=True):
             model.to(home)
         for model in training:

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -47,6 +49,17 @@ def scores_attention(
 def attention_probabilities(scores: Tensor, additive_mask: Tensor | None = None) -> Tensor:
     """Softmax over keys of `scores` `(B, H, T, T)` plus an additive mask that broadcasts to it."""
     return torch.softmax(scores if additive_mask is None else scores + additive_mask, dim=-1)
+
+
+@contextmanager
+def eager(model: PreTrainedModel) -> Iterator[None]:
+    """Attention as plain matrix products, which counters and exporters understand; afterwards as it was."""
+    before = model.config._attn_implementation
+    model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
 
 
 def use_scores(model: PreTrainedModel) -> None:

@@ -105,11 +105,15 @@ def _panels(rows: Sequence[Row]) -> list[Panel]:
     panels = []
     for case in cases:
         label = f"latency of a batch of {case.split()[0].removeprefix('b')}, real lengths, median [ms]"
-        panels.append(Panel(label, lambda row, case=case: row.bench_ms.get(case)))
+        panels.append(Panel(label, _bench(case)))
     if not panels:
         panels = [Panel("latency of one row as a share of the teacher's", _share)]
     size = Panel("size of the weights [MB]", _size, _compact)
     return [*panels, size]
+
+
+def _bench(case: str) -> Cost:
+    return lambda row: row.bench_ms.get(case)
 
 
 def _share(row: Row) -> tuple[float, float] | None:

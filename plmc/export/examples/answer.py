@@ -17,22 +17,7 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 
-
-# --- how the model runs
-def open_model(folder):
-    """A function from inputs by name, int64 (batch, tokens), to a list of logits."""
-    import onnxruntime
-
-    facts = json.loads((folder / "plmc_export.json").read_text(encoding="utf-8"))
-    session = onnxruntime.InferenceSession(
-        str(folder / "model.onnx"),
-        providers=["CPUExecutionProvider"],
-        disabled_optimizers=facts["disabled_optimizers"] or None,
-    )
-    return lambda inputs: session.run(None, inputs)
-
-
-# --- end
+from run_onnx import open_model  # noqa: E402, I001
 
 
 class Reader:

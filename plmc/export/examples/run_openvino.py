@@ -1,7 +1,6 @@
 """The part of an example that differs between formats: OpenVINO."""
 
 
-# --- how the model runs
 def open_model(folder):
     """A function from inputs by name, int64 (batch, tokens), to a list of logits."""
     import openvino
@@ -13,6 +12,3 @@ def open_model(folder):
         return [found[port] for port in compiled.outputs]
 
     return run
-
-
-# --- end

@@ -1,7 +1,6 @@
 """The part of an example that differs between formats: torch."""
 
 
-# --- how the model runs
 def open_model(folder):
     """A function from inputs by name, int64 (batch, tokens), to a list of logits."""
     import torch
@@ -19,6 +18,3 @@ def open_model(folder):
         return [head.float().numpy() for head in heads]
 
     return run
-
-
-# --- end
