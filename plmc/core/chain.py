@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
+from plmc.core.clock import BEGINNING
 from plmc.core.method import Method
 from plmc.errors import ConfigError
 from plmc.names import as_keys
@@ -59,8 +60,8 @@ class Chain(Method):
     def teacher_layers(self, setting: Setting) -> frozenset[int]:
         return frozenset().union(*(m.teacher_layers(setting) for m in self))
 
-    def terms(self) -> dict[str, float]:
-        return {f"{m.name}/{k}": w for m in self for k, w in m.terms().items()}
+    def terms(self, clock: Clock = BEGINNING) -> dict[str, float]:
+        return {f"{m.name}/{k}": w for m in self for k, w in m.terms(clock).items()}
 
     def dims_after(self, before: Dims) -> Dims:
         # Where only data can tell, the shape before is the best guess.
@@ -104,8 +105,8 @@ class Chain(Method):
     def rate(self, factor: float, clock: Clock) -> float:
         return reduce(lambda value, m: m.rate(value, clock), self, factor)
 
-    def weights(self, params: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        return reduce(lambda value, m: m.weights(value), self._by_order(reverse=True), params)
+    def weights(self, params: Mapping[str, Tensor], clock: Clock) -> Mapping[str, Tensor]:
+        return reduce(lambda value, m: m.weights(value, clock), self._by_order(reverse=True), params)
 
     def finish(self, model: nn.Module, setting: Building) -> nn.Module:
         return reduce(lambda value, m: m.finish(value, setting), self._by_order(reverse=True), model)

@@ -19,12 +19,14 @@ class Clock:
     Attributes:
         repeated: the forward is of a further pass over rows that this update has seen already, as sharpness-aware
             methods make at another point.
+        done: the stage has ended; what `Method.weights` gives now is its result.
     """
 
     step: int
     total: int
     steps_per_epoch: int
     repeated: bool = False
+    done: bool = False
 
     @property
     def epoch(self) -> float:
@@ -48,6 +50,9 @@ class Clock:
             step = int(number)
         return min(step, self.total)
 
+
+BEGINNING = Clock(0, 1, 1)
+"""The begin of a stage whose length is not known yet, as before any row is read."""
 
 Point = Annotated[str | int, Moment()]
 """A moment in a stage: `"30%"` of its updates, `"2ep"` epochs, or a number of updates."""

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from plmc.core.clock import BEGINNING
 from plmc.core.fields import Checked
 
 if TYPE_CHECKING:
@@ -62,8 +63,9 @@ class Method(Checked):
             return frozenset()
         return frozenset(range(setting.teacher.layers + 1))
 
-    def terms(self) -> dict[str, float]:
-        """Weight of each loss term that `losses` returns: the stage's loss is the sum of weight x term over methods."""
+    def terms(self, clock: Clock = BEGINNING) -> dict[str, float]:
+        """Law: union. Weight of each loss term that `losses` returns, for the update after `clock.step`: the stage's
+        loss is the sum of weight x term over methods. The weights may change with the clock, the names must not."""
         return {}
 
     def check(self, setting: Setting) -> None:
@@ -121,8 +123,12 @@ class Method(Checked):
         """Law: sequence; any True stops the stage."""
         return False
 
-    def weights(self, params: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Law: fold, reverse `order`. Pure: from the live weights to the judged ones, which are evaluated and saved."""
+    def weights(self, params: Mapping[str, Tensor], clock: Clock) -> Mapping[str, Tensor]:
+        """Law: fold, reverse `order`. Pure: from the live weights to the judged ones, which are evaluated and saved.
+
+        With `clock.done` to the result of the stage. Where that is not what was judged last, it is judged once more; a
+        stage that keeps its best evaluation (`select: best`) has that one's weights as its result.
+        """
         return params
 
     def finish(self, model: nn.Module, setting: Building) -> nn.Module:

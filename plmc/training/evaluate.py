@@ -11,19 +11,20 @@ import torch
 from torch import nn
 
 from plmc.core.chain import Chain
+from plmc.core.clock import Clock
 from plmc.core.rows import Split
 from plmc.heads.base import Head
 from plmc.training.batches import Batch, evaluation_batches
 
 
 @contextmanager
-def judged(model: nn.Module, chain: Chain) -> Iterator[None]:
+def judged(model: nn.Module, chain: Chain, clock: Clock) -> Iterator[None]:
     """Inside, the model holds the weights that count (averages, masks); afterwards the live ones again, bit for bit."""
     live = {name: param.detach() for name, param in model.named_parameters()}
     changed = {}
     try:
         with torch.no_grad():
-            for name, value in chain.weights(live).items():
+            for name, value in chain.weights(live, clock).items():
                 if value is not live[name]:
                     changed[name] = live[name].clone()
                     live[name].copy_(value)

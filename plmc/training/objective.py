@@ -68,7 +68,7 @@ class Objective(nn.Module):
                 shares=self.head.shares(batch),
             )
             terms = chain.losses(view, clock)
-            weights = chain.terms()
+            weights = chain.terms(clock)
             if unknown := terms.keys() - weights.keys():
                 name = min(unknown)
                 raise TrainingError(f"loss term {name} has no weight. Its method must list it in terms().")

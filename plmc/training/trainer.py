@@ -36,6 +36,9 @@ from plmc.training.plan import Judge, Plan, Saving
 from plmc.training.progress import Outcome, Position, Progress
 from plmc.training.scale import LossScale
 
+PROBES = 64
+"""Moments of a stage at which the weights of its loss terms are looked at before the first update."""
+
 
 class Trainer:
     """Trains `objective` on `split` for one stage and leaves the kept weights in the student.
@@ -140,7 +143,7 @@ class Trainer:
                 with torch.compiler.set_stance("force_eager") if checked else nullcontext():
                     loss, parts = self.objective(batch, clock if first_pass else replace(clock, repeated=True))
                 if checked:
-                    idle_terms(parts, self.chain.terms(), self.params, stage=self.stage.name, warn=self._warn)
+                    idle_terms(parts, self._peaks(), self.params, stage=self.stage.name, warn=self._warn)
                     self._zero()
                 (loss * (share * self.scale.value)).backward()
                 total = loss.detach() * share if total is None else total + loss.detach() * share
@@ -170,6 +173,13 @@ class Trainer:
 
     # Telling.
 
+    def _peaks(self) -> dict[str, float]:
+        """The largest weight that each loss term has at some time of the stage."""
+        total = self.clock.total
+        clocks = [replace(self.clock, step=step) for step in range(0, total, max(1, total // PROBES))]
+        weights = [self.chain.terms(clock) for clock in clocks]
+        return {name: max(abs(each[name]) for each in weights) for name in weights[0]}
+
     def _warn(self, text: str) -> None:
         self.at.warnings.append(text)
         self.progress.warn(text)
@@ -197,12 +207,9 @@ class Trainer:
 
     def _evaluate(self, judge: Judge) -> None:
         self._log()
-        with judged(self.student, self.chain):
-            # Plain numbers: a checkpoint holds no other ones.
-            metrics = {name: float(v) for name, v in judge.evaluate(self.student).items()}
+        with judged(self.student, self.chain, self._now()):
+            metrics = self._metrics(judge)
             value = metrics[judge.metric]
-            if math.isnan(value):
-                raise TrainingError(f"stage {self.stage.name}, update {self.at.step}: {judge.metric} is not a number.")
             # A score from before the last mask would be kept without the masks that were to come.
             settled = self.at.step >= self.chain.settled(self.clock)
             better = settled and value > self.at.best
@@ -218,6 +225,13 @@ class Trainer:
             stop = True
         self.at.stopped = self.at.stopped or stop
 
+    def _metrics(self, judge: Judge) -> dict[str, float]:
+        # Plain numbers: a checkpoint holds no other ones.
+        metrics = {name: float(v) for name, v in judge.evaluate(self.student).items()}
+        if math.isnan(metrics[judge.metric]):
+            raise TrainingError(f"stage {self.stage.name}, update {self.at.step}: {judge.metric} is not a number.")
+        return metrics
+
     def _keep(self, metrics: dict[str, float]) -> None:
         self.at.best_step, self.at.best_metrics = self.at.step, metrics
         if self.stage.select == "best":
@@ -225,7 +239,7 @@ class Trainer:
             checkpoint.save(self.saving.folder / "best.pt", state, signature=self.saving.signature)
 
     def _end(self) -> Outcome:
-        """Leaves the kept weights in the student: the best judged ones, or the last judged ones."""
+        """Leaves the kept weights in the student: the best judged ones, or those that the methods end with."""
         self._log()
         if self.judge and self.stage.select == "best":
             best = checkpoint.load(self.saving.folder / "best.pt", signature=self.saving.signature)
@@ -233,9 +247,14 @@ class Trainer:
         else:
             with torch.no_grad():
                 live = {name: param.detach() for name, param in self.student.named_parameters()}
-                for name, value in self.chain.weights(live).items():
+                judged_last = self.chain.weights(live, self._now())
+                result = self.chain.weights(live, replace(self._now(), done=True))
+                other = any(not torch.equal(value, judged_last[name]) for name, value in result.items())
+                for name, value in result.items():
                     if value is not live[name]:
                         live[name].copy_(value)
+            if other and self.judge:
+                self.at.best_metrics = self._metrics(self.judge)
         return Outcome(self.at.best_metrics, self.at.best_step, self.at.step, self.at.seconds, self.at.samples)
 
     # Continuing.

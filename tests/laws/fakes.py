@@ -49,7 +49,7 @@ class Note(Method):
         # Not commutative, so the order shows.
         return 2 * factor + ord(self.letter)
 
-    def weights(self, params):
+    def weights(self, params, clock):
         return {name: value + self.letter for name, value in params.items()}
 
     def modules(self, setting):
@@ -63,7 +63,7 @@ class Note(Method):
         finally:
             self.diary.append(f"-{self.letter}")
 
-    def terms(self):
+    def terms(self, clock=None):
         return {"one": 1.0, "two": 2.0}
 
     def losses(self, view, clock):

@@ -37,7 +37,7 @@ def test_finish_folds_in_reverse_order_of_listing_and_rank():
 
 def test_weights_fold_in_reverse_rank_wherever_the_watcher_is_listed():
     for letters in itertools.permutations("abc"):
-        folded = chain(letters, b=1)[0].weights({"w": ""})["w"]
+        folded = chain(letters, b=1)[0].weights({"w": ""}, CLOCK)["w"]
         assert folded[0] == "b"
         assert folded[1:] == "".join(x for x in reversed(letters) if x != "b")
 
@@ -53,7 +53,7 @@ def test_a_fold_is_the_composition_of_its_parts():
     left, right = chain("ab")[0], chain("cd")[0]
     assert whole.data("x", setting()) == right.data(left.data("x", setting()), setting())
     assert whole.rate(3.0, CLOCK) == right.rate(left.rate(3.0, CLOCK), CLOCK)
-    assert whole.weights({"w": "x"}) == left.weights(right.weights({"w": "x"}))
+    assert whole.weights({"w": "x"}, CLOCK) == left.weights(right.weights({"w": "x"}, CLOCK), CLOCK)
     assert whole.finish("x", setting()) == left.finish(right.finish("x", setting()), setting())
 
 
@@ -62,6 +62,14 @@ def test_losses_terms_and_metrics_are_a_union_under_the_methods_names():
     assert many.terms() == {"a/one": 1.0, "a/two": 2.0, "b/one": 1.0, "b/two": 2.0}
     assert many.losses(None, CLOCK) == {"a/one": torch.tensor(97.0), "b/one": torch.tensor(98.0)}
     assert many.metrics() == {"a/letter": 97.0, "b/letter": 98.0}
+
+
+def test_weights_of_terms_follow_the_clock():
+    class Grows(Note):
+        def terms(self, clock):
+            return {"one": float(clock.step)}
+
+    assert Chain({"a": Grows(), "b": Grows()}).terms(CLOCK) == {"a/one": 3.0, "b/one": 3.0}
 
 
 def test_modules_are_a_union_without_the_methods_that_have_none():
@@ -171,7 +179,7 @@ def test_the_default_of_every_hook_is_the_identity_of_its_law(empty):
     assert empty.prepare("model", around) == empty.finish("model", around) == "model"
     assert not empty.modules(around)
     assert empty.rate(0.3, CLOCK) == 0.3
-    assert empty.weights(params) is params
+    assert empty.weights(params, CLOCK) is params
     assert empty.groups("w", nn.Parameter(params["w"])) == empty.losses(None, CLOCK) == empty.terms() == {}
     assert empty.required() == frozenset() and empty.metrics() == {} and empty.settled(CLOCK) == 0
     assert empty.gradient(lambda: torch.tensor(2.0), []) == 2.0

@@ -38,7 +38,11 @@ class Run:
     history: list[dict[str, torch.Tensor]] = field(default_factory=list)
 
     def judged(self) -> dict[str, torch.Tensor]:
-        return dict(self.chain.weights({name: p.detach() for name, p in self.model.named_parameters()}))
+        return dict(
+            self.chain.weights(
+                {name: p.detach() for name, p in self.model.named_parameters()}, Clock(self.step, self.total, 10)
+            )
+        )
 
     def state(self) -> dict:
         weights = {name: value.clone() for name, value in self.model.state_dict().items()}

@@ -216,7 +216,7 @@ def test_pruned_and_averaged_is_sparse_in_every_order():
 def test_weights_is_pure():
     run = start({"gmp": GMP()}).go()
     dense = {name: torch.ones_like(p) for name, p in run.model.named_parameters()}
-    judged = run.chain.weights(dense)
+    judged = run.chain.weights(dense, Clock(run.step, run.total, 10))
     assert all(bool((value == 1).all()) for value in dense.values())
     assert equal({n: judged[n] != 0 for n in supports(judged)}, supports(run.history[-1]))
 

@@ -12,6 +12,8 @@ from plmc.errors import ConfigError
 from plmc.methods.average.swa import SWA
 from plmc.methods.prune.gmp import GMP
 
+CLOCK = Clock(1, 10, 5)
+
 
 class Rate(Method):
     """The learning rate of an averaging run, without the averaging."""
@@ -79,7 +81,7 @@ def test_tied_weights_stay_tied_and_the_model_reloads(tmp_path):
                 param.add_(0.01 * torch.randn_like(param))
         method.after_update(model, Clock(step + 1, 10, 10))
     every_name = {name: p.detach() for name, p in model.named_parameters(remove_duplicate=False)}
-    judged = method.weights(every_name)
+    judged = method.weights(every_name, CLOCK)
     word, decoder = "bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight"
     assert word in judged and decoder in judged and torch.equal(judged[word], judged[decoder])
     count = sum(p.numel() for p in model.parameters())
@@ -114,7 +116,7 @@ def test_half_precision_weights_are_averaged_in_float32():
     mean = method.state_dict()["mean"]["weight"]
     assert mean.dtype == torch.float32
     torch.testing.assert_close(mean, torch.full((4, 4), sum(values) / 7))
-    assert method.weights(dict(model.named_parameters()))["weight"].dtype == torch.bfloat16
+    assert method.weights(dict(model.named_parameters()), CLOCK)["weight"].dtype == torch.bfloat16
 
 
 def test_weights_is_pure_and_hands_out_copies():
@@ -139,7 +141,7 @@ def test_on_a_noisy_quadratic_the_average_beats_the_last_point():
     def loss(w):
         return (0.5 * curvature * w.square()).sum(1).mean().item()
 
-    last, mean = loss(model["w"].detach()), loss(chain.weights(dict(model.named_parameters()))["w"])
+    last, mean = loss(model["w"].detach()), loss(chain.weights(dict(model.named_parameters()), CLOCK)["w"])
     assert last > 3 * mean
 
 

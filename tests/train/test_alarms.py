@@ -19,7 +19,7 @@ class Extra(Method):
     make: object = None
     weight: float | None = 1.0
 
-    def terms(self):
+    def terms(self, clock=None):
         return {} if self.weight is None else {"extra": self.weight}
 
     def losses(self, view, clock):
@@ -128,3 +128,25 @@ def test_a_split_without_labels_can_be_trained_on_where_no_term_needs_them(tmp_p
     unlabelled = replace(rows(), labels=None)
     made = rig({"kd": LogitKD(alpha=0.0)}, tmp_path, teacher=bert(7), split=unlabelled, evaluate=None).fit()
     assert made.outcome.steps == 8
+
+
+@dataclass
+class Growing(Extra):
+    """Its weight is the number of updates made."""
+
+    def terms(self, clock):
+        return {"extra": float(clock.step)}
+
+
+def test_the_weight_of_a_term_is_that_of_the_update_and_a_late_one_is_not_idle(tmp_path):
+    made = rig({"late": Growing(make=lambda view, clock: view.student.logits[0].square().mean())}, tmp_path).fit()
+    assert made.warnings == []
+    told = [(made.logs[step]["loss"], made.logs[step]["loss/late/extra"]) for step in range(1, 9)]
+    assert [loss for loss, _ in told] == pytest.approx([update * term for update, (_, term) in enumerate(told)])
+
+
+def test_a_term_that_never_has_a_weight_is_told(tmp_path):
+    made = rig(
+        {"task": TaskLoss(), "no": Extra(make=lambda view, clock: view.student.logits[0].mean(), weight=0.0)}, tmp_path
+    )
+    assert any("no/extra has weight 0" in text for text in made.fit().warnings)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from plmc.core.chain import Chain
+from plmc.core.clock import Clock
 from plmc.core.method import Method
 from plmc.errors import TrainingError
 from plmc.methods.average.swa import SWA
@@ -17,18 +18,20 @@ from plmc.methods.prune.gmp import GMP
 from plmc.testing.stage import HEADS, bert, copy, equal, rig, rows, score
 from plmc.training.evaluate import judged, logits_of
 
+CLOCK = Clock(1, 10, 5)
+
 
 class Halved(Method):
     """Judges half of every weight."""
 
-    def weights(self, params):
+    def weights(self, params, clock):
         return {name: value / 2 for name, value in params.items()}
 
 
 def test_inside_are_the_judged_weights_and_afterwards_the_live_ones():
     model = bert()
     live = copy(model.state_dict())
-    with judged(model, Chain({"half": Halved()})):
+    with judged(model, Chain({"half": Halved()}), CLOCK):
         assert equal(dict(model.named_parameters()), {n: live[n] / 2 for n, _ in model.named_parameters()})
     assert equal(model.state_dict(), live)
 
@@ -36,20 +39,20 @@ def test_inside_are_the_judged_weights_and_afterwards_the_live_ones():
 def test_live_weights_come_back_after_an_exception():
     model = bert()
     live = copy(model.state_dict())
-    with pytest.raises(ZeroDivisionError), judged(model, Chain({"half": Halved()})):
+    with pytest.raises(ZeroDivisionError), judged(model, Chain({"half": Halved()}), CLOCK):
         raise ZeroDivisionError
     assert equal(model.state_dict(), live)
 
 
 def test_live_weights_come_back_when_a_method_makes_the_wrong_shape():
     class Broken(Method):
-        def weights(self, params):
+        def weights(self, params, clock):
             wrong = list(params)[5]
             return {name: torch.ones(2, 3, 7) if name == wrong else value / 2 for name, value in params.items()}
 
     model = bert()
     live = copy(model.state_dict())
-    with pytest.raises(RuntimeError, match="size"), judged(model, Chain({"broken": Broken()})):
+    with pytest.raises(RuntimeError, match="size"), judged(model, Chain({"broken": Broken()}), CLOCK):
         raise AssertionError("the body must not run")
     assert equal(model.state_dict(), live)
 
@@ -57,7 +60,7 @@ def test_live_weights_come_back_when_a_method_makes_the_wrong_shape():
 def test_without_such_methods_no_weight_is_written():
     model = bert()
     versions = [param._version for param in model.parameters()]
-    with judged(model, Chain({"task": TaskLoss()})):
+    with judged(model, Chain({"task": TaskLoss()}), CLOCK):
         pass
     assert [param._version for param in model.parameters()] == versions
 
@@ -249,3 +252,36 @@ def test_the_mode_of_the_student_comes_back(tmp_path):
         model = bert().train(training)
         rig({"task": TaskLoss()}, tmp_path / str(training), model=model).fit()
         assert all(module.training is training for module in model.modules())
+
+
+class Ends(Method):
+    """Judges the live weights, and ends with other ones."""
+
+    def weights(self, params, clock):
+        return {name: value / 3 for name, value in params.items()} if clock.done else params
+
+
+def test_a_result_other_than_what_was_judged_last_is_judged_once_more(tmp_path):
+    plain = rig({"task": TaskLoss()}, tmp_path / "plain", select="last").fit()
+    ended = rig({"task": TaskLoss(), "ends": Ends()}, tmp_path / "ends", select="last").fit()
+    assert all(torch.equal(value, plain.weights[name] / 3) for name, value in ended.weights.items())
+    assert ended.outcome.metrics == score(ended.model, rows(9, seed=5)) != plain.outcome.metrics
+    # What was seen on the way is the same.
+    assert ended.logs == plain.logs
+
+
+def test_a_stage_that_keeps_its_best_evaluation_keeps_those_weights(tmp_path):
+    plain = rig({"task": TaskLoss()}, tmp_path / "plain").fit()
+    ended = rig({"task": TaskLoss(), "ends": Ends()}, tmp_path / "ends").fit()
+    assert equal(plain.weights, ended.weights) and plain.outcome.metrics == ended.outcome.metrics
+
+
+def test_a_result_that_was_judged_last_is_not_judged_again(tmp_path):
+    calls = []
+
+    def judge(model):
+        calls.append(1)
+        return {"likelihood": 0.5}
+
+    rig({"task": TaskLoss(), "swa": SWA(begin="50%")}, tmp_path, evaluate=judge, select="last").fit()
+    assert len(calls) == 3  # after 3, 6 and 8 updates

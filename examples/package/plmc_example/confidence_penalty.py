@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from plmc.core.clock import Clock
+from plmc.core.clock import BEGINNING, Clock
 from plmc.core.fields import NotNegative
 from plmc.core.method import Method
 from plmc.core.view import View
@@ -23,7 +23,7 @@ class ConfidencePenalty(Method):
 
     weight: NotNegative = 0.1
 
-    def terms(self) -> dict[str, float]:
+    def terms(self, clock: Clock = BEGINNING) -> dict[str, float]:
         return {"negative_entropy": self.weight} if self.weight else {}
 
     def losses(self, view: View, clock: Clock) -> dict[str, Tensor]:

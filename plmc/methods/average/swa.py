@@ -115,7 +115,7 @@ class SWA(Method):
                 mean = self._mean[name] = self._mean[name].to(param.device)
                 mean.add_((param.float() - mean) / self._count)
 
-    def weights(self, params: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    def weights(self, params: Mapping[str, Tensor], clock: Clock) -> Mapping[str, Tensor]:
         if self._count == 0:
             return params
         means = {name: self._mean[source] for name, source in self._alias.items() if name in params}

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from plmc.core.clock import Clock
+from plmc.core.clock import BEGINNING, Clock
 from plmc.core.fields import Amount, NotNegative
 from plmc.core.method import Method
 from plmc.core.setting import Building, Setting
@@ -63,7 +63,7 @@ class LayersKD(Method):
     def __post_init__(self) -> None:
         self._projections = nn.ModuleDict()
 
-    def terms(self) -> dict[str, float]:
+    def terms(self, clock: Clock = BEGINNING) -> dict[str, float]:
         weights = {"attention": self.attention, "hidden": self.hidden, "embedding": self.embedding}
         return {name: weight for name, weight in weights.items() if weight}
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from plmc.core.clock import Clock
+from plmc.core.clock import BEGINNING, Clock
 from plmc.core.fields import Positive, Share
 from plmc.core.method import Method
 from plmc.core.view import View
@@ -40,7 +40,7 @@ class LogitKD(Method):
     temperature: Positive = 2.0
     alpha: Share = 0.5
 
-    def terms(self) -> dict[str, float]:
+    def terms(self, clock: Clock = BEGINNING) -> dict[str, float]:
         weights = {"ce": self.alpha, "kl": 1 - self.alpha}
         return {name: weight for name, weight in weights.items() if weight}
 

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from plmc.core.clock import Clock
+from plmc.core.clock import BEGINNING, Clock
 from plmc.core.fields import Positive
 from plmc.core.method import Method
 from plmc.core.setting import Setting
@@ -42,7 +42,7 @@ class PredictionKD(Method):
     temperature: Positive = 1.0
     mode: Literal["paper", "official_code"] = "paper"
 
-    def terms(self) -> dict[str, float]:
+    def terms(self, clock: Clock = BEGINNING) -> dict[str, float]:
         return {"soft_ce": 1.0}
 
     def check(self, setting: Setting) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from plmc.core.clock import Clock
+from plmc.core.clock import BEGINNING, Clock
 from plmc.core.fields import Positive
 from plmc.core.method import Method
 from plmc.core.view import View
@@ -30,7 +30,7 @@ class TaskLoss(Method):
 
     weight: Positive = 1.0
 
-    def terms(self) -> dict[str, float]:
+    def terms(self, clock: Clock = BEGINNING) -> dict[str, float]:
         return {"ce": self.weight}
 
     def losses(self, view: View, clock: Clock) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from plmc.core.clock import Clock
+from plmc.core.clock import BEGINNING, Clock
 from plmc.core.fields import NotNegative
 from plmc.core.method import Method
 from plmc.core.setting import Setting
@@ -33,7 +33,7 @@ class CosineKD(Method):
     family: ClassVar[str] = "distillation"
     weight: NotNegative = 1.0
 
-    def terms(self) -> dict[str, float]:
+    def terms(self, clock: Clock = BEGINNING) -> dict[str, float]:
         return {"cosine": self.weight} if self.weight else {}
 
     def required(self) -> frozenset[str]:

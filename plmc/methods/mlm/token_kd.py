@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from plmc.core.clock import Clock
+from plmc.core.clock import BEGINNING, Clock
 from plmc.core.fields import NotNegative, Positive
 from plmc.core.method import Method
 from plmc.core.setting import Setting
@@ -40,7 +40,7 @@ class TokenKD(Method):
     positions: Literal["all", "masked"] = "all"
     weight: NotNegative = 1.0
 
-    def terms(self) -> dict[str, float]:
+    def terms(self, clock: Clock = BEGINNING) -> dict[str, float]:
         return {"kl": self.weight} if self.weight else {}
 
     def required(self) -> frozenset[str]:

@@ -53,7 +53,7 @@ class Masked(Method):
         # Momentum gathered before a weight was pruned would move it again.
         hold(self._targets, self._masks)
 
-    def weights(self, params: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    def weights(self, params: Mapping[str, Tensor], clock: Clock) -> Mapping[str, Tensor]:
         return held(params, self._masks)
 
     def finish(self, model: nn.Module, setting: Building) -> nn.Module:

@@ -114,7 +114,7 @@ class StructuredPruning(Method):
             self._prune(clock)
         hold(self._targets, self._masks)
 
-    def weights(self, params: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    def weights(self, params: Mapping[str, Tensor], clock: Clock) -> Mapping[str, Tensor]:
         return held(params, self._masks)
 
     def finish(self, model: nn.Module, setting: Building) -> nn.Module:
