@@ -161,6 +161,10 @@ class Chain(Method):
         return compute()
 
     # Sequences.
+    def observe(self, view: View, clock: Clock) -> None:
+        for method in self._by_order():
+            method.observe(view, clock)
+
     def after_update(self, model: nn.Module, clock: Clock) -> None:
         for method in self._by_order():
             method.after_update(model, clock)

@@ -108,8 +108,15 @@ class Method(Checked):
         return nullcontext()
 
     def losses(self, view: View, clock: Clock) -> dict[str, Tensor]:
-        """Law: union, then weighted sum with `terms()`. Scalars, each a mean over the batch."""
+        """Law: union, then weighted sum with `terms()`. Scalars, each a mean over the batch. Without state: it is
+        called several times an update where some method computes the gradient more than once, or for a part of the
+        batch."""
         return {}
+
+    def observe(self, view: View, clock: Clock) -> None:
+        """Law: sequence, by `order`. Remembers what the batch showed: queues, running statistics. Called exactly once
+        for each part of an update (its micro-batches, in order), after the first `losses` on it; `view` carries no
+        gradient."""
 
     def gradient(self, compute: Callable[[], Tensor], params: list[nn.Parameter]) -> Tensor:
         """Law: wrap, first listed outermost. `compute()` zeroes the gradients, runs forward and backward over the whole

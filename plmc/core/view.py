@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
@@ -36,12 +36,27 @@ class Outputs:
             raise TypeError("nobody asked for hidden states: the method must list them among its needs")
         return self.hidden_states
 
+    def detached(self) -> Outputs:
+        """The same numbers without a gradient."""
+
+        def cut(tensors: tuple[Tensor, ...] | None) -> tuple[Tensor, ...] | None:
+            # Of stored hidden states only those that somebody reads are there.
+            return tensors and tuple(tensor if tensor is None else tensor.detach() for tensor in tensors)
+
+        return Outputs(cut(self.logits) or (), cut(self.hidden_states), cut(self.scores))
+
     @property
     def all_scores(self) -> tuple[Tensor, ...]:
         """`scores`, for a method that `needs` them."""
         if self.scores is None:
             raise TypeError("nobody asked for attention scores: the method must list them among its needs")
         return self.scores
+
+
+class Run(Protocol):
+    """A forward of the student; see `View.run`."""
+
+    def __call__(self, inputs: Mapping[str, Tensor] | None = None, *, train: bool = True) -> Outputs: ...
 
 
 @dataclass(frozen=True)
@@ -57,7 +72,8 @@ class View:
         batch: the inputs of the model.
         student: what the student says.
         teacher: what the teacher says; None without one. Methods that need one read `taught`.
-        again: runs a second forward of the student on the same batch, with fresh dropout.
+        run: a further forward of the student, with fresh dropout: `run()` on the same batch, `run(inputs)` on other
+            tensors of the same shape by name, `run(train=False)` without dropout. None where there is no further one.
         shares: for a masked language model, what a mean over this micro-batch's `masked` positions or real `tokens` is
             to be multiplied with, so that micro-batches add up to the mean over the whole update; 1 if there is one.
     """
@@ -68,7 +84,7 @@ class View:
     batch: Mapping[str, Tensor]
     student: Outputs
     teacher: Outputs | None = None
-    again: Callable[[], Outputs] | None = None
+    run: Run | None = None
     shares: Mapping[str, float] = field(default_factory=lambda: {"masked": 1.0, "tokens": 1.0})
 
     @property
@@ -84,3 +100,9 @@ class View:
         if self.teacher is None:
             raise TypeError("this method compares with a teacher, and the batch comes without one")
         return self.teacher
+
+    def seen(self) -> View:
+        """What `Method.observe` sees: the same numbers without a gradient, and no further forward."""
+        return replace(
+            self, student=self.student.detached(), teacher=self.teacher and self.teacher.detached(), run=None
+        )

@@ -16,6 +16,7 @@ from torch import nn
 from plmc.errors import ConfigError
 from plmc.export.extras import need
 from plmc.models.attention import eager
+from plmc.models.modes import evaluating
 
 OPSET = 20
 """The first version with Gelu as one operator; before it, a chain around Erf that no runtime fuses again."""
@@ -61,7 +62,7 @@ def to_onnx(model: Any, names: Sequence[str]) -> Any:
     outputs = ["start_logits", "end_logits"] if reader else ["logits"]
     example = tuple(torch.ones(2, 8, dtype=torch.long) for _ in names)
     axes = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
-    with _evaluating(model), eager(model), _silent():
+    with evaluating(model), eager(model), _silent():
         program = torch.onnx.export(
             _Logits(model, names).eval(),
             example,
@@ -88,17 +89,6 @@ def check_deterministic(proto: Any) -> None:
             f"the graph draws random numbers ({', '.join(wrong)}), as in training: the same text would get another "
             "answer at each call. Export the model in evaluation mode."
         )
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    states = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in states.items():
-            module.training = training
 
 
 @contextmanager

@@ -312,6 +312,20 @@ class MethodSuite:
         assert same(fresh.state_dict(), state)
         assert fresh.metrics() == whole(row).chain.metrics()
 
+    def test_losses_leave_the_state_alone(self, tmp_path, row):
+        made = stage(tmp_path, listed(row), steps=4, evaluate=None)
+        seen, losses = [], made.chain.losses
+
+        def watched(view, clock):
+            seen.append((view, clock))
+            return losses(view, clock)
+
+        made.chain.losses = watched
+        made.fit()
+        state = copy.deepcopy(made.chain.state_dict())
+        losses(*seen[-1])
+        assert same(made.chain.state_dict(), state)
+
     def test_runs_in_bf16(self, tmp_path, row):
         made = stage(tmp_path, listed(row), precision="bf16").fit()
         assert finite(made)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import reduce
 from typing import Any
 
@@ -15,6 +16,7 @@ from plmc.core.clock import Clock
 from plmc.core.view import Outputs, View
 from plmc.errors import TrainingError
 from plmc.heads.base import Head, asked
+from plmc.models.modes import evaluating
 from plmc.training.batches import Batch
 
 
@@ -49,12 +51,18 @@ class Objective(nn.Module):
     def _precision(self, device: str) -> AbstractContextManager[Any]:
         return torch.autocast(device, self.autocast) if self.autocast else nullcontext()
 
-    def forward(self, batch: Batch, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, batch: Batch, clock: Clock, *, first: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss and terms.
+
+        Args:
+            first: the first pass over this batch in its update; the methods observe it.
+        """
         chain, teacher = self._outside
 
-        def student() -> Outputs:
-            with chain.scope(self.student, clock):
-                return self.head.ask(self.student, batch, **self.asked)
+        def student(inputs: Mapping[str, Tensor] | None = None, *, train: bool = True) -> Outputs:
+            asked = replace(batch, inputs={**batch.inputs, **inputs}) if inputs else batch
+            with nullcontext() if train else evaluating(self.student), chain.scope(self.student, clock):
+                return self.head.ask(self.student, asked, **self.asked)
 
         with self._precision(batch.inputs["input_ids"].device.type):
             view = View(
@@ -64,7 +72,7 @@ class Objective(nn.Module):
                 batch=batch.inputs,
                 student=student(),
                 teacher=teacher(batch) if teacher else None,
-                again=student,
+                run=student,
                 shares=self.head.shares(batch),
             )
             terms = chain.losses(view, clock)
@@ -73,4 +81,7 @@ class Objective(nn.Module):
                 name = min(unknown)
                 raise TrainingError(f"loss term {name} has no weight. Its method must list it in terms().")
             loss = reduce(torch.add, [weights[name] * term for name, term in terms.items()])
+            if first:
+                with torch.no_grad():
+                    chain.observe(view.seen(), clock)
         return loss, terms

@@ -141,7 +141,8 @@ class Trainer:
                 checked = first_pass and self.at.step == 0 and i == 0
                 # The check walks the graph once a term, which compiled blocks do not allow.
                 with torch.compiler.set_stance("force_eager") if checked else nullcontext():
-                    loss, parts = self.objective(batch, clock if first_pass else replace(clock, repeated=True))
+                    now = clock if first_pass else replace(clock, repeated=True)
+                    loss, parts = self.objective(batch, now, first=first_pass)
                 if checked:
                     idle_terms(parts, self._peaks(), self.params, stage=self.stage.name, warn=self._warn)
                     self._zero()

@@ -75,6 +75,9 @@ class Note(Method):
         self.diary.append(f"-{self.letter}")
         return loss + ord(self.letter)
 
+    def observe(self, view, clock):
+        self.diary.append(f"{self.letter}:{view}")
+
     def after_update(self, model, clock):
         self.diary.append(f"{self.letter}{clock.step}")
 

@@ -48,6 +48,12 @@ def test_after_update_runs_by_rank_then_as_listed():
     assert diary == ["b3", "c3", "a3"]
 
 
+def test_a_batch_is_observed_by_rank_then_as_listed():
+    many, diary = chain("abc", a=1)
+    many.observe("view", CLOCK)
+    assert diary == ["b:view", "c:view", "a:view"]
+
+
 def test_a_fold_is_the_composition_of_its_parts():
     whole, _ = chain("abcd")
     left, right = chain("ab")[0], chain("cd")[0]
@@ -186,6 +192,7 @@ def test_the_default_of_every_hook_is_the_identity_of_its_law(empty):
     assert empty.after_eval({"accuracy": 1.0}, CLOCK) is False
     with empty.scope(None, CLOCK):
         empty.after_update(None, CLOCK)
+    empty.observe(None, CLOCK)
     empty.check(around)
     empty.load_state_dict(empty.state_dict())
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,6 +13,7 @@ from plmc.core.method import Method
 from plmc.core.setting import Building, Setting
 from plmc.errors import ConfigError
 from plmc.models.encoder import base
+from plmc.models.modes import evaluating
 
 _INNER = frozenset({"hidden_states", "scores"})
 
@@ -48,16 +48,8 @@ class HeadOnly(Method):
             param.requires_grad_(False)
         return model
 
-    @contextmanager
-    def scope(self, model: nn.Module, clock: Clock) -> Iterator[None]:
-        training = [module for module in base(model).modules() if module.training]
-        for module in training:
-            module.training = False
-        try:
-            yield
-        finally:
-            for module in training:
-                module.training = True
+    def scope(self, model: nn.Module, clock: Clock) -> AbstractContextManager[None]:
+        return evaluating(base(model))
 
     def finish(self, model: nn.Module, setting: Building) -> nn.Module:
         for param in self._frozen:
