@@ -121,6 +121,12 @@ class Chain(Method):
         built = {m.name: m.modules(setting) for m in self}
         return nn.ModuleDict({name: module for name, module in built.items() if module is not None})
 
+    def trains(self, name: str, param: nn.Parameter) -> bool:
+        return any(m.trains(name, param) for m in self)
+
+    def claims(self) -> bool:
+        return any(m.claims() for m in self)
+
     def groups(self, name: str, param: nn.Parameter) -> dict[str, Any]:
         options: dict[str, Any] = {}
         givers: dict[str, str] = {}

@@ -95,6 +95,16 @@ class Method(Checked):
         """Law: union by name. Extra trainable modules that are not part of the exported student."""
         return None
 
+    def trains(self, name: str, param: nn.Parameter) -> bool:
+        """Law: union. Whether the method claims this parameter of the student for training. A stage trains all of the
+        student if no method overrides this hook, else what some method claims, and `modules`; the listed order plays no
+        part. Tied parameters have one name, the first in the model."""
+        return False
+
+    def claims(self) -> bool:
+        """Whether `trains` says anything."""
+        return type(self).trains is not Method.trains
+
     def groups(self, name: str, param: nn.Parameter) -> dict[str, Any]:
         """Law: union; the same key from two methods is an error. Optimizer options of one parameter."""
         return {}

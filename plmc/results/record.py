@@ -55,7 +55,8 @@ class Teacher(Size):
 
 
 class StageResult(Part):
-    """One stage: updates made, seconds, rows seen, the metrics of the kept weights and their update, its warnings."""
+    """One stage: updates made, seconds, rows seen, the metrics of the kept weights and their update, its warnings, and
+    how many parameters it trained."""
 
     name: str
     steps: int = 0
@@ -65,6 +66,7 @@ class StageResult(Part):
     metrics: dict[str, float] = Field(default_factory=dict)
     warnings: list[str] = Field(default_factory=list)
     settings: dict[str, Any] = Field(default_factory=dict)
+    trained_parameters: int | None = None
 
 
 class Training(Part):

@@ -19,13 +19,15 @@ class Progress:
 
 @dataclass
 class Outcome:
-    """Result of a stage: `metrics` of the weights that were kept, their update, updates made, seconds trained."""
+    """Result of a stage: `metrics` of the weights that were kept, their update, updates made, seconds trained, and how
+    many parameters had a gradient (extra modules included)."""
 
     metrics: dict[str, float]
     best_step: int
     steps: int
     seconds: float
     samples: int
+    trained_parameters: int
 
 
 @dataclass

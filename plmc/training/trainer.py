@@ -35,6 +35,7 @@ from plmc.training.optimizer import build_optimizer, clip, rate_factor, set_rate
 from plmc.training.plan import Judge, Plan, Saving
 from plmc.training.progress import Outcome, Position, Progress
 from plmc.training.scale import LossScale
+from plmc.training.trained import freeze, unfreeze
 
 PROBES = 64
 """Moments of a stage at which the weights of its loss terms are looked at before the first update."""
@@ -64,6 +65,7 @@ class Trainer:
         self.device, self.pad_id = device or torch.device("cpu"), pad_id
         self.progress = progress or Progress()
         self.at = Position()
+        self._unclaimed = freeze(self.student, self.chain)
         self.params = [p for p in objective.parameters() if p.requires_grad]
         self.optimizer = build_optimizer(objective, self.chain, self.stage)
         self.schedule = rate_factor(self.stage, self.clock)
@@ -77,6 +79,12 @@ class Trainer:
 
     def fit(self) -> Outcome:
         """Runs the stage from its checkpoint, if there is one, to its end. Ctrl-C and SIGTERM leave a checkpoint."""
+        try:
+            return self._fit()
+        finally:
+            unfreeze(self._unclaimed)
+
+    def _fit(self) -> Outcome:
         self._resume()
         self.saving.folder.mkdir(parents=True, exist_ok=True)
         before = self.student.training
@@ -256,7 +264,14 @@ class Trainer:
                         live[name].copy_(value)
             if other and self.judge:
                 self.at.best_metrics = self._metrics(self.judge)
-        return Outcome(self.at.best_metrics, self.at.best_step, self.at.step, self.at.seconds, self.at.samples)
+        return Outcome(
+            metrics=self.at.best_metrics,
+            best_step=self.at.best_step,
+            steps=self.at.step,
+            seconds=self.at.seconds,
+            samples=self.at.samples,
+            trained_parameters=sum(param.numel() for param in self.params),
+        )
 
     # Continuing.
 

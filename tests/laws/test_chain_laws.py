@@ -95,6 +95,24 @@ def test_groups_refuse_the_same_key_twice_even_with_equal_values():
         many.groups("w", None)
 
 
+class Claims(Method):
+    def __init__(self, *names):
+        super().__init__()
+        self.names = names
+
+    def trains(self, name, param):
+        return name in self.names
+
+
+def test_what_is_trained_is_a_union_of_claims_in_any_order():
+    methods = {"a": Claims("w"), "b": Claims("v", "w"), "none": Method(), "nothing": Claims()}
+    for order in itertools.permutations(methods):
+        many = Chain({name: methods[name] for name in order})
+        assert [many.trains(name, None) for name in "uvw"] == [False, True, True] and many.claims()
+        assert Chain({"inner": many, "more": Claims("u")}).trains("u", None)
+    assert Chain({"nothing": Claims()}).claims() and not Chain({"none": Method()}).claims()
+
+
 def test_required_is_a_union_and_settled_the_latest():
     many = Chain({"a": Declares(asks=frozenset("xy"), quiet_from=4), "b": Declares(asks=frozenset("yz"), quiet_from=7)})
     assert many.required() == frozenset("xyz")
@@ -187,6 +205,7 @@ def test_the_default_of_every_hook_is_the_identity_of_its_law(empty):
     assert empty.rate(0.3, CLOCK) == 0.3
     assert empty.weights(params, CLOCK) is params
     assert empty.groups("w", nn.Parameter(params["w"])) == empty.losses(None, CLOCK) == empty.terms() == {}
+    assert not empty.trains("w", None) and not empty.claims()
     assert empty.required() == frozenset() and empty.metrics() == {} and empty.settled(CLOCK) == 0
     assert empty.gradient(lambda: torch.tensor(2.0), []) == 2.0
     assert empty.after_eval({"accuracy": 1.0}, CLOCK) is False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import nn
 
@@ -20,7 +19,7 @@ _INNER = frozenset({"hidden_states", "scores"})
 
 @dataclass
 class HeadOnly(Method):
-    """Freezes the encoder, so that only the head is trained; makes a masked language model out of a bare encoder.
+    """Trains the head and leaves the encoder as it is; makes a masked language model out of a bare encoder.
 
     The head's output matrix is the word embedding and frozen with it; of the head its transform and bias learn. The
     encoder runs without dropout. Not from a paper. Composes badly with methods that train or prune the encoder.
@@ -29,10 +28,8 @@ class HeadOnly(Method):
         ConfigError: if every loss looks at the inside of the encoder.
     """
 
-    exclusive: ClassVar[frozenset[str]] = frozenset({"frozen"})
-
     def __post_init__(self) -> None:
-        self._frozen: list[nn.Parameter] = []
+        self._encoder = ""
 
     def check(self, setting: Setting) -> None:
         losses = [method for method in setting.methods.values() if method.terms()]
@@ -43,16 +40,11 @@ class HeadOnly(Method):
             )
 
     def prepare(self, model: nn.Module, setting: Building) -> nn.Module:
-        self._frozen = [param for param in base(model).parameters() if param.requires_grad]
-        for param in self._frozen:
-            param.requires_grad_(False)
+        self._encoder = f"{model.base_model_prefix}."
         return model
+
+    def trains(self, name: str, param: nn.Parameter) -> bool:
+        return not name.startswith(self._encoder)
 
     def scope(self, model: nn.Module, clock: Clock) -> AbstractContextManager[None]:
         return evaluating(base(model))
-
-    def finish(self, model: nn.Module, setting: Building) -> nn.Module:
-        for param in self._frozen:
-            param.requires_grad_(True)
-        self._frozen = []
-        return model
