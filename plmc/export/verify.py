@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from plmc.core.batch import Batch
 from plmc.core.rows import Split
 from plmc.errors import DataError
 from plmc.export.runtime import Runtime
@@ -15,7 +16,6 @@ from plmc.heads.base import Head
 from plmc.measure import figures
 from plmc.report.significance import paired_bootstrap
 from plmc.tasks.base import Task
-from plmc.training.batches import Batch
 from plmc.training.evaluate import gathered
 
 

@@ -15,9 +15,9 @@ from plmc.core.view import Outputs
 from plmc.errors import ConfigError
 
 if TYPE_CHECKING:
+    from plmc.core.batch import Batch
     from plmc.core.rows import Split
     from plmc.core.view import View
-    from plmc.training.batches import Batch
 
 
 class Head:

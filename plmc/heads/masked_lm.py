@@ -19,9 +19,9 @@ from plmc.losses.token_kl import token_kl
 from plmc.models import encoder, masked_lm
 
 if TYPE_CHECKING:
+    from plmc.core.batch import Batch
     from plmc.core.rows import Split
     from plmc.core.view import View
-    from plmc.training.batches import Batch
 
 
 class MaskedLMHead(Head):

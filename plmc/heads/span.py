@@ -17,9 +17,9 @@ from plmc.losses.kl import kd_kl, soft_cross_entropy
 from plmc.losses.task import place_cross_entropy
 
 if TYPE_CHECKING:
+    from plmc.core.batch import Batch
     from plmc.core.rows import Split
     from plmc.core.view import View
-    from plmc.training.batches import Batch
 
 
 class SpanHead(Head):

@@ -19,11 +19,12 @@ from torch import nn
 
 from plmc import digests
 from plmc.console import note
+from plmc.core.batch import Batch
 from plmc.core.rows import Split
 from plmc.core.view import Outputs
 from plmc.files import replacing
 from plmc.heads.base import Head
-from plmc.training.batches import Batch, evaluation_batches
+from plmc.training.batches import evaluation_batches
 
 DTYPES = {"fp32": np.float32, "fp16": np.float16}
 

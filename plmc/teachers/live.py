@@ -7,10 +7,11 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from plmc.core.batch import Batch
 from plmc.core.rows import Split
 from plmc.core.view import Outputs
 from plmc.heads.base import Head, asked
-from plmc.training.batches import Batch, collate
+from plmc.training.batches import collate
 
 Teacher = Callable[[Batch], Outputs]
 

@@ -18,6 +18,7 @@ import pytest
 import torch
 from transformers import BertConfig
 
+from plmc.core.batch import Batch
 from plmc.core.chain import Chain
 from plmc.core.clock import Clock
 from plmc.core.method import Method
@@ -30,7 +31,7 @@ from plmc.tasks.base import Task
 from plmc.teachers.cache import Wanted, look_up, stored
 from plmc.teachers.live import live
 from plmc.testing.stage import tiny_tokenizer
-from plmc.training.batches import Batch, training_batches
+from plmc.training.batches import training_batches
 from plmc.training.evaluate import evaluate, logits_of
 from plmc.training.objective import Objective
 

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from plmc.core.batch import Batch
 from plmc.core.chain import Chain
 from plmc.core.clock import Clock
 from plmc.core.rows import Split
 from plmc.heads.base import Head
-from plmc.training.batches import Batch, evaluation_batches
+from plmc.training.batches import evaluation_batches
 
 
 @contextmanager

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from plmc.core.batch import Batch
 from plmc.core.chain import Chain
 from plmc.core.clock import Clock
 from plmc.core.view import Outputs, View
 from plmc.errors import TrainingError
 from plmc.heads.base import Head, asked
 from plmc.models.modes import evaluating
-from plmc.training.batches import Batch
 
 
 class Objective(nn.Module):

@@ -1,0 +1,39 @@
+"""Some rows of a split as a model reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B rows padded to the longest, T tokens: `inputs` for the model, `labels`, `rows` (indices into the split) and
+    `ids`.
+
+    Attributes:
+        per_row: for masked language models, `masked` positions and real `tokens` a row of the whole update.
+    """
+
+    inputs: dict[str, torch.Tensor]
+    labels: torch.Tensor | None
+    rows: np.ndarray
+    ids: np.ndarray
+    per_row: dict[str, float] | None = None
+
+    @property
+    def gold(self) -> torch.Tensor:
+        """`labels`. Raises TypeError for rows without any."""
+        if self.labels is None:
+            raise TypeError("these rows have no labels")
+        return self.labels
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on `device`."""
+        if device.type == "cpu":
+            return self
+        inputs = {k: v.to(device, non_blocking=True) for k, v in self.inputs.items()}
+        labels = None if self.labels is None else self.labels.to(device, non_blocking=True)
+        return replace(self, inputs=inputs, labels=labels)
