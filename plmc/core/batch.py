@@ -30,6 +30,23 @@ class Batch:
             raise TypeError("these rows have no labels")
         return self.labels
 
+    def cut(self, size: int) -> list[Batch]:
+        """Parts of `size` rows, each no wider than its longest row."""
+        return [self._part(slice(start, start + size)) for start in range(0, len(self.rows), size)]
+
+    def _part(self, rows: slice) -> Batch:
+        mask = self.inputs["attention_mask"]
+        width = int(mask[rows].sum(-1).max())
+
+        def narrowed(tensor: torch.Tensor) -> torch.Tensor:
+            return tensor[rows, :width] if tensor.shape[1:] == mask.shape[1:] else tensor[rows]
+
+        labels = self.labels
+        if labels is not None:
+            labels = narrowed(labels) if self.per_row else labels[rows]
+        inputs = {name: narrowed(tensor) for name, tensor in self.inputs.items()}
+        return replace(self, inputs=inputs, labels=labels, rows=self.rows[rows], ids=self.ids[rows])
+
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`."""
         if device.type == "cpu":

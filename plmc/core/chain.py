@@ -14,8 +14,10 @@ from plmc.errors import ConfigError
 from plmc.names import as_keys
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor, nn
 
+    from plmc.core.batch import Batch
     from plmc.core.clock import Clock
     from plmc.core.rows import TaskData
     from plmc.core.setting import Building, Dims, Setting
@@ -101,6 +103,12 @@ class Chain(Method):
 
     def prepare(self, model: nn.Module, setting: Building) -> nn.Module:
         return reduce(lambda value, m: m.prepare(value, setting), self, model)
+
+    def batch(self, batch: Batch, rng: np.random.Generator, clock: Clock) -> Batch:
+        return reduce(lambda value, m: m.batch(value, rng, clock), self, batch)
+
+    def rewrites(self) -> bool:
+        return any(m.rewrites() for m in self)
 
     def rate(self, factor: float, clock: Clock) -> float:
         return reduce(lambda value, m: m.rate(value, clock), self, factor)

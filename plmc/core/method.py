@@ -15,8 +15,10 @@ from plmc.core.clock import BEGINNING
 from plmc.core.fields import Checked
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor, nn
 
+    from plmc.core.batch import Batch
     from plmc.core.clock import Clock
     from plmc.core.rows import TaskData
     from plmc.core.setting import Building, Dims, Setting
@@ -35,7 +37,8 @@ class Method(Checked):
             precision), `dense_gradient` (writes into the gradient of words that the batch does not have), `all_tokens`
             (of a masked language model the logits of every real token, not only of the masked ones), `teacher.padding`
             (reads the teacher's hidden states on padding, which stored outputs do not have), `blocks` (takes the
-            student's stack of blocks apart), `matrices` (and the six matrices of each block).
+            student's stack of blocks apart), `matrices` (and the six matrices of each block), `whole_batch` (compares
+            the rows of an update with each other: no micro-batches).
         order: 0 changes weights, 1 only watches them; judged weights and `finish` fold in reverse `order`.
         place: the stage that `method=[…]` on the command line puts it in: `first` or `last`.
         family: `distillation`, `pruning` or `quantization`, for tables and pictures that tell models apart by what was
@@ -112,6 +115,20 @@ class Method(Checked):
     def rate(self, factor: float, clock: Clock) -> float:
         """Law: fold in listed order. Multiple of the base learning rate for the update after `clock.step`."""
         return factor
+
+    def batch(self, batch: Batch, rng: np.random.Generator, clock: Clock) -> Batch:
+        """Law: fold in listed order, over all rows of an update before they are cut into micro-batches. Other tokens,
+        masks or labels of the same rows, padded to any width; student and teacher read the result, and no stored
+        outputs of a teacher are used.
+
+        Pure: a function of the batch, the clock, and `rng`, which is new for each update and hangs on (seed, stage,
+        update) alone; so a resumed run and other micro-batches see the same.
+        """
+        return batch
+
+    def rewrites(self) -> bool:
+        """Whether `batch` does anything."""
+        return type(self).batch is not Method.batch
 
     def scope(self, model: nn.Module, clock: Clock) -> AbstractContextManager[None]:
         """Law: nest, first listed outermost. Surrounds every training forward of the student."""

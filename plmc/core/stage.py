@@ -80,6 +80,14 @@ class Stage(Checked):
             raise ConfigError(
                 f"stage {self.name}: data=corpus needs text: corpus=FILE.txt, corpus=embedded or a Hub id."
             )
+        if self.micro_batch is not None and self.micro_batch < self.batch_size:
+            for name, method in self.methods.items():
+                if "whole_batch" in method.required():
+                    raise ConfigError(
+                        f"stage {self.name}: {name} compares the rows of an update with each other, which "
+                        f"micro_batch={self.micro_batch} would cut into parts. Set micro_batch=null, or a smaller "
+                        "batch_size."
+                    )
         if parse_point(self.eval_every)[0] <= 0:
             raise ConfigError(f"stage {self.name}: eval_every={self.eval_every!r} must be greater than 0.")
 

@@ -77,7 +77,14 @@ class TeacherSource:
                 f"different tokens. Use a teacher of the student's vocabulary, or a recipe on logits such as kd."
             )
         rows = self._own_rows(stage, train, own, tokenizer, head)
-        if _which(stage) == "finetuned" and wanted <= STORABLE and (not same or run.teacher.cache is not None):
+        if chain.rewrites() and rows is not train:
+            changers = ", ".join(method.name for method in chain if method.rewrites())
+            raise ConfigError(
+                f"stage {stage.name}: {changers} changes tokens as it trains, and teacher and student have different "
+                "tokens. Use a teacher of the student's vocabulary."
+            )
+        storable = _which(stage) == "finetuned" and wanted <= STORABLE and not chain.rewrites()
+        if storable and (not same or run.teacher.cache is not None):
             layers = tuple(sorted(chain.teacher_layers(setting))) if "teacher.hidden_states" in wanted else ()
             choice = Wanted(head, layers, run.teacher.cache or "fp32", AUTOCAST[run.precision])
             # Outputs of all rows pay off as soon as every row is visited once.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -58,10 +58,12 @@ def training_batches(
     seed: int,
     stage: int,
     start: int,
+    change: Callable[[Batch, int], Batch] | None = None,
 ) -> Iterator[list[Batch]]:
     """Endless updates from update number `start` on, each a list of micro-batches; skipped ones cost no reading.
 
-    Tokens to guess are drawn over the whole update, as a function of (seed, stage, number of the update).
+    Tokens to guess are drawn over the whole update, as a function of (seed, stage, number of the update). `change`
+    makes another batch of all rows of an update, by its number.
     """
     lengths = split.lengths
     per_epoch = -(-len(split) // batch_size)
@@ -70,12 +72,14 @@ def training_batches(
         for number, rows in enumerate(
             epoch_order(lengths, batch_size, seed=seed, stage=stage, epoch=epoch)[skip:], skip
         ):
-            size = micro_batch or len(rows)
+            size, update = micro_batch or len(rows), epoch * per_epoch + number
+            # What may change anything must see all rows at once.
+            seen = size if change is None else len(rows)
             if split.masking:
-                key = (seed, stage, epoch * per_epoch + number)
-                yield _masked(split, rows, size, pad_id, key)
-                continue
-            yield [collate(split, rows[i : i + size], pad_id) for i in range(0, len(rows), size)]
+                parts = _masked(split, rows, seen, pad_id, (seed, stage, update))
+            else:
+                parts = [collate(split, rows[i : i + seen], pad_id) for i in range(0, len(rows), seen)]
+            yield parts if change is None else _counted(change(parts[0], update)).cut(size)
         epoch, skip = epoch + 1, 0
 
 
@@ -89,6 +93,14 @@ def _masked(split: Split, rows: np.ndarray, size: int, pad_id: int, key: tuple[i
         part = np.arange(start, min(start + size, len(rows)))
         batches.append(replace(collate(small, part, pad_id), rows=rows[part], per_row=per_row))
     return batches
+
+
+def _counted(batch: Batch) -> Batch:
+    """With the numbers of masked positions and tokens a row as they are now."""
+    if batch.per_row is None:
+        return batch
+    rows, tokens = len(batch.rows), int(batch.inputs["attention_mask"].sum())
+    return replace(batch, per_row={"masked": int((batch.gold != IGNORED).sum()) / rows, "tokens": tokens / rows})
 
 
 def evaluation_batches(split: Split, *, pad_id: int, tokens: int | None = None) -> Iterator[Batch]:

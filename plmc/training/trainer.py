@@ -18,8 +18,10 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
+from plmc.core.batch import Batch
 from plmc.core.clock import Clock
 from plmc.core.points import parse_point
 from plmc.core.rows import Split
@@ -37,6 +39,7 @@ from plmc.training.progress import Outcome, Position, Progress
 from plmc.training.scale import LossScale
 from plmc.training.trained import freeze, unfreeze
 
+BATCH_STREAM = 1
 PROBES = 64
 """Moments of a stage at which the weights of its loss terms are looked at before the first update."""
 
@@ -96,6 +99,7 @@ class Trainer:
             seed=self.plan.seed,
             stage=self.plan.index,
             start=self.at.step,
+            change=self._change if self.chain.rewrites() else None,
         )
         self.objective.train()
         self._meter = (self.at.samples, time.perf_counter())
@@ -129,12 +133,17 @@ class Trainer:
     def _now(self) -> Clock:
         return replace(self.clock, step=self.at.step)
 
+    def _change(self, batch: Batch, update: int) -> Batch:
+        # A stream of its own: the order of rows and the tokens to guess draw from other ones.
+        rng = np.random.default_rng([self.plan.seed, self.plan.index, update, BATCH_STREAM])
+        return self.chain.batch(batch, rng, replace(self.clock, step=update))
+
     def _zero(self) -> None:
         if self._rows:
             self._rows.zero()
         self.optimizer.zero_grad(set_to_none=True)
 
-    def _update(self, micro: list) -> None:
+    def _update(self, micro: list[Batch]) -> None:
         rows = sum(len(batch.rows) for batch in micro)
         terms: dict[str, torch.Tensor] = {}
         clock = self._now()

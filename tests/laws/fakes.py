@@ -75,6 +75,9 @@ class Note(Method):
         self.diary.append(f"-{self.letter}")
         return loss + ord(self.letter)
 
+    def batch(self, batch, rng, clock):
+        return f"{batch}{self.letter}{rng}{clock.step}"
+
     def observe(self, view, clock):
         self.diary.append(f"{self.letter}:{view}")
 

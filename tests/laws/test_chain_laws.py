@@ -54,6 +54,13 @@ def test_a_batch_is_observed_by_rank_then_as_listed():
     assert diary == ["b:view", "c:view", "a:view"]
 
 
+def test_batches_fold_in_listed_order():
+    many, _ = chain("ab")
+    assert many.batch("", "r", CLOCK) == "ar3br3" and many.rewrites()
+    assert chain("ba")[0].batch("", "r", CLOCK) == "br3ar3"
+    assert not Chain({"none": Method()}).rewrites() and Chain({"inner": many}).rewrites()
+
+
 def test_a_fold_is_the_composition_of_its_parts():
     whole, _ = chain("abcd")
     left, right = chain("ab")[0], chain("cd")[0]
@@ -205,6 +212,7 @@ def test_the_default_of_every_hook_is_the_identity_of_its_law(empty):
     assert empty.rate(0.3, CLOCK) == 0.3
     assert empty.weights(params, CLOCK) is params
     assert empty.groups("w", nn.Parameter(params["w"])) == empty.losses(None, CLOCK) == empty.terms() == {}
+    assert empty.batch("batch", None, CLOCK) == "batch" and not empty.rewrites()
     assert not empty.trains("w", None) and not empty.claims()
     assert empty.required() == frozenset() and empty.metrics() == {} and empty.settled(CLOCK) == 0
     assert empty.gradient(lambda: torch.tensor(2.0), []) == 2.0
