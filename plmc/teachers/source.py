@@ -80,8 +80,8 @@ class TeacherSource:
         if chain.rewrites() and rows is not train:
             changers = ", ".join(method.name for method in chain if method.rewrites())
             raise ConfigError(
-                f"stage {stage.name}: {changers} changes tokens as it trains, and teacher and student have different "
-                "tokens. Use a teacher of the student's vocabulary."
+                f"stage {stage.name}: {changers} changes the tokens of a batch, which a teacher with a tokenizer of "
+                "its own would not see. Use a teacher whose tokenizer is the student's."
             )
         storable = _which(stage) == "finetuned" and wanted <= STORABLE and not chain.rewrites()
         if storable and (not same or run.teacher.cache is not None):

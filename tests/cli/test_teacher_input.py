@@ -11,6 +11,8 @@ from plmc.config.compose import compose, plain
 from plmc.config.resolve import resolve
 from plmc.console import Console
 from plmc.core.chain import Chain
+from plmc.core.method import Method
+from plmc.errors import ConfigError
 from plmc.methods.distill.layers_kd import LayersKD
 from plmc.methods.distill.logit_kd import LogitKD
 from plmc.models import load
@@ -98,6 +100,39 @@ def test_the_teacher_agrees_with_itself_on_every_row(zoo, tmp_path, student, tea
                 torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4)
             seen += len(batch.rows)
     assert seen >= 24
+
+
+class Changes(Method):
+    """Would change tokens."""
+
+    def batch(self, batch, rng, clock):
+        return replace(batch, inputs={**batch.inputs, "input_ids": batch.inputs["input_ids"].flip(0)})
+
+
+def test_a_teacher_is_asked_about_the_tokens_that_a_method_changed_not_looked_up(zoo, tmp_path):
+    run = resolved(zoo, "bert", "bert", tmp_path, "task=rte", "teacher.cache=fp32")
+    tokenizer = load.load_tokenizer(str(zoo["bert"]))
+    data = rows.load(run, tokenizer)
+    given, model = finetuned(run, zoo["bert"], tmp_path)
+    stage = replace(run.recipe.stages[0], epochs=1)
+    stream = {"batch_size": 8, "micro_batch": None, "pad_id": 0, "seed": 0, "stage": 0, "start": 0}
+    batch = next(training_batches(data.train, **stream))[0]
+    changed = Changes().batch(batch, None, None)
+    with torch.no_grad():
+        expected = model(**changed.inputs).logits
+    says = asked(run, stage, Chain({"kd": LogitKD(), "changes": Changes()}), data, tokenizer, given, model)
+    torch.testing.assert_close(says(changed).logits[0], expected, rtol=0, atol=1e-5)
+    stored = asked(run, stage, Chain({"kd": LogitKD()}), data, tokenizer, given, model)
+    assert (stored(changed).logits[0] - expected).abs().max() > 1e-3
+
+
+def test_changed_tokens_and_a_teacher_with_another_tokenizer_are_refused(zoo, tmp_path):
+    run = resolved(zoo, "distilbert", "bert", tmp_path, "task=rte")
+    tokenizer = load.load_tokenizer(str(zoo["distilbert"]))
+    given, model = finetuned(run, zoo["bert"], tmp_path)
+    chain = Chain({"kd": LogitKD(), "changes": Changes()})
+    with pytest.raises(ConfigError, match="changes changes the tokens.*Use a teacher whose tokenizer"):
+        asked(run, run.recipe.stages[0], chain, rows.load(run, tokenizer), tokenizer, given, model)
 
 
 def test_the_types_of_a_pair_change_the_answers_that_the_test_compares(zoo, tmp_path):
