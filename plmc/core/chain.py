@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import partial, reduce
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from plmc.core.clock import BEGINNING
+from plmc.core.compute import Wrapped
 from plmc.core.method import Method
 from plmc.errors import ConfigError
 from plmc.names import as_keys
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from plmc.core.batch import Batch
     from plmc.core.clock import Clock
+    from plmc.core.compute import Compute
     from plmc.core.rows import TaskData
     from plmc.core.setting import Building, Dims, Setting
     from plmc.core.view import View
@@ -90,6 +92,11 @@ class Chain(Method):
                 raise ConfigError(
                     f"stage {setting.stage}: {method.name} learns from a teacher, but there is none. "
                     f"Name one (teacher=bert-base), or remove the method."
+                )
+            if "examples" in method.required() and setting.head.over_vocabulary:
+                raise ConfigError(
+                    f"stage {setting.stage}: {method.name} asks for the loss of each row, and a masked language model "
+                    f"has one for each hidden token. Remove the method: ~methods.{method.name}"
                 )
             with _by_name(method):
                 method.check(setting)
@@ -169,9 +176,9 @@ class Chain(Method):
                 stack.enter_context(method.scope(model, clock))
             yield
 
-    def gradient(self, compute: Callable[[], Tensor], params: list[nn.Parameter]) -> Tensor:
+    def gradient(self, compute: Compute, params: list[nn.Parameter]) -> Tensor:
         for method in reversed(list(self)):
-            compute = partial(method.gradient, compute, params)
+            compute = Wrapped(method, compute, params)
         return compute()
 
     # Sequences.

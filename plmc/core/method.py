@@ -6,7 +6,7 @@ hook is the identity of its law. A method imports neither the trainer nor any ot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from plmc.core.batch import Batch
     from plmc.core.clock import Clock
+    from plmc.core.compute import Compute
     from plmc.core.rows import TaskData
     from plmc.core.setting import Building, Dims, Setting
     from plmc.core.view import View
@@ -38,7 +39,7 @@ class Method(Checked):
             (of a masked language model the logits of every real token, not only of the masked ones), `teacher.padding`
             (reads the teacher's hidden states on padding, which stored outputs do not have), `blocks` (takes the
             student's stack of blocks apart), `matrices` (and the six matrices of each block), `whole_batch` (compares
-            the rows of an update with each other: no micro-batches).
+            the rows of an update with each other: no micro-batches), `examples` (asks for the loss of each row).
         order: 0 changes weights, 1 only watches them; judged weights and `finish` fold in reverse `order`.
         place: the stage that `method=[…]` on the command line puts it in: `first` or `last`.
         family: `distillation`, `pruning` or `quantization`, for tables and pictures that tell models apart by what was
@@ -135,9 +136,12 @@ class Method(Checked):
         return nullcontext()
 
     def losses(self, view: View, clock: Clock) -> dict[str, Tensor]:
-        """Law: union, then weighted sum with `terms()`. Scalars, each a mean over the batch. Without state: it is
-        called several times an update where some method computes the gradient more than once, or for a part of the
-        batch."""
+        """Law: union, then weighted sum with `terms()` for each row, then the mean over the update.
+
+        A term is `(B,)`, a value for each row, or a scalar, a mean over the batch that counts for each row alike.
+        Without state: it is called several times an update where some method computes the gradient more than once, or
+        for a part of the batch.
+        """
         return {}
 
     def observe(self, view: View, clock: Clock) -> None:
@@ -145,9 +149,10 @@ class Method(Checked):
         for each part of an update (its micro-batches, in order), after the first `losses` on it; `view` carries no
         gradient."""
 
-    def gradient(self, compute: Callable[[], Tensor], params: list[nn.Parameter]) -> Tensor:
+    def gradient(self, compute: Compute, params: list[nn.Parameter]) -> Tensor:
         """Law: wrap, first listed outermost. `compute()` zeroes the gradients, runs forward and backward over the whole
-        batch and returns the loss; on return `p.grad` holds what the optimizer is to see."""
+        update and returns the loss; on return `p.grad` holds what the optimizer is to see. `compute(weights)` gives
+        other weights than 1/E to the update's E rows, `compute.examples()` their losses."""
         return compute()
 
     def after_update(self, model: nn.Module, clock: Clock) -> None:

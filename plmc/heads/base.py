@@ -115,7 +115,7 @@ class Head:
         """For `View.shares`: how means over this micro-batch add up to those over the whole update."""
         return {"masked": 1.0, "tokens": 1.0}
 
-    # Losses, each a mean over the rows, or over the tokens that were hidden.
+    # Losses: `(B,)`, or a mean over the tokens that were hidden.
 
     def gold(self, view: View) -> Tensor:
         """Loss of the student against the gold labels, as in plain fine-tuning."""

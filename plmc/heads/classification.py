@@ -40,8 +40,8 @@ class ClassificationHead(Head):
         return _config(labels, "single_label_classification")
 
     def gold(self, view: View) -> Tensor:
-        """Cross-entropy, mean over rows."""
-        return F.cross_entropy(view.student.logits[0], view.gold)
+        """Cross-entropy."""
+        return F.cross_entropy(view.student.logits[0], view.gold, reduction="none")
 
     def divergence(self, view: View, *, temperature: float) -> Tensor:
         """`plmc.losses.kl.kd_kl`."""
@@ -95,13 +95,13 @@ class RegressionHead(Head):
         return _config(("score",), "regression")
 
     def gold(self, view: View) -> Tensor:
-        """Squared error, mean over rows."""
+        """Squared error."""
         scores = view.student.logits[0]
-        return F.mse_loss(scores.squeeze(-1), view.gold.to(scores.dtype))
+        return F.mse_loss(scores.squeeze(-1), view.gold.to(scores.dtype), reduction="none")
 
     def divergence(self, view: View, *, temperature: float) -> Tensor:
         """Squared error to the teacher's score."""
-        return F.mse_loss(view.student.logits[0], view.taught.logits[0])
+        return F.mse_loss(view.student.logits[0], view.taught.logits[0], reduction="none").squeeze(-1)
 
     def soft_cross_entropy(self, view: View, *, temperature: float) -> Tensor:
         """Squared error to the teacher's score."""

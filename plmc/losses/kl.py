@@ -24,13 +24,13 @@ def kd_kl(
 ) -> Tensor:
     """Knowledge distillation loss of Hinton et al. 2015 (arXiv 1503.02531, Section 2), as a divergence.
 
-    T² · mean over rows of Σ_c p_c (log p_c - log q_c), p = softmax(teacher / T), q = softmax(student / T). Logits and
-    `mask` (1 where a class or position may be chosen) are `(B, C)`. The factor T² keeps the size of the gradient as T
+    `(B,)`: T² · Σ_c p_c (log p_c - log q_c), p = softmax(teacher / T), q = softmax(student / T). Logits and `mask`
+    (1 where a class or position may be chosen) are `(B, C)`. The factor T² keeps the size of the gradient as T
     grows. Differs from the paper's cross-entropy by the teacher's entropy only: same gradient, and 0 at equality.
     """
     log_p = tempered_log_probs(teacher_logits, temperature=temperature, mask=mask)
     log_q = tempered_log_probs(student_logits, temperature=temperature, mask=mask)
-    return temperature**2 * F.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
+    return temperature**2 * F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(-1)
 
 
 def soft_cross_entropy(
@@ -38,9 +38,9 @@ def soft_cross_entropy(
 ) -> Tensor:
     """Cross-entropy of the student under the teacher's distribution (TinyBERT, Jiao et al. 2019, Eq. 10).
 
-    Mean over rows of -Σ_c softmax(teacher / t)_c log softmax(student / t)_c, no factor t². Logits and `mask` (1 where a
+    `(B,)`: -Σ_c softmax(teacher / t)_c log softmax(student / t)_c, no factor t². Logits and `mask` (1 where a
     class or position may be chosen) are `(B, C)`. At equality it is the teacher's entropy, not 0.
     """
     p = tempered_log_probs(teacher_logits, temperature=temperature, mask=mask).exp()
     log_q = tempered_log_probs(student_logits, temperature=temperature, mask=mask)
-    return -(p * log_q).sum(-1).mean()
+    return -(p * log_q).sum(-1)

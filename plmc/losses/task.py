@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def place_cross_entropy(logits: Tensor, places: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Cross-entropy of places in a row of T tokens, mean over B rows.
+    """Cross-entropy `(B,)` of places in a row of T tokens.
 
     Args:
         logits: `(B, T)`.
@@ -17,7 +17,7 @@ def place_cross_entropy(logits: Tensor, places: Tensor, mask: Tensor | None = No
     """
     if mask is not None:
         logits = logits.masked_fill(mask == 0, torch.finfo(logits.dtype).min)
-    return F.cross_entropy(logits, places)
+    return F.cross_entropy(logits, places, reduction="none")
 
 
 def token_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

@@ -21,7 +21,8 @@ from plmc.models.modes import evaluating
 
 
 class Objective(nn.Module):
-    """`forward(batch, clock) -> (loss, terms)`: the weighted sum of all loss terms, and each term unweighted.
+    """`forward(batch, clock) -> (loss, terms)`: the weighted sum of all loss terms, and each term unweighted; means
+    over the batch.
 
     One object to autocast, to count and to checkpoint.
     """
@@ -51,12 +52,25 @@ class Objective(nn.Module):
     def _precision(self, device: str) -> AbstractContextManager[Any]:
         return torch.autocast(device, self.autocast) if self.autocast else nullcontext()
 
-    def forward(self, batch: Batch, clock: Clock, *, first: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(
+        self, batch: Batch, clock: Clock, *, first: bool = False, weights: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and terms.
 
         Args:
             first: the first pass over this batch in its update; the methods observe it.
+            weights: `(B,)`, of each row in the mean; None: 1.
         """
+        total, terms = self._totals(batch, clock, first=first)
+        loss = (total if weights is None else total * weights.to(total)).mean()
+        return loss, {name: term.mean() for name, term in terms.items()}
+
+    def examples(self, batch: Batch, clock: Clock) -> Tensor:
+        """The loss of each row `(B,)`; a scalar if none is known for each row."""
+        return self._totals(batch, clock, first=False)[0]
+
+    def _totals(self, batch: Batch, clock: Clock, *, first: bool) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weighted sum of the terms, and the terms: of each row, or scalars."""
         chain, teacher = self._outside
 
         def student(inputs: Mapping[str, Tensor] | None = None, *, train: bool = True) -> Outputs:
@@ -80,8 +94,8 @@ class Objective(nn.Module):
             if unknown := terms.keys() - weights.keys():
                 name = min(unknown)
                 raise TrainingError(f"loss term {name} has no weight. Its method must list it in terms().")
-            loss = reduce(torch.add, [weights[name] * term for name, term in terms.items()])
+            total = reduce(torch.add, [weights[name] * term for name, term in terms.items()])
             if first:
                 with torch.no_grad():
                     chain.observe(view.seen(), clock)
-        return loss, terms
+        return total, terms

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import nullcontext
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +29,7 @@ from plmc.errors import DamagedCheckpoint, TrainingError
 from plmc.training import checkpoint, memory
 from plmc.training.alarms import Update, idle_terms, read_scalars
 from plmc.training.batches import training_batches
+from plmc.training.compute import Computed
 from plmc.training.embedding import RowGradient, row_gradients
 from plmc.training.evaluate import judged
 from plmc.training.interrupt import deferred
@@ -144,37 +145,18 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
 
     def _update(self, micro: list[Batch]) -> None:
-        rows = sum(len(batch.rows) for batch in micro)
-        terms: dict[str, torch.Tensor] = {}
         clock = self._now()
-        first_pass = True
-
-        def compute() -> torch.Tensor:
-            nonlocal first_pass
-            self._zero()
-            total: torch.Tensor | None = None
-            for i, batch in enumerate(micro):
-                share = len(batch.rows) / rows
-                checked = first_pass and self.at.step == 0 and i == 0
-                # The check walks the graph once a term, which compiled blocks do not allow.
-                with torch.compiler.set_stance("force_eager") if checked else nullcontext():
-                    now = clock if first_pass else replace(clock, repeated=True)
-                    loss, parts = self.objective(batch, now, first=first_pass)
-                if checked:
-                    idle_terms(parts, self._peaks(), self.params, stage=self.stage.name, warn=self._warn)
-                    self._zero()
-                (loss * (share * self.scale.value)).backward()
-                total = loss.detach() * share if total is None else total + loss.detach() * share
-                if first_pass:
-                    for name, part in parts.items():
-                        value = part.detach() * share
-                        terms[name] = terms[name] + value if name in terms else value
-            first_pass = False
-            self.scale.undo(self.params)
-            assert total is not None  # an update has rows
-            return total
-
-        terms["loss"] = self.chain.gradient(compute, self.params)
+        compute = Computed(
+            self.objective,
+            micro,
+            clock,
+            params=self.params,
+            zero=self._zero,
+            scale=self.scale,
+            check=self._find_idle_terms if self.at.step == 0 else None,
+        )
+        loss = self.chain.gradient(compute, self.params)
+        terms = {**compute.terms, "loss": loss}
         norm = None
         if self.stage.clip or self.scale.on:
             norm = clip(self.optimizer, self.params, self.stage.clip)
@@ -183,7 +165,7 @@ class Trainer:
             set_rate(self.optimizer, factor)
             self.optimizer.step()
         self.at.step += 1
-        self.at.samples += rows
+        self.at.samples += compute.rows
         self.chain.after_update(self.student, self._now())
         if norm is not None:
             terms["grad_norm"] = norm.detach()
@@ -191,12 +173,13 @@ class Trainer:
 
     # Telling.
 
-    def _peaks(self) -> dict[str, float]:
-        """The largest weight that each loss term has at some time of the stage."""
+    def _find_idle_terms(self, terms: Mapping[str, torch.Tensor]) -> None:
         total = self.clock.total
         clocks = [replace(self.clock, step=step) for step in range(0, total, max(1, total // PROBES))]
         weights = [self.chain.terms(clock) for clock in clocks]
-        return {name: max(abs(each[name]) for each in weights) for name in weights[0]}
+        # A weight may begin at 0 and grow.
+        peaks = {name: max(abs(each[name]) for each in weights) for name in weights[0]}
+        idle_terms(terms, peaks, self.params, stage=self.stage.name, warn=self._warn)
 
     def _warn(self, text: str) -> None:
         self.at.warnings.append(text)

@@ -4,16 +4,29 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from plmc.losses import kl, task
 from plmc.losses import token_kl as pieces
 from plmc.losses.attention import attention_score_mse, unpadded_columns
 from plmc.losses.hidden import hidden_mse
-from plmc.losses.kl import kd_kl, soft_cross_entropy
-from plmc.losses.task import place_cross_entropy, token_cross_entropy
+from plmc.losses.task import token_cross_entropy
 from plmc.losses.token_kl import token_kl
 
 
 def logits(*shape, seed=0, scale=3.0):
     return scale * torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def kd_kl(*args, **options):
+    """Its mean over rows."""
+    return kl.kd_kl(*args, **options).mean()
+
+
+def soft_cross_entropy(*args, **options):
+    return kl.soft_cross_entropy(*args, **options).mean()
+
+
+def place_cross_entropy(*args):
+    return task.place_cross_entropy(*args).mean()
 
 
 def gradient(loss, at):
@@ -165,3 +178,12 @@ def test_unpadded_columns_zero_keys_not_queries():
     mask = torch.tensor([[1, 1, 0]])
     found = unpadded_columns(torch.ones(1, 1, 3, 3), mask)
     assert found[0, 0].tolist() == [[1, 1, 0]] * 3
+
+
+@pytest.mark.parametrize("loss", [kl.kd_kl, kl.soft_cross_entropy])
+def test_each_row_has_the_loss_that_it_has_alone(loss):
+    s, t = logits(6, 4), logits(6, 4, seed=1)
+    alone = torch.cat([loss(s[i : i + 1], t[i : i + 1], temperature=2.0) for i in range(6)])
+    torch.testing.assert_close(loss(s, t, temperature=2.0), alone)
+    places = torch.tensor([0, 3, 1, 1, 2, 0])
+    torch.testing.assert_close(task.place_cross_entropy(s, places), F.cross_entropy(s, places, reduction="none"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from plmc.core.clock import Clock, Point
+from plmc.core.compute import Compute
 from plmc.core.fields import Share
 from plmc.core.setting import Building, Setting
 from plmc.core.shares import Sparsity
@@ -90,7 +91,7 @@ class GMP(Masked):
             self._opened = True
         return context
 
-    def gradient(self, compute: Callable[[], Tensor], params: list[nn.Parameter]) -> Tensor:
+    def gradient(self, compute: Compute, params: list[nn.Parameter]) -> Tensor:
         # The dense copy learns from the gradient of the pruned weights.
         return compute() if self._copy else super().gradient(compute, params)
 

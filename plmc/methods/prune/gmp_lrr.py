@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from plmc.core.clock import Clock, Point
+from plmc.core.compute import Compute
 from plmc.core.setting import Building, Setting
 from plmc.core.shares import Sparsity
 from plmc.errors import ConfigError
@@ -102,7 +102,7 @@ class GMPRewind(Masked):
         self._hide()
         return context
 
-    def gradient(self, compute: Callable[[], Tensor], params: list[nn.Parameter]) -> Tensor:
+    def gradient(self, compute: Compute, params: list[nn.Parameter]) -> Tensor:
         try:
             return super().gradient(compute, params)
         finally:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from plmc.core.clock import Clock
+from plmc.core.compute import Compute
 from plmc.core.method import Method
 from plmc.core.setting import Building
 from plmc.errors import ConfigError
@@ -43,7 +44,7 @@ class Masked(Method):
         self._bind(model)
         return nullcontext()
 
-    def gradient(self, compute: Callable[[], Tensor], params: list[nn.Parameter]) -> Tensor:
+    def gradient(self, compute: Compute, params: list[nn.Parameter]) -> Tensor:
         loss = compute()
         hold_gradients(params, self._names, self._masks)
         return loss

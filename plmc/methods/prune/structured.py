@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from plmc.core.clock import Clock, Point
+from plmc.core.compute import Compute
 from plmc.core.fields import Count
 from plmc.core.method import Method
 from plmc.core.setting import Building, Setting
@@ -102,7 +103,7 @@ class StructuredPruning(Method):
             for hook in hooks:
                 hook.remove()
 
-    def gradient(self, compute: Callable[[], Tensor], params: list[nn.Parameter]) -> Tensor:
+    def gradient(self, compute: Compute, params: list[nn.Parameter]) -> Tensor:
         loss = compute()
         self._gates.read()
         hold_gradients(params, self._names, self._masks)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
+from plmc.core.compute import Compute
 from plmc.core.fields import NotNegative
 from plmc.core.method import Method
 
@@ -41,7 +41,7 @@ class SAM(Method):
     adaptive: bool = False
     same_dropout: bool = True
 
-    def gradient(self, compute: Callable[[], Tensor], params: list[nn.Parameter]) -> Tensor:
+    def gradient(self, compute: Compute, params: list[nn.Parameter]) -> Tensor:
         with _forked(params, enabled=self.same_dropout):
             loss = compute()
         climbed = [param for param in params if param.grad is not None]
