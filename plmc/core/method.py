@@ -159,7 +159,7 @@ class Method(Checked):
         """Law: sequence, by `order`. Runs after each optimizer step; `clock.step` counts the step just made."""
 
     def after_eval(self, metrics: Mapping[str, float], clock: Clock) -> bool:
-        """Law: sequence; any True stops the stage."""
+        """Law: sequence; any True stops the stage. `metrics` are those of the task, and the `loss` on gold labels."""
         return False
 
     def weights(self, params: Mapping[str, Tensor], clock: Clock) -> Mapping[str, Tensor]:

@@ -137,6 +137,10 @@ class Head:
 
     # A whole split of N rows.
 
+    def loss(self, logits: Sequence[np.ndarray], split: Split) -> float | None:
+        """Mean gold loss of the rows, from what `gather` kept; None where the task's own metrics have it."""
+        return None
+
     def gather(self, logits: Sequence[Tensor], batch: Batch) -> tuple[np.ndarray, ...]:
         """What is kept of a batch's logits when all rows are judged: arrays with a first axis of B rows."""
         return tuple(part.float().cpu().numpy() for part in logits)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -13,6 +14,7 @@ from plmc.heads.base import Head, padded_logits
 from plmc.losses.kl import kd_kl, soft_cross_entropy
 
 if TYPE_CHECKING:
+    from plmc.core.rows import Split
     from plmc.core.view import View
 
 
@@ -50,6 +52,10 @@ class ClassificationHead(Head):
     def soft_cross_entropy(self, view: View, *, temperature: float) -> Tensor:
         """`plmc.losses.kl.soft_cross_entropy`."""
         return soft_cross_entropy(view.student.logits[0], view.taught.logits[0], temperature=temperature)
+
+    def loss(self, logits: Sequence[np.ndarray], split: Split) -> float | None:
+        """Cross-entropy."""
+        return float(F.cross_entropy(torch.from_numpy(logits[0]), torch.from_numpy(split.gold)))
 
     def record(self, scores: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
         best = int(scores.argmax())
@@ -106,6 +112,10 @@ class RegressionHead(Head):
     def soft_cross_entropy(self, view: View, *, temperature: float) -> Tensor:
         """Squared error to the teacher's score."""
         return self.divergence(view, temperature=temperature)
+
+    def loss(self, logits: Sequence[np.ndarray], split: Split) -> float | None:
+        """Mean squared error."""
+        return float(np.mean(np.square(logits[0][:, 0] - split.gold)))
 
     def record(self, scores: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
         return {"prediction": float(scores[0])}

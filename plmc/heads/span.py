@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from plmc.errors import ConfigError
@@ -64,6 +65,12 @@ class SpanHead(Head):
     def soft_cross_entropy(self, view: View, *, temperature: float) -> Tensor:
         """Mean of `plmc.losses.kl.soft_cross_entropy` of start and end."""
         return _mean(soft_cross_entropy, view, temperature)
+
+    def loss(self, logits: Sequence[np.ndarray], split: Split) -> float | None:
+        """Mean of the cross-entropies of first and last token."""
+        labels = torch.from_numpy(split.gold)
+        parts = [F.cross_entropy(torch.from_numpy(part), labels[:, i]) for i, part in enumerate(logits)]
+        return float(sum(parts)) / len(parts)
 
     def gather(self, logits: Sequence[Tensor], batch: Batch) -> tuple[np.ndarray, ...]:
         """Two of `(B, T)`, -inf on padding."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 Curve = tuple[np.ndarray, np.ndarray]
 """Updates and values, in ascending order of updates."""
 
+VALIDATION = "eval/loss"
+"""The curve of the loss on the gold labels of the evaluation rows; it belongs beside the training loss."""
 SMOOTH_FROM = 60
 """A loss curve with more points than this is drawn as a running mean over its faint raw points."""
 
@@ -61,7 +63,7 @@ def plot_training(curves: Mapping[str, Curve], path: Path, stages: Sequence[Stag
         stages: of the run, in order.
     """
     losses = {name: curve for name, curve in curves.items() if name == "loss" or name.startswith("loss/")}
-    judged = {name: curve for name, curve in curves.items() if name.startswith("eval/")}
+    judged = {name: curve for name, curve in curves.items() if name.startswith("eval/") and name != VALIDATION}
     if not losses:
         raise PlmcError("The run recorded no loss, so there are no curves to draw.")
     ends = np.cumsum([stage.steps for stage in stages])
@@ -72,6 +74,9 @@ def plot_training(curves: Mapping[str, Curve], path: Path, stages: Sequence[Stag
         # The total of a single weighted term would only repeat it.
         losses.pop("loss", None)
     _loss_lines(drawn["loss"], losses, ends)
+    if VALIDATION in curves:
+        look = {"color": "0.2", "linestyle": ":", "marker": "o", "markersize": 4}
+        drawn["loss"].plot(*curves[VALIDATION], label="validation, gold labels", **look)
     for i, (name, (steps, values)) in enumerate(judged.items()):
         look = {"color": COLOURS[i % len(COLOURS)], "linestyle": LINES[i // len(COLOURS) % len(LINES)], "marker": "o"}
         drawn["metric"].plot(steps, values, markersize=4, label=name.removeprefix("eval/"), **look)

@@ -25,7 +25,7 @@ from plmc.run.session import Session
 from plmc.teachers import mlm_stage
 from plmc.teachers.source import AUTOCAST, TeacherSource
 from plmc.training import checkpoint
-from plmc.training.evaluate import evaluate
+from plmc.training.evaluate import judgement
 from plmc.training.objective import Objective
 from plmc.training.plan import Judge, Plan, Saving
 from plmc.training.progress import Outcome, Progress
@@ -192,7 +192,7 @@ class Stages:
         judge = None
         if stage.data == "task" or stage.mlm is not None:
             pad_id = self.session.tokenizer.pad_token_id
-            judge = Judge(lambda model: evaluate(model, first, task, pad_id=pad_id)[0], task.metric)
+            judge = Judge(lambda model: judgement(model, first, task, pad_id=pad_id), task.metric)
         rate = f"{clock.total} updates of {stage.batch_size} rows"
         self.console.say(f"stage [bold]{stage.name}[/]  {rate}  loss = {formula(chain)}")
         with StageBar(self.console, stage.name, clock.total) as bar:

@@ -31,8 +31,8 @@ from plmc.tasks.base import Task
 from plmc.teachers.cache import Wanted, look_up, stored
 from plmc.teachers.live import live
 from plmc.testing.stage import tiny_tokenizer
-from plmc.training.batches import training_batches
-from plmc.training.evaluate import evaluate, logits_of
+from plmc.training.batches import collate, training_batches
+from plmc.training.evaluate import evaluate, judgement, logits_of
 from plmc.training.objective import Objective
 
 
@@ -109,6 +109,26 @@ class HeadSuite:
         assert len(logits) == row.task.head.parts
         assert loss.item() == terms["method/ce" if "method/ce" in terms else "ce"].item()
         assert loss.item() == pytest.approx(row.formula(logits, batch), rel=1e-5)
+
+    def test_the_loss_of_a_split_is_the_mean_of_its_rows(self, row, tokenizer):
+        model, split = model_of(row, tokenizer).eval(), split_of(row, tokenizer)
+        judged = judgement(model, split, row.task, pad_id=0)
+        with torch.no_grad():
+            loss, _ = objective(row, model, TaskLoss())(collate(split, np.arange(len(split)), 0), Clock(0, 8, 1))
+        assert judged.pop("loss") == pytest.approx(loss.item(), rel=1e-5)
+        assert judged.keys() == set(row.task.metrics) - {"loss"}
+
+    def test_each_row_has_the_loss_that_it_has_alone(self, row, tokenizer):
+        if row.task.head.over_vocabulary:
+            pytest.skip("a masked language model has a loss for each hidden token")
+        model, split = model_of(row, tokenizer).eval(), split_of(row, tokenizer, training=True)
+        whole = objective(row, model, LogitKD(temperature=3.0), model_of(row, tokenizer, 7))
+        with torch.no_grad():
+            (batch,) = update(split, None)
+            together = whole.examples(batch, Clock(0, 8, 1))
+            alone = [whole.examples(part, Clock(0, 8, 1)) for part in update(split, 1)]
+        assert together.shape == (len(split),)
+        torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=1e-5)
 
     @pytest.mark.parametrize("method", [TaskLoss, lambda: LogitKD(temperature=3.0)])
     def test_micro_batches_add_up_to_the_large_batch(self, row, method, tokenizer):

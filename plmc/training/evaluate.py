@@ -84,6 +84,14 @@ def gathered(
     return tuple(parts)
 
 
+def judgement(model: nn.Module, split: Split, task: Any, *, pad_id: int) -> dict[str, float]:
+    """Metrics with the `loss` on the gold labels among them, which no term of a method adds to."""
+    logits = logits_of(model, split, task.head, pad_id=pad_id)
+    metrics = task.score(task.predict(logits, split), split)
+    loss = None if split.labels is None else task.head.loss(logits, split)
+    return metrics if loss is None else {"loss": loss, **metrics}
+
+
 def evaluate(
     model: nn.Module, split: Split, task: Any, *, pad_id: int, progress: Any = None
 ) -> tuple[dict[str, float], list[dict]]:
