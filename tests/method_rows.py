@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from plmc.methods.adapt.bitfit import BitFit
 from plmc.methods.augment.word_replace import Augment
 from plmc.methods.average.swa import SWA
 from plmc.methods.distill.layers_kd import LayersKD
@@ -46,6 +47,8 @@ ROWS = (
     Row("lock_pooler", lambda: PatternLock(pooler=True)),
     Row("cosine_kd", CosineKD, off=lambda: CosineKD(weight=0)),
     Row("head_only", HeadOnly),
+    Row("bitfit", BitFit),
+    Row("bitfit_few", lambda: BitFit(biases="query_and_intermediate", head=False)),
     Row("swa", SWA, off=lambda: SWA(begin=STEPS - 1)),
     Row("sam", SAM, off=lambda: SAM(rho=0)),
     Row("asam", lambda: SAM(rho=0.5, adaptive=True), off=lambda: SAM(rho=0, adaptive=True)),

@@ -12,8 +12,7 @@ class TestMethods(MethodSuite):
     nothing_to_do = frozenset(
         {
             ("hype_control", "hype"),
-            ("lock", "head_only"),
-            ("lock_pooler", "head_only"),
+            *((lock, few) for lock in ("lock", "lock_pooler") for few in ("head_only", "bitfit", "bitfit_few")),
             ("swa", "gmp_cycle"),
             ("swa", "gmp_lrr"),
         }
