@@ -13,6 +13,7 @@ class TestMethods(MethodSuite):
         {
             ("hype_control", "hype"),
             *((lock, few) for lock in ("lock", "lock_pooler") for few in ("head_only", "bitfit", "bitfit_few")),
+            ("bitfit_few", "bitfit"),
             ("swa", "gmp_cycle"),
             ("swa", "gmp_lrr"),
         }

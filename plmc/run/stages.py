@@ -208,6 +208,11 @@ class Stages:
                     self.session.tracker.log, bar.advance, self.console.warn, run.settings.plain.log_every
                 ),
             )
+            if chain.claims():
+                trained, whole = (
+                    sum(p.numel() for p in params) for params in (trainer.params, self.model.parameters())
+                )
+                self.console.say(f"trains {trained:,} of {whole:,} parameters")
             outcome: Outcome = trainer.fit()
         self.model.set_attn_implementation(before)
         if run.settings.plain.compile:
