@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import os
 import re
+from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -209,14 +210,16 @@ def build(spec: ModelSpec, task: Task, *, seed: int) -> PreTrainedModel:
             model = task.head.auto_class().from_config(config)
         else:
             with readable(spec.name):
-                model = surgery.shaped(task.head.auto_class(), config).from_pretrained(
+                model, report = surgery.shaped(task.head.auto_class(), config).from_pretrained(
                     where,
                     config=config,
                     dtype=torch.float32,
                     use_safetensors=True,
                     ignore_mismatched_sizes=True,
+                    output_loading_info=True,
                     trust_remote_code=False,
                 )
+            _all_taken(model, report, spec.name)
     kept = spec.kept(encoder.dims(config).layers) if not spec.shape else None
     if kept is not None:
         encoder.set_layers(model, kept)
@@ -252,7 +255,7 @@ def load_finetuned(folder: str, task: Task) -> PreTrainedModel:
 
 def load_whole(kind: Any, folder: str) -> PreTrainedModel:
     """A model of the auto class `kind`, in evaluation mode. Raises ConfigError if its file lacks weights, as of a
-    head."""
+    head, or has some that the encoder has no place for."""
     import torch
 
     from plmc.models import surgery
@@ -268,8 +271,25 @@ def load_whole(kind: Any, folder: str) -> PreTrainedModel:
             f"{folder} is not fine-tuned for this task: its file lacks {', '.join(missing[:3])}. "
             f"Name one that is; without teacher.checkpoint plmc fine-tunes the teacher itself."
         )
+    _all_taken(model, report, folder)
     _finite(model, folder)
     return model.eval()
+
+
+def _all_taken(model: PreTrainedModel, report: Mapping[str, Any], name: str) -> None:
+    """Raises ConfigError if the file has weights inside the encoder that the model lacks, such as adapters: without
+    them it is another model. Another head, or a pooler that this one does not use, may lie there."""
+    from plmc.models.encoder import base
+
+    inside = {part for part, _ in base(model).named_children()} - {"pooler"}
+    keys = (key.removeprefix(f"{model.base_model_prefix}.") for key in report["unexpected_keys"])
+    left = sorted(key for key in keys if key.partition(".")[0] in inside and "position_ids" not in key)
+    if left:
+        raise ConfigError(
+            f"model {name}: its file holds {len(left)} tensors that a plain {model.config.model_type} model has no "
+            f"place for ({', '.join(left[:3])}{', …' if len(left) > 3 else ''}), so it would be another model. Merge "
+            "them into the weights with the code that made them."
+        )
 
 
 def _finite(model: PreTrainedModel, name: str) -> None:
