@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from plmc.methods.adapt.bitfit import BitFit
+from plmc.methods.adapt.lora import LoRA
 from plmc.methods.augment.word_replace import Augment
 from plmc.methods.average.swa import SWA
 from plmc.methods.distill.layers_kd import LayersKD
@@ -47,6 +48,8 @@ ROWS = (
     Row("lock_pooler", lambda: PatternLock(pooler=True)),
     Row("cosine_kd", CosineKD, off=lambda: CosineKD(weight=0)),
     Row("head_only", HeadOnly),
+    Row("lora", LoRA, tolerance=1e-5),
+    Row("lora_all", lambda: LoRA(rank=2, targets="all", dropout=0.1, head=False), tolerance=1e-5),
     Row("bitfit", BitFit),
     Row("bitfit_few", lambda: BitFit(biases="query_and_intermediate", head=False)),
     Row("swa", SWA, off=lambda: SWA(begin=STEPS - 1)),

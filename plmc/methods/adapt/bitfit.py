@@ -37,6 +37,9 @@ class BitFit(Method):
     def __post_init__(self) -> None:
         self._encoder, self._few = "", frozenset[str]()
 
+    def required(self) -> frozenset[str]:
+        return frozenset() if self.biases == "all" else frozenset({"matrices"})
+
     def check(self, setting: Setting) -> None:
         if setting.head.over_vocabulary and self.head:
             raise ConfigError(

@@ -1,0 +1,78 @@
+"""Low-rank adaptation: what is learnt is the product of two thin matrices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import nn
+
+from plmc.core.fields import Count, Decay, Positive
+from plmc.core.method import Method
+from plmc.core.setting import Building, Setting
+from plmc.errors import ConfigError
+from plmc.models.encoder import pruned_linears
+from plmc.models.lora import insert, merge
+
+TARGETS = {"query_value": (0, 2), "attention": (0, 1, 2, 3), "all": (0, 1, 2, 3, 4, 5)}
+"""Which of the six matrices of a block: query, key, value, attention output, feed-forward in and out."""
+
+
+@dataclass
+class LoRA(Method):
+    """W + (α / r) B A in place of W, of which A and B are trained (Hu et al. 2021, arXiv 2106.09685, Section 4.1).
+
+    A `(r, D_in)` is random, B `(D_out, r)` begins at 0. The head of the task is trained, too, and what other methods
+    claim. At the end of the stage the product is added to W: the exported model is a plain one, as fast as before.
+
+    Composes badly with what cuts or rounds the same matrices in the same stage (refused): the product would fill the
+    zeros, and be rounded only once it is merged. A later stage may do either.
+
+    Attributes:
+        rank: r.
+        alpha: α; the product is scaled by α / r.
+        dropout: rate on the input of A.
+        targets: the matrices of every block that get a product. The paper adapts query and value.
+        head: the layers after the encoder are trained.
+
+    Raises:
+        ConfigError: beside a method that prunes or quantizes matrices; for a masked language model with `head`.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"matrices"})
+    exclusive: ClassVar[frozenset[str]] = frozenset({"lora"})
+
+    rank: Count = 8
+    alpha: Positive = 16.0
+    dropout: Decay = 0.0
+    targets: Literal["query_value", "attention", "all"] = "query_value"
+    head: bool = True
+
+    def __post_init__(self) -> None:
+        self._encoder = ""
+
+    def check(self, setting: Setting) -> None:
+        for other in setting.methods.values():
+            if other.family in ("pruning", "quantization") and "matrices" in other.required():
+                raise ConfigError(
+                    f"{self.name}: its product is added to matrices that {other.name} has worked on, which would undo "
+                    f"it. Use {other.name} in a later stage, or remove one of them."
+                )
+        if setting.head.over_vocabulary and self.head:
+            raise ConfigError(
+                f"{self.name}: the head of a masked language model is the embedding table, most of the model. Set "
+                "head=false to train the products alone."
+            )
+
+    def prepare(self, model: nn.Module, setting: Building) -> nn.Module:
+        self._encoder = f"{model.base_model_prefix}."
+        chosen = [name for i, name in enumerate(pruned_linears(model)) if i % 6 in TARGETS[self.targets]]
+        insert(model, chosen, rank=self.rank, alpha=self.alpha, dropout=self.dropout)
+        return model
+
+    def trains(self, name: str, param: nn.Parameter) -> bool:
+        return "lora_" in name if name.startswith(self._encoder) else self.head
+
+    def finish(self, model: nn.Module, setting: Building) -> nn.Module:
+        merge(model)
+        return model
