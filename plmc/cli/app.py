@@ -151,12 +151,18 @@ def show(words: Words = None) -> None:
 
 @app.command()
 def convert(
-    name: Annotated[str, typer.Argument(help="A Hub id, or a folder with pytorch_model.bin.")],
+    name: Annotated[
+        str, typer.Argument(help="A Hub id or a folder with pytorch_model.bin, or a folder with an adapter of PEFT.")
+    ],
     folder: Annotated[Path, typer.Argument(help="A new folder for the model with safetensors.")],
 ) -> None:
-    """Turn a model with pickled weights into one with safetensors, without running what is in the pickle.
+    """Turn a model with pickled weights into one with safetensors, without running what is in the pickle; merge an
+    adapter of PEFT into its base.
 
     [bold]plmc convert huawei-noah/TinyBERT_General_4L_312D tinybert-4l[/]    then student.name=tinybert-4l
+
+    [bold]plmc convert my-lora-adapter merged[/]                              then plmc export merged,
+    teacher.checkpoint=merged
     """
     from plmc.cli.convert import convert as run
 

