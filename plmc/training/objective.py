@@ -94,6 +94,12 @@ class Objective(nn.Module):
             if unknown := terms.keys() - weights.keys():
                 name = min(unknown)
                 raise TrainingError(f"loss term {name} has no weight. Its method must list it in terms().")
+            for name, term in terms.items():
+                if term.shape not in ((), batch.rows.shape):
+                    raise TrainingError(
+                        f"loss term {name} has the shape {tuple(term.shape)}. A term is one value for each of the "
+                        f"{len(batch.rows)} rows, or a scalar."
+                    )
             total = reduce(torch.add, [weights[name] * term for name, term in terms.items()])
             if first:
                 with torch.no_grad():

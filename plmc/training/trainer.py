@@ -41,6 +41,7 @@ from plmc.training.scale import LossScale
 from plmc.training.trained import freeze, unfreeze
 
 BATCH_STREAM = 1
+"""Sets what `Method.batch` draws apart from other draws of the same update."""
 PROBES = 64
 """Moments of a stage at which the weights of its loss terms are looked at before the first update."""
 

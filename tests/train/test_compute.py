@@ -188,3 +188,16 @@ def test_who_asks_for_rows_is_refused_on_a_language_model():
     around = building(stage="main", head=HEADS["mlm"], seed=0, student=None)
     with pytest.raises(ConfigError, match="wants asks for the loss of each row.*~methods.wants"):
         Chain({"wants": Wants()}).check(around)
+
+
+@pytest.mark.parametrize("make", [lambda logits: logits, lambda logits: logits.mean(0), lambda logits: logits[:1, 0]])
+def test_a_term_that_is_neither_of_rows_nor_a_scalar_is_an_error(tmp_path, make):
+    class Odd(Method):
+        def terms(self, clock):
+            return {"odd": 1.0}
+
+        def losses(self, view, clock):
+            return {"odd": make(view.student.logits[0])}
+
+    with pytest.raises(TrainingError, match=r"loss term odd/odd has the shape \(.*for each of the 4 rows"):
+        rig({"task": TaskLoss(), "odd": Odd()}, tmp_path).fit()
