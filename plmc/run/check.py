@@ -19,6 +19,8 @@ from plmc.models import load
 from plmc.models.encoder import dims
 
 # Rows of a data set nobody has looked at yet; moments given in % or epochs do not depend on it.
+FEW_WANT = 1e-3
+"""A rate below which a stage that trains a part of the student is likely to learn too little."""
 NOMINAL_ROWS = 32_000
 
 
@@ -95,14 +97,22 @@ def _stages(run: Run, student: Dims, teacher: Dims | None) -> None:
 
 
 def capped(run: Run) -> list[str]:
-    """What the budget does not do: it shortens stages and lengthens none."""
-    last, passes = run.recipe.stages[-1], run.budget.epochs
-    if passes is None or last.steps is not None or passes <= last.epochs:
-        return []
-    return [
-        f"budget.epochs={passes:g} is a cap, and stage {last.name} makes {last.epochs:g} passes as the recipe has it. "
-        f"To make it longer: epochs={passes:g}"
-    ]
+    """What the budget does not do, or does without being asked: it shortens stages and lengthens none, and its rate is
+    that of all stages."""
+    last, passes, rate = run.recipe.stages[-1], run.budget.epochs, run.budget.lr
+    told = []
+    if passes is not None and last.steps is None and passes > last.epochs:
+        told.append(
+            f"budget.epochs={passes:g} is a cap, and stage {last.name} makes {last.epochs:g} passes as the recipe has "
+            f"it. To make it longer: epochs={passes:g}"
+        )
+    for stage in run.recipe.stages:
+        if rate is not None and rate < FEW_WANT and Chain(stage.methods).claims():
+            told.append(
+                f"stage {stage.name} trains a part of the student at budget.lr={rate:g}, whatever the recipe says; few "
+                f"parameters want a higher rate than all of them do: budget.lr={FEW_WANT:g}"
+            )
+    return told
 
 
 def vocabularies(run: Run, tokenizer: Any) -> None:

@@ -127,6 +127,9 @@ def test_a_budget_says_that_it_lengthens_nothing():
     (text,) = capped(run("recipe=kd", "budget.epochs=10"))
     assert "budget.epochs=10 is a cap, and stage distil makes 3 passes" in text
     assert capped(run("recipe=kd", text.split("To make it longer: ")[1], "budget.epochs=10")) == []
+    (text,) = capped(run("recipe=lora", "budget.lr=3e-4"))
+    assert "stage finetune trains a part of the student at budget.lr=0.0003" in text
+    assert capped(run("recipe=lora", text.split()[-1])) == [] == capped(run("recipe=finetune", "budget.lr=3e-4"))
     assert capped(run("recipe=kd", "budget.epochs=1")) == [] == capped(run("recipe=kd", "budget.epochs=null"))
 
 
