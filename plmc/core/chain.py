@@ -15,6 +15,8 @@ from plmc.errors import ConfigError
 from plmc.names import as_keys
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from torch import Tensor, nn
 
@@ -185,6 +187,10 @@ class Chain(Method):
     def observe(self, view: View, clock: Clock) -> None:
         for method in self._by_order():
             method.observe(view, clock)
+
+    def leave(self, folder: Path, base: str) -> None:
+        for method in self:
+            method.leave(folder, base)
 
     def after_update(self, model: nn.Module, clock: Clock) -> None:
         for method in self._by_order():

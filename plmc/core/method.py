@@ -15,6 +15,8 @@ from plmc.core.clock import BEGINNING
 from plmc.core.fields import Checked
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from torch import Tensor, nn
 
@@ -178,6 +180,14 @@ class Method(Checked):
         """Law: fold, reverse `order`, after `finish`. From the student's tokenizer to the one that the exported student
         reads with; pure, `tokenizer` itself where nothing changes."""
         return tokenizer
+
+    def leave(self, folder: Path, base: str) -> None:
+        """Law: sequence, as listed. Once the run has ended: writes files into `folder`, which stays beside the exported
+        model if there is anything in it, such as the part that was trained.
+
+        Args:
+            base: name of the model that the student began as, all of it.
+        """
 
     def metrics(self) -> dict[str, float]:
         """Scalars worth a curve: sparsity, rank, learning state."""

@@ -1,12 +1,18 @@
-"""Adapters in the files of the library PEFT, merged into the model that they were trained on."""
+"""Adapters in the files of the library PEFT: written, and merged into the model that they were trained on."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
 from plmc.errors import ConfigError
+from plmc.files import write_json
 from plmc.models.load import ADAPTER, load_tokenizer, quiet, readable, with_weights
 
 WEIGHTS = "adapter_model.safetensors"
@@ -26,8 +32,6 @@ def merged(folder: Path) -> tuple[Any, Any]:
         raise ConfigError(
             f"{folder} is an adapter of PEFT; to merge it: pip install 'plmc[peft]', then the same command."
         ) from error
-    import torch
-
     if not (folder / WEIGHTS).is_file():
         raise ConfigError(f"{folder} has no {WEIGHTS}. Save the adapter with safetensors first.")
     config = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
@@ -45,6 +49,57 @@ def merged(folder: Path) -> tuple[Any, Any]:
     if not hasattr(wrapped.base_model, "merge_and_unload"):
         raise ConfigError(f"{folder}: an adapter of the kind {config.get('peft_type')} cannot be merged into a model.")
     return wrapped.merge_and_unload(), load_tokenizer(name)
+
+
+def write(
+    folder: Path, tensors: Mapping[str, Tensor], *, base: str, inside: str, suffix: str, settings: Mapping[str, Any]
+) -> None:
+    """Writes a LoRA adapter of a task's model; nothing for a model that PEFT has no name for.
+
+    Args:
+        tensors: by their names in the model: `….lora_A` `(r, D_in)`, `….lora_B` `(D_out, r)`, and the head's.
+        base: name of the model that it belongs to.
+        inside: prefix of the encoder's names.
+        suffix: of the model's class, `ForSequenceClassification`.
+        settings: `r`, `lora_alpha`, `lora_dropout`.
+    """
+    task = next((task for task, name in CLASSES.items() if name.endswith(suffix) and suffix), None)
+    if task is None:
+        return
+    targets = sorted(name.removesuffix(".lora_A") for name in tensors if name.endswith(".lora_A"))
+    config = {
+        "peft_type": "LORA",
+        "task_type": task,
+        "base_model_name_or_path": base,
+        "target_modules": targets,
+        "modules_to_save": sorted({name.partition(".")[0] for name in tensors if not name.startswith(inside)}),
+        "bias": "none",
+        "inference_mode": True,
+        **settings,
+    }
+    named = {
+        f"base_model.model.{name}{'.weight' * name.endswith(('.lora_A', '.lora_B'))}": tensor.contiguous()
+        for name, tensor in tensors.items()
+    }
+    save_file(named, folder / WEIGHTS, {"format": "pt"})
+    write_json(folder / ADAPTER, config)
+
+
+def makes(folder: Path, base: nn.Module, final: nn.Module) -> bool:
+    """Whether the adapter in `folder` turns the weights of `base` into those of `final`, but for rounding."""
+    stored = {name.removeprefix("base_model.model."): tensor for name, tensor in load_file(folder / WEIGHTS).items()}
+    config = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
+    before, after = base.state_dict(), final.state_dict()
+    if before.keys() != after.keys():
+        return False
+    for name in config["target_modules"]:
+        product = stored[f"{name}.lora_B.weight"] @ stored[f"{name}.lora_A.weight"]
+        before[f"{name}.weight"] = before[f"{name}.weight"] + product * (config["lora_alpha"] / config["r"])
+    before |= {name: tensor for name, tensor in stored.items() if "lora_" not in name}
+    return all(
+        before[name].shape == value.shape and torch.allclose(before[name], value, atol=1e-5)
+        for name, value in after.items()
+    )
 
 
 def _kind(task: str) -> Any:

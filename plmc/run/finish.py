@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from plmc import digests
 from plmc.config.resolve import Run
 from plmc.console import Console
+from plmc.core.chain import Chain
 from plmc.core.method import Method
 from plmc.data import snapshots
 from plmc.errors import DamagedFile, TrainingError
@@ -19,6 +21,7 @@ from plmc.files import replacing
 from plmc.measure import figures, software
 from plmc.measure.host import Load
 from plmc.models import load as models
+from plmc.models.peft_adapter import makes
 from plmc.results.record import Latency, Record, Student, Teacher, Tracked, Training, read
 from plmc.run import hand_over, pages
 from plmc.run.session import Session
@@ -26,6 +29,9 @@ from plmc.run.stages import Stages
 from plmc.tasks import alike
 from plmc.teachers.make import reorder
 from plmc.training.evaluate import evaluate
+
+ADAPTER = "adapter"
+"""The part of a run's model that was trained, in a folder of the run."""
 
 
 def finish(session: Session, stages: Stages) -> Record:
@@ -77,6 +83,7 @@ def _measure(session: Session, stages: Stages) -> Record:
         # A fresh one: the tokenizer remembers how it was called last, and with a warm cache it was not called at all.
         stages.fresh_tokenizer().save_pretrained(temporary)
     reloaded = _prove(run, model, folder / "model")
+    _leave(run, stages.last, model)
 
     metrics: dict[str, float] = {}
     collapsed: list[str] = []
@@ -133,7 +140,7 @@ def _measure(session: Session, stages: Stages) -> Record:
         precision=run.precision,
         warnings=console.warnings,
         folder=str(folder),
-        files=digests.of_files(folder, ("seen.npy", "model/*", "pretrained/*", "predictions/*.jsonl")),
+        files=digests.of_files(folder, ("seen.npy", "model/*", "pretrained/*", "predictions/*.jsonl", f"{ADAPTER}/*")),
     )
 
 
@@ -155,6 +162,19 @@ def _prove(run: Run, judged, folder: Path):
             f"{run.folder / 'config.yaml'}."
         )
     return reloaded
+
+
+def _leave(run: Run, last: Chain, model: Any) -> None:
+    """Puts what the methods of the last stage leave into RUN/adapter, if that and the given student are all that made
+    `model`: another stage or method may have changed it, too."""
+    student, target = run.student, run.folder / ADAPTER
+    if student.shape or student.layers is not None:
+        return
+    with replacing(target) as draft:
+        draft.mkdir()
+        last.leave(draft, student.name)
+    if not any(target.iterdir()) or not makes(target, models.build(student, run.task, seed=run.seed), model):
+        shutil.rmtree(target)
 
 
 def _prove_score(run: Run, stages: Stages, metrics: dict[str, float]) -> None:

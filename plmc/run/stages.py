@@ -50,6 +50,7 @@ class Stages:
         )
         self._carried: dict[str, Any] = {}
         self._readers: list[Chain] = []
+        self.last = Chain({})
 
     def go(self) -> None:
         """Every stage; finished ones are read from disk."""
@@ -84,6 +85,7 @@ class Stages:
         else:
             self._train(index, stage, chain, folder, setting, own.with_train(data.train), clock)
         self._carried = {name: chain[name].state_dict() for name in stage.carry}
+        self.last = chain
         self._reread(chain)
 
     def _rows(self, stage: Stage) -> tuple[TaskData, TaskData]:

@@ -97,3 +97,43 @@ def test_an_adapter_whose_base_is_gone_says_so(base, tmp_path):
     base.rename(tmp_path / "moved")
     ended = plmc("convert", tmp_path / "adapter", tmp_path / "merged")
     assert ended.code == 2 and str(base) in ended.message and "no such folder" in ended.message
+
+
+def trained(base, tmp_path, *words):
+    names = ("student=base", f"student.name={base}", f"teacher.name={base}", f"output_dir={tmp_path / 'runs'}")
+    ended = plmc("train", *SMALL, "recipe=lora", "task=rte", "budget.lr=1e-2", *names, *words)
+    assert ended.code == 0, ended.text
+    (run,) = (tmp_path / "runs").glob("*-rte-*")
+    return run
+
+
+@pytest.mark.parametrize("words", [(), ("methods.lora.targets=all", "methods.lora.rank=3")], ids=["plain", "all"])
+def test_a_run_leaves_its_adapter_as_peft_reads_it(base, tmp_path, words):
+    from peft import AutoPeftModelForSequenceClassification
+
+    run = trained(base, tmp_path, *words)
+    ours = AutoModelForSequenceClassification.from_pretrained(run / "model").eval()
+    theirs = AutoPeftModelForSequenceClassification.from_pretrained(run / "adapter").eval()
+    torch.testing.assert_close(said(theirs), said(ours), atol=1e-5, rtol=1e-5)
+    plain = AutoModelForSequenceClassification.from_pretrained(base).eval()
+    assert (said(ours) - said(plain)).abs().max() > 1e-3
+    small, whole = (sum(f.stat().st_size for f in (run / part).glob("*.safetensors")) for part in ("adapter", "model"))
+    assert small < whole / 2
+    assert plmc("convert", run / "adapter", tmp_path / "merged").code == 0
+    again = AutoModelForSequenceClassification.from_pretrained(tmp_path / "merged").eval()
+    torch.testing.assert_close(said(again), said(ours), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("student.layers=1",), ("method=[bitfit]", "methods.bitfit.head=false")],
+    ids=["fewer layers", "biases, too"],
+)
+def test_no_adapter_is_left_where_it_and_the_base_are_not_all(base, tmp_path, words):
+    run = trained(base, tmp_path, *words)
+    assert (run / "model").is_dir() and not (run / "adapter").exists()
+
+
+def test_a_run_that_trains_everything_leaves_none(base, tmp_path):
+    run = trained(base, tmp_path, "recipe=finetune")
+    assert not (run / "adapter").exists() and not list(run.glob(".adapter*"))

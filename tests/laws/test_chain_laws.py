@@ -48,6 +48,16 @@ def test_after_update_runs_by_rank_then_as_listed():
     assert diary == ["b3", "c3", "a3"]
 
 
+def test_files_are_left_in_listed_order(tmp_path):
+    class Leaves(Note):
+        def leave(self, folder, base):
+            with (folder / "said").open("a") as file:
+                file.write(f"{self.letter}:{base} ")
+
+    Chain({x: Leaves(letter=x, rank=2 if x == "b" else 0) for x in "bac"}).leave(tmp_path, "bert")
+    assert (tmp_path / "said").read_text() == "b:bert a:bert c:bert "
+
+
 def test_a_batch_is_observed_by_rank_then_as_listed():
     many, diary = chain("abc", a=1)
     many.observe("view", CLOCK)
@@ -220,6 +230,7 @@ def test_the_default_of_every_hook_is_the_identity_of_its_law(empty):
     with empty.scope(None, CLOCK):
         empty.after_update(None, CLOCK)
     empty.observe(None, CLOCK)
+    empty.leave(None, "base")
     empty.check(around)
     empty.load_state_dict(empty.state_dict())
 

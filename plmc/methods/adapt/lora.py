@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from plmc.core.fields import Count, Decay, Positive
 from plmc.core.method import Method
 from plmc.core.setting import Building, Setting
 from plmc.errors import ConfigError
+from plmc.models import peft_adapter
 from plmc.models.encoder import pruned_linears
 from plmc.models.lora import insert, merge
 
@@ -24,6 +27,8 @@ class LoRA(Method):
 
     A `(r, D_in)` is random, B `(D_out, r)` begins at 0. The head of the task is trained, too, and what other methods
     claim. At the end of the stage the product is added to W: the exported model is a plain one, as fast as before.
+
+    The run leaves A, B and the head in the files of PEFT, too, if they and the given model are all that it ends with.
 
     Composes badly with what cuts or rounds the same matrices in the same stage (refused): the product would fill the
     zeros, and be rounded only once it is merged. A later stage may do either.
@@ -49,7 +54,8 @@ class LoRA(Method):
     head: bool = True
 
     def __post_init__(self) -> None:
-        self._encoder = ""
+        self._encoder, self._task = "", ""
+        self._learnt: dict[str, Tensor] = {}
 
     def check(self, setting: Setting) -> None:
         for other in setting.methods.values():
@@ -65,7 +71,8 @@ class LoRA(Method):
             )
 
     def prepare(self, model: nn.Module, setting: Building) -> nn.Module:
-        self._encoder = f"{model.base_model_prefix}."
+        self._encoder, self._task = f"{model.base_model_prefix}.", setting.head.suffix if setting else ""
+        self._learnt = {}
         chosen = [name for i, name in enumerate(pruned_linears(model)) if i % 6 in TARGETS[self.targets]]
         insert(model, chosen, rank=self.rank, alpha=self.alpha, dropout=self.dropout)
         return model
@@ -74,5 +81,25 @@ class LoRA(Method):
         return "lora_" in name if name.startswith(self._encoder) else self.head
 
     def finish(self, model: nn.Module, setting: Building) -> nn.Module:
+        # Of a stage that was finished before, the state has them, and the model never had.
+        self._learnt = self._learnt or {
+            name: param.detach().cpu().clone() for name, param in model.named_parameters() if self.trains(name, param)
+        }
         merge(model)
         return model
+
+    def leave(self, folder: Path, base: str) -> None:
+        peft_adapter.write(
+            folder,
+            self._learnt,
+            base=base,
+            inside=self._encoder,
+            suffix=self._task,
+            settings={"r": self.rank, "lora_alpha": self.alpha, "lora_dropout": self.dropout},
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"learnt": dict(self._learnt)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._learnt = dict(state["learnt"])
