@@ -107,7 +107,7 @@ def test_a_wrong_verb_gets_the_right_one():
         (["recipe", "="], "tiny", {"tinybert", "tinybert_code", "tinybert_general"}),
         (["recipe", "=", "kd", "task"], "=", set(options("task"))),
         ([], "method=[gmp,sa", {"method=[gmp,sam"}),
-        ([], "method=[l", {"method=[layer_drop", "method=[lock"}),
+        ([], "method=[l", {"method=[layer_drop", "method=[lock", "method=[lora"}),
         (["method", "="], "[gmp_", {"[gmp_lrr"}),
         (["recipe=kd", "method=[swa]"], "methods.", {"methods.kd.", "methods.swa."}),
         (["recipe=kd"], "methods.kd.t", {"methods.kd.temperature="}),

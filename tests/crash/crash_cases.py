@@ -21,6 +21,8 @@ RECIPES: dict[str, list[str]] = {
     "swa": [],
     "hype": [],
     "hype_control": [],
+    "bitfit": [],
+    "lora": [],
     "sam": [],
     "gmp_star": [],
     "gmp_obert": [],

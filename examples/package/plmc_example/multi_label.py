@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from plmc.core.rows import Split
 from plmc.core.view import View
 from plmc.heads.base import Head, padded_logits
 
@@ -37,16 +39,20 @@ class MultiLabelHead(Head):
         }
 
     def gold(self, view: View) -> Tensor:
-        """Binary cross-entropy, mean over rows and labels."""
-        return F.binary_cross_entropy_with_logits(view.student.logits[0], view.labels)
+        """Binary cross-entropy, mean over labels."""
+        return _bce(view.student.logits[0], view.gold)
 
     def divergence(self, view: View, *, temperature: float) -> Tensor:
-        """T² · KL of the Bernoulli distribution of each label, mean over rows and labels."""
+        """T² · KL of the Bernoulli distribution of each label, mean over labels."""
         return temperature**2 * (_to_teacher(view, temperature, _cross) - _to_teacher(view, temperature, _entropy))
 
     def soft_cross_entropy(self, view: View, *, temperature: float) -> Tensor:
-        """Binary cross-entropy to the teacher's probabilities, mean over rows and labels."""
+        """Binary cross-entropy to the teacher's probabilities, mean over labels."""
         return _to_teacher(view, temperature, _cross)
+
+    def loss(self, logits: Sequence[np.ndarray], split: Split) -> float | None:
+        """Binary cross-entropy."""
+        return float(_bce(torch.from_numpy(logits[0]), torch.from_numpy(split.gold)).mean())
 
     def record(self, scores: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
         return {"prediction": [label for label, score in zip(labels, scores, strict=True) if score > 0]}
@@ -71,8 +77,13 @@ def _to_teacher(view: View, temperature: float, loss: Callable[[Tensor, Tensor],
 
 
 def _cross(student: Tensor, teacher: Tensor) -> Tensor:
-    return F.binary_cross_entropy_with_logits(student, teacher.sigmoid())
+    return _bce(student, teacher.sigmoid())
 
 
 def _entropy(student: Tensor, teacher: Tensor) -> Tensor:
-    return F.binary_cross_entropy_with_logits(teacher, teacher.sigmoid())
+    return _bce(teacher, teacher.sigmoid())
+
+
+def _bce(logits: Tensor, probabilities: Tensor) -> Tensor:
+    """`(B,)`, the mean over labels."""
+    return F.binary_cross_entropy_with_logits(logits, probabilities, reduction="none").mean(-1)
