@@ -24,14 +24,12 @@ from plmc.models import load as models
 from plmc.models.peft_adapter import makes
 from plmc.results.record import Latency, Record, Student, Teacher, Tracked, Training, read
 from plmc.run import hand_over, pages
+from plmc.run.hand_over import ADAPTER
 from plmc.run.session import Session
 from plmc.run.stages import Stages
 from plmc.tasks import alike
 from plmc.teachers.make import reorder
 from plmc.training.evaluate import evaluate
-
-ADAPTER = "adapter"
-"""The part of a run's model that was trained, in a folder of the run."""
 
 
 def finish(session: Session, stages: Stages) -> Record:

@@ -15,6 +15,9 @@ from plmc.report.plots import history, plot_predictions, plot_training
 from plmc.results.record import Record
 from plmc.run import pages
 
+ADAPTER = "adapter"
+"""The part of a run's model that was trained, in a folder of the run."""
+
 
 def describe(run: Run, record: Record, data: TaskData) -> None:
     """Writes `plots/*.png` and the model cards into the run's folder."""
@@ -71,8 +74,9 @@ def send(run: Run, record: Record, tracker: Any, data: TaskData) -> None:
         )
         tracker.artifact(Path(place) / "result.json")
     tracker.tag({"mlflow.note.content": pages.note(run, record)})
-    for part in ("plots", "predictions"):
-        tracker.artifact(folder / part)
+    for part in ("plots", "predictions", ADAPTER):
+        if (folder / part).is_dir():
+            tracker.artifact(folder / part)
     if run.settings.tracking.model and run.task.head.mlflow_pipeline:
         row = next(iter(data.evaluation.values())).raw[0]
         example = run.task.head.example([row[name] for name in run.task.text])

@@ -30,4 +30,4 @@ class ConfidencePenalty(Method):
         if not self.weight:
             return {}
         logs = [part.log_softmax(-1) for part in view.student.logits]
-        return {"negative_entropy": sum((log.exp() * log).sum(-1).mean() for log in logs) / len(logs)}
+        return {"negative_entropy": sum((log.exp() * log).sum(-1) for log in logs) / len(logs)}

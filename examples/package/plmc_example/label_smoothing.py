@@ -29,5 +29,5 @@ class LabelSmoothing(Method):
     def losses(self, view: View, clock: Clock) -> dict[str, Tensor]:
         if not self.weight:
             return {}
-        parts = [-part.log_softmax(-1).mean(-1).mean() for part in view.student.logits]
+        parts = [-part.log_softmax(-1).mean(-1) for part in view.student.logits]
         return {"uniform": sum(parts) / len(parts)}
