@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from plmc.core.clock import Clock
 from plmc.errors import TrainingError
 
 # Rows that an error names; more would only scroll the cure away.
 NAMED_ROWS = 16
+PROBES = 64
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,14 @@ def read_scalars(updates: Sequence[Update], *, stage: str, overflow_is_handled: 
                 f"Usual cures: a smaller lr, clip=1.0, precision=fp32. Checkpoints from before are kept."
             )
     return read
+
+
+def largest_weights(terms: Callable[[Clock], Mapping[str, float]], clock: Clock) -> dict[str, float]:
+    """The largest size of each term's weight at `PROBES` moments of a stage or more: a weight may begin at 0 and
+    grow."""
+    steps = range(0, clock.total, max(1, clock.total // PROBES))
+    weights = [terms(replace(clock, step=step)) for step in steps]
+    return {name: max(abs(each[name]) for each in weights) for name in weights[0]}
 
 
 def idle_terms(

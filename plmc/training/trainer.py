@@ -27,7 +27,7 @@ from plmc.core.points import parse_point
 from plmc.core.rows import Split
 from plmc.errors import DamagedCheckpoint, TrainingError
 from plmc.training import checkpoint, memory
-from plmc.training.alarms import Update, idle_terms, read_scalars
+from plmc.training.alarms import Update, idle_terms, largest_weights, read_scalars
 from plmc.training.batches import training_batches
 from plmc.training.compute import Computed
 from plmc.training.embedding import RowGradient, row_gradients
@@ -42,8 +42,6 @@ from plmc.training.trained import freeze, unfreeze
 
 BATCH_STREAM = 1
 """Sets what `Method.batch` draws apart from other draws of the same update."""
-PROBES = 64
-"""Moments of a stage at which the weights of its loss terms are looked at before the first update."""
 
 
 class Trainer:
@@ -175,12 +173,8 @@ class Trainer:
     # Telling.
 
     def _find_idle_terms(self, terms: Mapping[str, torch.Tensor]) -> None:
-        total = self.clock.total
-        clocks = [replace(self.clock, step=step) for step in range(0, total, max(1, total // PROBES))]
-        weights = [self.chain.terms(clock) for clock in clocks]
-        # A weight may begin at 0 and grow.
-        peaks = {name: max(abs(each[name]) for each in weights) for name in weights[0]}
-        idle_terms(terms, peaks, self.params, stage=self.stage.name, warn=self._warn)
+        weights = largest_weights(self.chain.terms, self.clock)
+        idle_terms(terms, weights, self.params, stage=self.stage.name, warn=self._warn)
 
     def _warn(self, text: str) -> None:
         self.at.warnings.append(text)

@@ -38,7 +38,7 @@ FAMILIES = {
 
 def claimed(model, **fields):
     method = BitFit(**fields)
-    method.prepare(model, None)
+    method.prepare(model, setting())
     return {name for name, param in model.named_parameters() if method.trains(name, param)}
 
 

@@ -108,7 +108,7 @@ def test_dropout_is_on_the_branch_alone_and_in_training_alone():
 @pytest.mark.parametrize("targets, count", [("query_value", 2), ("attention", 4), ("all", 6)])
 def test_the_targets_of_every_family(family, targets, count):
     model, method = FAMILIES[family](), LoRA(targets=targets)
-    method.prepare(model, None)
+    method.prepare(model, setting())
     names = [name for name, module in model.named_modules() if isinstance(module, LoRALinear)]
     assert len(names) == 3 * count
     if targets == "query_value":
@@ -153,7 +153,7 @@ def test_a_finished_stage_is_taken_up_with_plain_weights(tmp_path):
     """As a run does that goes on after this stage: the same structure, no trained product, then the stored weights."""
     made = rig({"task": TaskLoss(), "lora": LoRA()}, tmp_path, select="last", lr=1e-2).fit()
     method, model = LoRA(), bert()
-    model = method.finish(method.prepare(model, None), None)
+    model = method.finish(method.prepare(model, setting()), None)
     assert equal(model.state_dict(), bert().state_dict())
     model.load_state_dict(made.model.state_dict())
     assert torch.equal(answers(model), answers(made.model))

@@ -71,7 +71,7 @@ class LoRA(Method):
             )
 
     def prepare(self, model: nn.Module, setting: Building) -> nn.Module:
-        self._encoder, self._task = f"{model.base_model_prefix}.", setting.head.suffix if setting else ""
+        self._encoder, self._task = f"{model.base_model_prefix}.", setting.head.suffix
         self._learnt = {}
         chosen = [name for i, name in enumerate(pruned_linears(model)) if i % 6 in TARGETS[self.targets]]
         insert(model, chosen, rank=self.rank, alpha=self.alpha, dropout=self.dropout)
