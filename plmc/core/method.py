@@ -182,8 +182,8 @@ class Method(Checked):
         return tokenizer
 
     def leave(self, folder: Path, base: str) -> None:
-        """Law: sequence, as listed. Once the run has ended: writes files into `folder`, which stays beside the exported
-        model if there is anything in it, such as the part that was trained.
+        """Law: sequence, as listed. Once the run has ended, of the methods of its last stage: writes files into
+        `folder`, which stays beside the exported model if there is anything in it, such as the part that was trained.
 
         Args:
             base: name of the model that the student began as, all of it.

@@ -62,6 +62,17 @@ def test_the_few_are_two_in_a_block_of_any_family(family):
     assert all(any(part in name for part in ("query", "q_lin", "intermediate", "lin1")) for name in found)
 
 
+def test_all_biases_need_no_known_matrices_and_the_few_say_that_they_do():
+    """MPNet's blocks are not taken apart by plmc; its biases can be trained all the same."""
+    from transformers import MPNetConfig, MPNetForSequenceClassification
+
+    model = MPNetForSequenceClassification(MPNetConfig(**SMALL, **SIZES))
+    assert any(name.endswith("attn.q.bias") for name in claimed(model)) and BitFit().required() == frozenset()
+    assert BitFit(biases="query_and_intermediate").required() == {"matrices"}
+    with pytest.raises(ConfigError, match="not an encoder whose matrices"):
+        claimed(model, biases="query_and_intermediate")
+
+
 def test_the_number_of_trained_parameters_is_the_formula(tmp_path):
     """Of L blocks of width d and inner width f: query, key, value, output and two LayerNorms, and both inner ones."""
     layers, d, f, classes = 2, 32, 48, 3

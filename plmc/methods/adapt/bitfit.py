@@ -49,8 +49,9 @@ class BitFit(Method):
 
     def prepare(self, model: nn.Module, setting: Building) -> nn.Module:
         self._encoder = f"{model.base_model_prefix}."
-        # Of the six matrices of a block the first and the fifth.
-        self._few = frozenset(f"{name}.bias" for i, name in enumerate(pruned_linears(model)) if i % 6 in (0, 4))
+        if self.biases != "all":
+            # Of the six matrices of a block the first and the fifth.
+            self._few = frozenset(f"{name}.bias" for i, name in enumerate(pruned_linears(model)) if i % 6 in (0, 4))
         return model
 
     def trains(self, name: str, param: nn.Parameter) -> bool:
