@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from plmc.config.compose import compose, plain, single_runs, split_words
 from plmc.config.folders import options
+
+if TYPE_CHECKING:
+    from plmc.config.resolve import Run
+    from plmc.core.stage import Stage
 
 
 def validate(words: Sequence[str]) -> None:
@@ -49,11 +53,15 @@ def show(words: Sequence[str]) -> None:
     who = run.teacher.checkpoint or run.teacher.name or "none"
     console.print(f"task {run.task.name} ({run.task.head.kind}, judged by {run.task.metric})   data {run.source.name}")
     console.print(f"teacher {who}   student {escape(_model(run.student))}   precision {run.precision}")
-    for number, stage in enumerate(run.recipe.stages, 1):
-        table = Table(title=f"stage {number}: {stage.name}", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    numbers = {stage.name: f"stage {number}" for number, stage in enumerate(run.stages, 1)}
+    for stage in run.recipe.stages:
+        title = f"{numbers.get(stage.name, 'shared stage')}: {stage.name}"
+        table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
         table.add_column(style="dim")
         table.add_column(overflow="fold")
         budget = f"{stage.steps} updates" if stage.steps else f"{stage.epochs:g} epochs"
+        for label, value in _sources(run, stage):
+            table.add_row(label, escape(value))
         table.add_row("loss", formula(Chain(stage.methods)))
         table.add_row("budget", f"{budget} of {stage.batch_size} rows an update" + _caps(run))
         rate = f"lr {stage.lr:g}, {stage.schedule}, warm-up {stage.warmup}"
@@ -72,6 +80,30 @@ def show(words: Sequence[str]) -> None:
         table.add_row(escape(key), escape(str(value)), escape(origin))
     console.print(table)
     console.print(f"[dim]folder[/] {run.folder}")
+
+
+def _sources(run: Run, stage: Stage) -> list[tuple[str, str]]:
+    """What a stage learns, on which rows, starting from what and from whom, as far as that is not the run's."""
+    from plmc.core.stage import PREVIOUS, TEACHER
+
+    found = []
+    if stage.task is not None:
+        corpus = getattr(stage.task, "corpus", None)
+        found.append(("task", f"{stage.task.name} ({stage.task.head.kind})" + (f", text {corpus}" if corpus else "")))
+    if stage.feeds:
+        own = run.task_of(stage).name
+        each = [
+            f"{name}: {feed.corpus or (feed.task.name if feed.task else own)}"
+            + (f" (share {feed.share:g})" if feed.share else "")
+            for name, feed in stage.feeds.items()
+        ]
+        found.append(("rows", "; ".join(each) + (f"; {stage.mix}" if len(each) > 1 else "")))
+    if stage.student != PREVIOUS:
+        student = stage.student if isinstance(stage.student, str) else _model(stage.student)
+        found.append(("starts from", student))
+    if stage.learns and stage.teachers != (TEACHER,):
+        found.append(("learns from", ", ".join(stage.teachers)))
+    return found
 
 
 def origins(words: Sequence[str], config: dict[str, Any]) -> list[tuple[str, Any, str]]:

@@ -3,7 +3,8 @@ name.
 
 Part of it are the names of classes and all their fields, the content of files and the seed. Not part of it are import
 paths, the places of files, and fields that were added later as long as they mean what was done before
-(`plmc.core.fields.Added`). So neither a module that moves nor a data set that moves makes another run out of a command.
+(`plmc.core.fields.Added`); fields that are gone count with their last default (`former`). So neither a module that
+moves nor a data set that moves makes another run out of a command.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def plain(value: Any) -> Any:
         later = added(cls)
         named = {entry.name: getattr(value, entry.name) for entry in fields(cls) if entry.init}
         kept = {key: plain(each) for key, each in named.items() if key not in later or each != later[key]}
-        return {"": f"{cls.__module__.partition('.')[0]}:{cls.__name__}", **kept}
+        former = getattr(cls, "former", {})  # fields that are gone
+        return {"": f"{cls.__module__.partition('.')[0]}:{cls.__name__}", **plain(former), **kept}
     if isinstance(value, Mapping):
         if any(is_dataclass(each) for each in value.values()):
             return [[str(key), plain(each)] for key, each in value.items()]

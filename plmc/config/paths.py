@@ -20,8 +20,8 @@ _CONTENT = ("config.json", "*.safetensors", "tokenizer.json", "vocab.txt", "voca
 def place(config: dict[str, Any]) -> None:
     """Makes paths absolute, in place: the same words in another folder are another run.
 
-    `config["files"]` gets a digest of each file that `task=custom` names and of each model that is a folder, so that
-    changed rows or weights are another run, too.
+    `config["files"]` gets a digest of each file that a task or a feed names and of each model that is a folder, so
+    that changed rows or weights are another run, too.
     """
     files: dict[str, str | None] = {}
     config["output_dir"] = absolute(config["output_dir"])
@@ -33,27 +33,34 @@ def place(config: dict[str, Any]) -> None:
         if name and name != MINILM and os.path.isdir(os.path.expanduser(name)):
             config[group][key] = absolute(name)
             files[f"{group}.{key}"] = folder_digest(config[group][key])
-    files |= _place_texts(config)
-    tables = {key: absolute(path) for key in _TABLES if (path := config["task"].get(key))}
-    if tables:
-        config["task"] |= tables
-        files |= {key: digest(path) for key, path in tables.items()}
+    for holder in _holders(config):
+        files |= _place_files(holder)
     config["files"] = files
 
 
-def _place_texts(config: dict[str, Any]) -> dict[str, str | None]:
-    """Makes the text files of masked-language-model stages and tasks absolute, in place; returns their digests."""
-    holders = [stage for stage in (config["recipe"].get("stages") or {}).values() if stage and "mlm" in stage]
+def _holders(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """The nodes that may name files of rows: tasks and feeds."""
+    found = [config["task"]]
+    for stage in (config["recipe"].get("stages") or {}).values():
+        nodes = [stage, *(stage.get("feeds") or {}).values()] if stage else []
+        found += [task for node in nodes if node and isinstance(task := node.get("task"), dict)]
+        found += [node for node in nodes[1:] if isinstance(node, dict)]
+    return found
+
+
+def _place_files(holder: dict[str, Any]) -> dict[str, str | None]:
+    """Makes the files of texts and tables that a node names absolute, in place; returns their digests."""
     files: dict[str, str | None] = {}
-    for holder in (config["task"], *holders):
-        for key in ("corpus", "held_out"):
-            given = holder.get(key)
-            names = [given] if isinstance(given, str) else given if isinstance(given, list) else []
-            if names and all(os.path.isfile(os.path.expanduser(name)) for name in names):
-                placed = [absolute(name) for name in names]
-                holder[key] = placed[0] if isinstance(given, str) else placed
-                files |= {f"text.{os.path.basename(name)}": digest(name) for name in placed}
-    return files
+    for key in ("corpus", "held_out"):
+        given = holder.get(key)
+        names = [given] if isinstance(given, str) else given if isinstance(given, list) else []
+        if names and all(os.path.isfile(os.path.expanduser(name)) for name in names):
+            placed = [absolute(name) for name in names]
+            holder[key] = placed[0] if isinstance(given, str) else placed
+            files |= {f"text.{os.path.basename(name)}": digest(name) for name in placed}
+    tables = {key: absolute(path) for key in _TABLES if (path := holder.get(key))}
+    holder |= tables
+    return files | {key: digest(path) for key, path in tables.items()}
 
 
 def check_place(path: Path, option: str) -> None:

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from plmc.config.build import build
 from plmc.config.identity import hashed
-from plmc.config.moved import current
+from plmc.config.moved import current, translated
 from plmc.config.paths import digest, place
-from plmc.config.pretraining import stages_for, taught_stage
 from plmc.config.schema import Budget, Root, Settings, read_root
 from plmc.config.schemes import asked
-from plmc.config.typed import settle
-from plmc.core.fields import verify
-from plmc.core.method import Method
-from plmc.core.stage import Recipe, Stage
+from plmc.config.stages import stages as stages_of
+from plmc.core.stage import PRETRAINED, TEACHER, Recipe, Stage
 from plmc.data.source import Source
-from plmc.errors import ConfigError, PlmcError
+from plmc.errors import ConfigError
 from plmc.models.spec import ModelSpec
-from plmc.names import as_keys, did_you_mean
 from plmc.tasks.base import Task
 
 if TYPE_CHECKING:
-    from plmc.heads.base import Head
     from plmc.teachers.spec import TeacherSpec
 
 
@@ -39,6 +34,7 @@ class Run:
         settings: the top of it, typed.
         signature: the name of the run's folder.
         precision: `fp32`, `bf16` or `fp16`.
+        teachers: further teachers by name.
         role: `student` or `teacher`.
         command: what trains this run alone.
         sweep: the command of the sweep that it belongs to; empty without one.
@@ -53,6 +49,7 @@ class Run:
     student: ModelSpec
     recipe: Recipe
     precision: str
+    teachers: Mapping[str, TeacherSpec] = field(default_factory=dict)
     role: str = "student"
     command: str = ""
     sweep: str = ""
@@ -88,45 +85,43 @@ class Run:
         return "+".join([self.recipe.name, *self.config["methods"]])
 
     @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages that this run trains, in order."""
+        return self.recipe.own
+
+    @property
     def needs(self) -> frozenset[str]:
         """What all methods of all stages need."""
-        return frozenset().union(*(m.required() for stage in self.recipe.stages for m in stage.methods.values()))
+        return frozenset().union(*(m.required() for stage in self.stages for m in stage.methods.values()))
+
+    def task_of(self, stage: Stage) -> Task:
+        """What a stage learns."""
+        return self.task if stage.task is None else stage.task
+
+    def source_of(self, task: Task) -> Source:
+        """Where the rows of a task come from."""
+        return self.source if task is self.task else source_of(self.config, task)
+
+    @property
+    def taught_by(self) -> str | None:
+        """The teacher, as its stage calls it, of the last stage that learns the run's task from one; None without."""
+        names = [
+            name
+            for stage in self.stages
+            if stage.learns and stage.task is None
+            for name in stage.teachers[:1]
+            if name != PRETRAINED
+        ]
+        return names[-1] if names else None
 
     @property
     def learns_from_teacher(self) -> bool:
-        """Whether some stage looks at a fine-tuned teacher."""
-        return any(
-            need.startswith("teacher.")
-            for stage in self.recipe.stages
-            if stage.teacher == "finetuned" and stage.mlm is None
-            for m in stage.methods.values()
-            for need in m.required()
-        )
+        """Whether some stage learns the run's task from a teacher that is trained on it."""
+        return self.taught_by is not None
 
-
-def build(node: Any, where: str) -> Any:
-    """The object a config node describes with `_target_`; errors name the key and the nearest right one."""
-    from hydra.errors import InstantiationException
-    from hydra.utils import get_class, instantiate
-
-    if not isinstance(node, Mapping) or "_target_" not in node:
-        raise ConfigError(f"{where} has no _target_: it must name the class it configures.")
-    try:
-        cls = get_class(node["_target_"])
-    except Exception as error:  # a wrong import path raises whatever the import raises
-        raise ConfigError(f"{where}._target_={node['_target_']} cannot be imported: {error}") from error
-    verify(cls, node, where)
-    try:
-        return instantiate(dict(node), _convert_="all")
-    except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, PlmcError):
-            # An error keeps its class: a task that reads its files may raise a DataError.
-            typed = re.sub(r"^recipe\.stages\.\w+\.(?=methods\.)", "", where)
-            text = as_keys(str(cause), getattr(cls, "__dataclass_fields__", ()), typed)
-            raise type(cause)(f"{where}: {text}") from error
-        text = str(cause or error).splitlines()[0]
-        raise ConfigError(f"{where}: {text}") from error
+    def named_teachers(self) -> dict[str, TeacherSpec]:
+        """The teachers of the config by the names under which stages refer to them."""
+        return {TEACHER: self.teacher, PRETRAINED: self.teacher, **self.teachers}
 
 
 def _check_recipe(recipe: Mapping[str, Any]) -> None:
@@ -143,42 +138,12 @@ def _check_recipe(recipe: Mapping[str, Any]) -> None:
             )
 
 
-def _stages(config: dict[str, Any], head: Head) -> tuple[Stage, ...]:
-    """Stages with defaults from `train` and the command line's methods put where they belong."""
-    all_of_them = config["recipe"].get("stages") or {}
-    names = list(stages_for(all_of_them, head))
-    if not names:
-        raise ConfigError(f"recipe has no stages for a task of kind {head.kind}.")
-    settle(config, names)
-    described = stages_for(all_of_them, head)
-    methods = {name: dict(described[name].get("methods") or {}) for name in names}
-    for key, node in config["methods"].items():
-        method: Method = build(node, f"methods.{key}")
-        methods[names[0] if method.place == "first" else names[-1]][key] = method
-    stages = []
-    for name in names:
-        values = {key: value for key, value in described[name].items() if key != "methods"}
-        verify(Stage, values, f"recipe.stages.{name}")
-        values = {**config["train"], **{k: v for k, v in values.items() if v is not None}}
-        values["lr"] = config["budget"].get("lr") or values["lr"]
-        built = {}
-        for key, node in methods[name].items():
-            if isinstance(node, Mapping) and "_target_" not in node:
-                there = [
-                    k for k, made in methods[name].items() if isinstance(made, Method) or "_target_" in (made or ())
-                ]
-                raise ConfigError(f"recipe.stages.{name} has no method {key}.{did_you_mean(key, there)}")
-            if node is not None:
-                made = node if isinstance(node, Method) else build(node, f"recipe.stages.{name}.methods.{key}")
-                made.name = key
-                built[key] = made
-        stages.append(Stage(**values | {"name": name, "methods": built}))
-    return tuple(stages)
-
-
 def _signature(run: Run) -> str:
     """Readable prefix and a hash of everything that can change the result."""
-    looked_at = run.learns_from_teacher or taught_stage(run) is not None
+    own = {TEACHER, PRETRAINED}
+    looked_at = any((stage.learns and own & set(stage.teachers)) or stage.student in own for stage in run.recipe.stages)
+    named = {name for stage in run.recipe.stages if stage.learns for name in stage.teachers}
+    further = {name: spec for name, spec in run.teachers.items() if name in named}
     told = {
         "task": run.task,
         "data": run.source,
@@ -189,6 +154,7 @@ def _signature(run: Run) -> str:
         "seed": run.seed,
         "precision": run.precision,
         "compile": run.settings.plain.compile,
+        **({"teachers": further} if further else {}),
         # Rows that the task names, it names as content; those of a folder are known by these digests only.
         "rows": {key: value for key, value in run.config["files"].items() if key.startswith("data.")},
     }
@@ -198,7 +164,7 @@ def _signature(run: Run) -> str:
 def resolve(config: Mapping[str, Any], *, role: str = "student", command: str = "", sweep: str = "") -> Run:
     """A `Run` from the composed config as plain containers. Raises ConfigError for what cannot work."""
     made = current(json.loads(json.dumps(config)))  # plain, ours, and proof that it can be stored
-    return _resolved(dict(made), role=role, command=command, sweep=sweep)
+    return _resolved(translated(dict(made)), role=role, command=command, sweep=sweep)
 
 
 def _resolved(config: dict[str, Any], *, role: str, command: str, sweep: str) -> Run:
@@ -207,9 +173,10 @@ def _resolved(config: dict[str, Any], *, role: str, command: str, sweep: str) ->
     asked(config.get("quantize"))
     place(config)
     task = build(config["task"], "task")
-    source = task.own_source or build(config["data"], "data")
+    source = source_of(config, task)
     config["files"] |= {f"data.{split}": digest(str(path)) for split, path in source.paths(task).items()}
     teacher = build(config["teacher"], "teacher")
+    teachers = {name: build(node, f"teachers.{name}") for name, node in (config.get("teachers") or {}).items()}
     if config["student"].get("name") is None:
         raise ConfigError(
             "there is no teacher to take the student's layers from; name the student: student=base student.name=…"
@@ -221,10 +188,14 @@ def _resolved(config: dict[str, Any], *, role: str, command: str, sweep: str) ->
         # A student made of the teacher's layers is made of that very teacher.
         config["student"].setdefault("revision", config["teacher"]["revision"])
     student = build(config["student"], "student")
-    stages = _stages(config, task.head)
+    stages = stages_of(config, task)
+    for stage in stages:
+        if stage.task is not None and stage.task.own_source is None:
+            paths = source_of(config, stage.task).paths(stage.task)
+            config["files"] |= {f"data.{stage.name}.{split}": digest(str(path)) for split, path in paths.items()}
     described = {k: v for k, v in config["recipe"].items() if k in ("name", "title", "paper", "requires", "notes")}
     recipe = Recipe(stages=stages, **described)
-    config["precision"] = _precision(settings.plain, stages)
+    config["precision"] = _precision(settings.plain, recipe.own)
     run = Run(
         config=config,
         settings=settings,
@@ -235,11 +206,18 @@ def _resolved(config: dict[str, Any], *, role: str, command: str, sweep: str) ->
         student=student,
         recipe=recipe,
         precision=config["precision"],
+        teachers=teachers,
         role=role,
         command=command,
         sweep=sweep,
     )
     return replace(run, signature=_signature(run))
+
+
+def source_of(config: Mapping[str, Any], task: Task) -> Source:
+    """Where the rows of a task come from: its own files, or what `data=` names."""
+    found: Source = task.own_source or build(config["data"], "data")
+    return found
 
 
 def _precision(plain: Root, stages: Sequence[Stage]) -> str:

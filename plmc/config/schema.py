@@ -12,7 +12,7 @@ from plmc.names import did_you_mean
 from plmc.track.store import resolve_uri
 
 # Groups and nested settings, each checked by its own class.
-_NESTED = ("task", "data", "teacher", "student", "recipe", "method", "methods", "hydra")
+_NESTED = ("task", "data", "teacher", "teachers", "student", "recipe", "method", "methods", "hydra")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +133,7 @@ def read_root(config: Mapping[str, Any]) -> Settings:
     for key, value in config.items():
         if key not in known:
             raise ConfigError(f"{key}: there is no such key.{did_you_mean(str(key), known)}")
-        if key in (*_GROUPS, "train", "methods", *_PARTS) and not isinstance(value, Mapping):
+        if key in (*_GROUPS, "train", "methods", "teachers", *_PARTS) and not isinstance(value, Mapping):
             raise ConfigError(f"{key}={value} is no mapping of settings. {_say(key)}")
     plain = {key: value for key, value in config.items() if key in Root.__dataclass_fields__}
     verify(Root, plain, "")

@@ -90,10 +90,17 @@ class Chain(Method):
                     )
                 holders[role] = method.name
         for method in self:
-            if setting.teacher is None and any(need.startswith("teacher.") for need in method.required()):
+            learns = any(need.startswith("teacher.") for need in method.required())
+            if learns and (setting.teacher is None or not setting.teachers):
                 raise ConfigError(
                     f"stage {setting.stage}: {method.name} learns from a teacher, but there is none. "
                     f"Name one (teacher=bert-base), or remove the method."
+                )
+            if learns and len(setting.teachers) > 1 and not method.several_teachers:
+                raise ConfigError(
+                    f"stage {setting.stage}: {method.name} compares with one teacher, and the stage has "
+                    f"{len(setting.teachers)}: {', '.join(setting.teachers)}. Name one: "
+                    f"recipe.stages.{setting.stage}.teachers={setting.teachers[0]}"
                 )
             if "examples" in method.required() and setting.head.over_vocabulary:
                 raise ConfigError(

@@ -46,6 +46,8 @@ class Method(Checked):
         place: the stage that `method=[…]` on the command line puts it in: `first` or `last`.
         family: `distillation`, `pruning` or `quantization`, for tables and pictures that tell models apart by what was
             done to them; empty for what only trains them otherwise.
+        several_teachers: it compares the student with each teacher of a stage that has more than one; it reads
+            `View.teachers` or `View.of_each_teacher`.
         exclusive: roles only one method of a stage may hold, e.g. `average`, `gradient`.
     """
 
@@ -53,6 +55,7 @@ class Method(Checked):
     order: ClassVar[int] = 0
     family: ClassVar[str] = ""
     place: ClassVar[str] = "last"
+    several_teachers: ClassVar[bool] = False
     exclusive: ClassVar[frozenset[str]] = frozenset()
 
     name: str = field(default="", kw_only=True, repr=False)

@@ -53,6 +53,7 @@ class Split:
             does.
         extra: further columns the task needs to turn logits into answers (SQuAD: offsets).
         masking: hides other tokens in every training batch.
+        feed: `(N,)` int64, the number of the feed that each row is of; None: there is one.
     """
 
     columns: Mapping[str, Ragged]
@@ -63,6 +64,7 @@ class Split:
     fingerprint: str
     extra: Mapping[str, Ragged] = field(default_factory=dict)
     masking: Masking | None = None
+    feed: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

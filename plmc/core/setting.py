@@ -34,7 +34,8 @@ class Setting:
         head: the kind of its task.
         seed: the run's.
         student: its shape, as the methods before leave it.
-        teacher: its shape; None without one.
+        teacher: its shape; None without one; of several the first one's.
+        teachers: the names of the stage's teachers.
         clock: of the stage at step 0; None while the number of rows is unknown.
         methods: all methods of the stage by name, in listed order.
         text_columns: of the task's rows.
@@ -50,6 +51,7 @@ class Setting:
     methods: Mapping[str, Method] = field(default_factory=dict)
     text_columns: tuple[str, ...] = ()
     mlm_source: str | None = None
+    teachers: tuple[str, ...] = ("teacher",)
 
     @property
     def shape(self) -> Dims:

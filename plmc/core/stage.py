@@ -1,17 +1,20 @@
-"""A stage: methods, optimizer, schedule and budget. A recipe: stages in order."""
+"""A stage: task, rows, student, teachers, methods, optimizer and budget. A recipe: the graph of its stages."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from plmc.core.clock import Clock, Point
-from plmc.core.fields import Checked, Count, Decay, Epochs, FileName, NotNegative, Positive, Rate
+from plmc.core.fields import Added, Checked, Count, Decay, Epochs, FileName, NotNegative, Positive, Rate
 from plmc.core.method import Method
 from plmc.core.points import parse_point
 from plmc.errors import ConfigError
+
+PREVIOUS, FRESH, TEACHER, PRETRAINED = "previous", "fresh", "teacher", "pretrained"
+"""Where a stage's models come from, apart from other stages: see `Stage.student` and `Stage.teachers`."""
 
 # Schedules of `transformers.get_scheduler` that are a plain factor of the rate and need no arguments beyond the
 # warm-up.
@@ -44,12 +47,30 @@ class Stage(Checked):
         select: `best` keeps the best evaluated weights by the task's first metric, `last` the final ones.
         patience: evaluations without a new best before the stage ends early (null = never).
         carry: methods whose state goes on to the same-named method of the next stage.
-        data: `task` rows or `corpus` (unlabelled text, see `corpus`).
-        teacher: `finetuned`, or `pretrained` for general distillation.
-        mlm: options of `plmc.tasks.mlm.MaskedLM`; given, be it empty, the stage trains a masked language model on
-            `corpus`, taught by the pre-trained teacher with its language model head.
+        task: what is learnt; None: the run's task. Where two stages learn different tasks, the second gets a fresh
+        head. feeds: the rows, by name: each a `plmc.tasks.feed.Feed`. Empty: the training rows of the task.
+        mix: how several feeds share the updates; see `plmc.training.order.Mix`.
+        student: where the model comes from. `previous`: from the stage before; the first one starts from the run's
+            student. `fresh`: the run's student once more. `teacher`: the run's teacher as it is trained on the stage's
+            task. The name of a stage: the model that this stage made. Of a teacher or stage the run's student takes its
+            layers, if that is what it is made of. A `ModelSpec`: another model, for shared stages.
+        teachers: whose outputs the methods see. `teacher`: the run's teacher, trained on the stage's task.
+        `pretrained`:
+            the same model before any fine-tuning. Names of stages; names in the config's `teachers`.
+        shared: the stage is a run of its own, trained once for all runs that contain it, and only where another stage
+            names it.
+        keep: the model as the stage leaves it stays in `RUN/models/STAGE`, to start other runs from.
         kinds: kinds of task that the stage is for (null = all); a run on another kind leaves it out.
     """
+
+    # Fields of earlier versions, with the values that mean what today's defaults do: they keep a run's identity.
+    former: ClassVar[Mapping[str, Any]] = {
+        "data": "task",
+        "corpus": None,
+        "corpus_rows": None,
+        "teacher": "finetuned",
+        "mlm": None,
+    }
 
     name: str
     methods: Mapping[str, Method]
@@ -68,17 +89,24 @@ class Stage(Checked):
     select: Literal["best", "last"] = "best"
     patience: Count | None = None
     carry: tuple[str, ...] = ()
-    data: Literal["task", "corpus"] = "task"
-    corpus: str | None = None
-    corpus_rows: Count | None = None
-    teacher: Literal["finetuned", "pretrained"] = "finetuned"
-    mlm: Mapping[str, Any] | None = None
+    task: Annotated[Any, Added(None)] = None
+    feeds: Annotated[Any, Added({})] = field(default_factory=dict)
+    mix: Annotated[Literal["shuffled", "in_turn", "together"], Added("shuffled")] = "shuffled"
+    student: Annotated[Any, Added(PREVIOUS)] = PREVIOUS
+    teachers: Annotated[Any, Added((TEACHER,))] = (TEACHER,)
+    shared: Annotated[bool, Added(False)] = False
+    keep: Annotated[bool, Added(False)] = False
     kinds: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.data == "corpus" and not self.corpus:
+        given = self.teachers
+        self.teachers = (given,) if isinstance(given, str) else tuple(given or ())
+        if twice := next((name for name in self.teachers if self.teachers.count(name) > 1), None):
+            raise ConfigError(f"stage {self.name}: teachers={list(self.teachers)} names {twice} twice.")
+        if self.mix == "together" and self.batch_size < len(self.feeds):
             raise ConfigError(
-                f"stage {self.name}: data=corpus needs text: corpus=FILE.txt, corpus=embedded or a Hub id."
+                f"stage {self.name}: mix=together needs a row of each of its {len(self.feeds)} feeds in every update "
+                f"of {self.batch_size} rows. Set a larger batch_size, or mix=in_turn."
             )
         if self.micro_batch is not None and self.micro_batch < self.batch_size:
             for name, method in self.methods.items():
@@ -91,6 +119,11 @@ class Stage(Checked):
         if parse_point(self.eval_every)[0] <= 0:
             raise ConfigError(f"stage {self.name}: eval_every={self.eval_every!r} must be greater than 0.")
 
+    @property
+    def learns(self) -> bool:
+        """Whether some method looks at a teacher."""
+        return any(need.startswith("teacher.") for method in self.methods.values() for need in method.required())
+
     def clock(self, rows: int, cap: int | None = None) -> Clock:
         """The clock at step 0 for `rows` training rows; no more than `cap` updates."""
         per_epoch = max(1, math.ceil(rows / self.batch_size))
@@ -100,7 +133,7 @@ class Stage(Checked):
 
 @dataclass(kw_only=True)
 class Recipe(Checked):
-    """A named sequence of stages.
+    """A named graph of stages; those that are not shared run in listed order.
 
     Attributes:
         title: for tables and model cards.
@@ -117,5 +150,19 @@ class Recipe(Checked):
     notes: tuple[str, ...] = field(default_factory=tuple)
 
     def __post_init__(self) -> None:
-        if not self.stages:
-            raise ConfigError(f"recipe {self.name} has no stages.")
+        if not self.own:
+            raise ConfigError(f"recipe {self.name} has no stages of its own.")
+
+    @property
+    def own(self) -> tuple[Stage, ...]:
+        """The stages that a run trains itself: those that are not shared."""
+        return tuple(stage for stage in self.stages if not stage.shared)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all stages."""
+        return tuple(stage.name for stage in self.stages)
+
+    def stage(self, name: str) -> Stage:
+        """The stage of this name."""
+        return next(stage for stage in self.stages if stage.name == name)

@@ -71,7 +71,8 @@ class View:
         mask: `(B, T)`, 1 on real tokens.
         batch: the inputs of the model.
         student: what the student says.
-        teacher: what the teacher says; None without one. Methods that need one read `taught`.
+        teacher: what the only teacher says; None without one, or with several. Methods that need one read `taught`.
+        teachers: what each teacher says, by the name by which the stage calls it.
         run: a further forward of the student, with fresh dropout: `run()` on the same batch, `run(inputs)` on other
             tensors of the same shape by name, `run(train=False)` without dropout. None where there is no further one.
         shares: for a masked language model, what a mean over this micro-batch's `masked` positions or real `tokens` is
@@ -86,6 +87,7 @@ class View:
     teacher: Outputs | None = None
     run: Run | None = None
     shares: Mapping[str, float] = field(default_factory=lambda: {"masked": 1.0, "tokens": 1.0})
+    teachers: Mapping[str, Outputs] = field(default_factory=dict)
 
     @property
     def gold(self) -> Tensor:
@@ -101,8 +103,16 @@ class View:
             raise TypeError("this method compares with a teacher, and the batch comes without one")
         return self.teacher
 
+    def of_each_teacher(self) -> list[View]:
+        """The view once for each teacher, as if that were the only one; itself alone where there is one or none."""
+        return [replace(self, teacher=said) for said in self.teachers.values()] or [self]
+
     def seen(self) -> View:
         """What `Method.observe` sees: the same numbers without a gradient, and no further forward."""
         return replace(
-            self, student=self.student.detached(), teacher=self.teacher and self.teacher.detached(), run=None
+            self,
+            student=self.student.detached(),
+            teacher=self.teacher and self.teacher.detached(),
+            teachers={name: said.detached() for name, said in self.teachers.items()},
+            run=None,
         )

@@ -34,6 +34,11 @@ class Masking:
     masked: float = 0.8
     random: float = 0.1
 
+    def like(self, other: Masking) -> bool:
+        """Whether both hide the tokens of any row alike."""
+        rates = [(each.rate, each.masked, each.random, each.mask_id) for each in (self, other)]
+        return rates[0] == rates[1] and np.array_equal(self.weights, other.weights)
+
     def hide(self, tokens: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Tokens `(N,)` as the model sees them, and labels `(N,)`: the token where it is to be guessed, else -100."""
         tokens = np.asarray(tokens, dtype=np.int64)

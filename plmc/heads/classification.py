@@ -42,7 +42,7 @@ class ClassificationHead(Head):
         return _config(labels, "single_label_classification")
 
     def gold(self, view: View) -> Tensor:
-        """Cross-entropy."""
+        """Cross-entropy; 0 for rows whose label is -100."""
         return F.cross_entropy(view.student.logits[0], view.gold, reduction="none")
 
     def divergence(self, view: View, *, temperature: float) -> Tensor:
@@ -101,9 +101,10 @@ class RegressionHead(Head):
         return _config(("score",), "regression")
 
     def gold(self, view: View) -> Tensor:
-        """Squared error."""
-        scores = view.student.logits[0]
-        return F.mse_loss(scores.squeeze(-1), view.gold.to(scores.dtype), reduction="none")
+        """Squared error; 0 for rows whose label is NaN."""
+        scores = view.student.logits[0].squeeze(-1)
+        gold = view.gold.to(scores.dtype)
+        return F.mse_loss(scores, torch.where(gold.isnan(), scores.detach(), gold), reduction="none")
 
     def divergence(self, view: View, *, temperature: float) -> Tensor:
         """Squared error to the teacher's score."""

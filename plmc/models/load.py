@@ -250,11 +250,15 @@ def from_config(config: PretrainedConfig, task: Task, *, seed: int) -> PreTraine
     """A random model of the shape of `config` with the head of `task`, drawn under `seed`."""
     import torch
 
+    from plmc.models import surgery
+
     for key, value in task.head.config(task.labels).items():
         setattr(config, key, value)
+    auto = task.head.auto_class()
+    kind = surgery.shaped(auto, config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return task.head.auto_class().from_config(config)
+        return auto.from_config(config) if kind is auto else kind(config)
 
 
 def load_finetuned(folder: str, task: Task) -> PreTrainedModel:

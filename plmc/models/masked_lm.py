@@ -61,17 +61,3 @@ def stored_pooler(name: str) -> nn.Module | None:
 def pooler_of(model: Any) -> nn.Module | None:
     """The pooler of an encoder, None where its family or this model has none."""
     return getattr(encoder.base(model), "pooler", None)
-
-
-@torch.no_grad()
-def move_encoder(source: Any, target: Any) -> None:
-    """Copies the encoder's weights, the pooler's where both have one; the head of `target` stays as it is."""
-    there = encoder.base(target).state_dict()
-    missing = [
-        name for name in encoder.base(source).state_dict() if name not in there and not name.startswith("pooler.")
-    ]
-    if missing:
-        raise ConfigError(
-            f"{type(target).__name__} has no {missing[0]}: the encoders differ. Change no shapes between heads."
-        )
-    encoder.base(target).load_state_dict(encoder.base(source).state_dict(), strict=False)

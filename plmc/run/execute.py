@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from plmc import digests
-from plmc.config import pretraining
 from plmc.config.resolve import Run
 from plmc.console import Console
+from plmc.core.stage import PRETRAINED, TEACHER
 from plmc.errors import ConfigError, DamagedFile
 from plmc.files import remove_drafts, write_json, write_text
 from plmc.measure import software
@@ -24,7 +22,7 @@ from plmc.run.finish import finish
 from plmc.run.session import Session
 from plmc.run.stages import Stages
 from plmc.tasks import rows
-from plmc.teachers import make, mlm_stage
+from plmc.teachers import make
 from plmc.training import memory
 
 
@@ -91,8 +89,8 @@ def _execute(run: Run, console: Console, parent: Path | None, threads: int | Non
         overlap.guard(run, session.data, console)
         _log_inputs(run, session.data, tracker)
         _fetch(run)
-        _find_teachers(session, train)
-        stages = Stages(session, mlm_stage.start(run, session.language_model))
+        _find_trained(session, train)
+        stages = Stages(session)
         stages.go()
         record = finish(session, stages)
     except BaseException as error:
@@ -117,32 +115,43 @@ def _execute(run: Run, console: Console, parent: Path | None, threads: int | Non
     return record
 
 
-def _find_teachers(session: Session, train: Callable[[Run], Any]) -> None:
-    """Finds the teachers of the run's stages, and makes those that it lacks."""
-    run = session.run
-    if pretraining.taught_stage(run):
-        session.language_model = mlm_stage.ensure(run, session.data, session.tokenizer, session.console, train)
-    if not run.task.head.supervised:
-        session.teacher = session.language_model
-    elif run.learns_from_teacher:
-        session.teacher = make.ensure(run, session.data, session.console, train)
-    else:
-        session.teacher = make.find(run)
+def _find_trained(session: Session, train: make.Train) -> None:
+    """Finds the teachers and shared stages that the run's stages refer to, and makes those that are not there."""
+    run, console = session.run, session.console
+    shared = {stage.name: stage for stage in run.recipe.stages if stage.shared}
+    for stage in run.stages:
+        task = run.task_of(stage)
+        names = [
+            *(stage.teachers if stage.learns else ()),
+            *([stage.student] if isinstance(stage.student, str) else ()),
+        ]
+        for name in names:
+            which = make.key(run, name, task)
+            if which in session.trained:
+                continue
+            if name in shared:
+                session.trained[which] = make.shared(run, shared[name], console, train)
+            elif name in run.named_teachers() and name != PRETRAINED:
+                session.trained[which] = make.ensure(
+                    run, task, session.data, console, train, name=name, tokenizer=session.tokenizer
+                )
+    session.teacher = session.trained.get(make.key(run, run.taught_by or TEACHER, run.task)) or make.find(run)
 
 
 def _fetch(run: Run) -> None:
     """Weights and texts of the Hub that some stage will read, before the first update of any."""
-    from plmc.tasks.corpus import ready
+    from plmc.tasks.feeds import ready
 
     if not run.student.shape:
         load.with_weights(run.student.name)
-    general = any(stage.teacher == "pretrained" for stage in run.recipe.stages)
-    needed = run.learns_from_teacher or pretraining.taught_stage(run) or general
-    if needed and run.teacher.known and not run.teacher.shape:
-        load.with_weights(run.teacher.checkpoint or run.teacher.name)
-    for stage in run.recipe.stages:
-        if stage.corpus and run.task.head.supervised:
-            ready(stage.corpus)
+    specs = run.named_teachers()
+    wanted = {name for stage in run.stages if stage.learns for name in stage.teachers if name in specs}
+    wanted |= {stage.student for stage in run.stages if stage.student == TEACHER}
+    for spec in {name: specs[name] for name in sorted(wanted)}.values():
+        if spec.known and not spec.shape:
+            load.with_weights(spec.checkpoint or spec.name)
+    for stage in run.stages:
+        ready(run, stage)
 
 
 def _look(run: Run, console: Console) -> None:

@@ -101,11 +101,11 @@ def _measure(session: Session, stages: Stages) -> Record:
         task=run.task.name,
         data_source=run.source.name,
         seed=run.seed,
-        methods=sorted({name for stage in run.recipe.stages for name in stage.methods}),
-        families=sorted({m.family for stage in run.recipe.stages for m in stage.methods.values()} - {""}),
+        methods=sorted({name for stage in run.stages for name in stage.methods}),
+        families=sorted({m.family for stage in run.stages for m in stage.methods.values()} - {""}),
         stages=[
             done.model_copy(update={"seconds": round(done.seconds, 3), "settings": pages.settings(stage)})
-            for done, stage in zip(stages.results, run.recipe.stages, strict=True)
+            for done, stage in zip(stages.results, run.stages, strict=True)
         ],
         metrics=metrics,
         collapsed=collapsed,
@@ -138,7 +138,7 @@ def _measure(session: Session, stages: Stages) -> Record:
         precision=run.precision,
         warnings=console.warnings,
         folder=str(folder),
-        files=digests.of_files(folder, ("seen.npy", "model/*", "pretrained/*", "predictions/*.jsonl", f"{ADAPTER}/*")),
+        files=digests.of_files(folder, ("seen.npy", "model/*", "models/*/*", "predictions/*.jsonl", f"{ADAPTER}/*")),
     )
 
 
@@ -178,7 +178,7 @@ def _leave(run: Run, last: Chain, model: Any) -> None:
 def _prove_score(run: Run, stages: Stages, metrics: dict[str, float]) -> None:
     """The score of the saved model must be the one by which the last stage chose its weights."""
     chosen = stages.results[-1].metrics.get(run.task.metric)
-    changed = any(type(m).finish is not Method.finish for m in run.recipe.stages[-1].methods.values())
+    changed = any(type(m).finish is not Method.finish for m in run.stages[-1].methods.values())
     if (
         chosen is not None
         and not changed

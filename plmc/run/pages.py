@@ -47,7 +47,7 @@ def tags(run: Run) -> dict[str, str]:
 def params(run: Run) -> dict[str, Any]:
     """The config's settings that have a value, by their dotted keys, and what each stage trains with."""
     stages: dict[str, Any] = {}
-    for stage in run.recipe.stages:
+    for stage in run.stages:
         stages |= {f"stage.{stage.name}.{key}": value for key, value in settings(stage).items()}
         stages[f"stage.{stage.name}.methods"] = ", ".join(stage.methods)
     return {key: value for key, value in dotted(run.config).items() if _says(key, value)} | stages

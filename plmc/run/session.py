@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,7 +10,7 @@ import torch
 from plmc.config.resolve import Run
 from plmc.console import Console
 from plmc.core.rows import TaskData
-from plmc.teachers.make import FinetunedTeacher
+from plmc.teachers.make import Trained
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -30,8 +30,8 @@ class Session:
         tokenizer: the student's. Stages may replace it, and the data that it made.
         data: tokenised rows of the run's task.
         started: seconds since 1970.
-        teacher: the fine-tuned teacher; None without one.
-        language_model: the masked language model that teaches stages on running text.
+        trained: the models that its stages refer to, by `plmc.teachers.make.key`.
+        teacher: the run's teacher on the run's task; None without one.
     """
 
     run: Run
@@ -41,5 +41,5 @@ class Session:
     tokenizer: PreTrainedTokenizerBase | Any
     data: TaskData
     started: float
-    teacher: FinetunedTeacher | None = None
-    language_model: FinetunedTeacher | None = None
+    trained: dict[str, Trained] = field(default_factory=dict)
+    teacher: Trained | None = None

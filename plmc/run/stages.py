@@ -1,4 +1,4 @@
-"""A recipe's stages one after the other: build, train or take up again, hand the model on."""
+"""A run's own stages one after the other: build, train or take up again, hand the model on."""
 
 from __future__ import annotations
 
@@ -11,57 +11,57 @@ import torch
 from pydantic import ValidationError
 
 from plmc import digests
-from plmc.config.pretraining import stage_task
+from plmc.config.paths import folder_digest
 from plmc.console import StageBar
+from plmc.core import graph
 from plmc.core.chain import Chain
-from plmc.core.rows import TaskData
+from plmc.core.rows import Split, TaskData
 from plmc.core.setting import Building
-from plmc.core.stage import Stage
-from plmc.errors import DamagedCheckpoint, DamagedFile, DataError
-from plmc.files import write_record
+from plmc.core.stage import PREVIOUS, Stage
+from plmc.errors import ConfigError, DamagedCheckpoint, DamagedFile, DataError
+from plmc.files import replacing, write_record
 from plmc.models import encoder, load
+from plmc.models.transfer import change_head, same_head
 from plmc.results.record import StageResult
 from plmc.run.session import Session
-from plmc.teachers import mlm_stage
+from plmc.tasks import feeds, rows
+from plmc.tasks.base import Task
+from plmc.teachers.make import Trained, key
+from plmc.teachers.origin import made_of, origin
 from plmc.teachers.source import AUTOCAST, TeacherSource
 from plmc.training import checkpoint
 from plmc.training.evaluate import judgement
 from plmc.training.objective import Objective
+from plmc.training.order import Mix
 from plmc.training.plan import Judge, Plan, Saving
 from plmc.training.progress import Outcome, Progress
 from plmc.training.trainer import Trainer
 
 
 class Stages:
-    """Runs all stages of a run on `model`, in place; `results` has a `StageResult` for each that is done."""
+    """Runs all stages of a run; `model` is what they make, `results` has a `StageResult` for each that is done."""
 
-    def __init__(self, session: Session, model: Any):
-        self.session, self.model = session, model
-        self.run, self.console = session.run, session.console
-        self.task, self._head = self.run.task, stage_task(self.run, self.run.recipe.stages[0])
+    def __init__(self, session: Session):
+        self.session, self.run, self.console = session, session.run, session.console
+        self.model: Any = None
         self.results: list[StageResult] = []
         self.step = 0
-        self.teachers = TeacherSource(
-            self.run,
-            device=session.device,
-            console=session.console,
-            finetuned=session.teacher,
-            language_model=session.language_model,
-        )
+        self.teachers = TeacherSource(self.run, device=session.device, console=session.console, trained=session.trained)
+        self.task: Task = self.run.task
         self._carried: dict[str, Any] = {}
         self._readers: list[Chain] = []
         self.last = Chain({})
 
     def go(self) -> None:
         """Every stage; finished ones are read from disk."""
-        for index, stage in enumerate(self.run.recipe.stages):
+        for index, stage in enumerate(self.run.stages):
             self._stage(index, stage)
 
     def _stage(self, index: int, stage: Stage) -> None:
         run = self.run
         folder = run.folder / "stages" / f"{index}-{stage.name}"
         chain = Chain(stage.methods)
-        self._put_head(index, stage)
+        self._begin(index, stage)
         done = self._finished(folder)
         data, own = self._rows(stage)
         setting = self.building(stage, data)
@@ -87,24 +87,27 @@ class Stages:
         self._carried = {name: chain[name].state_dict() for name in stage.carry}
         self.last = chain
         self._reread(chain)
+        self._keep(stage)
 
     def _rows(self, stage: Stage) -> tuple[TaskData, TaskData]:
-        """The rows that a stage trains on, and those that its budget counts: a corpus does not count.
+        """The rows that a stage trains on, and those of its task, which its budget counts.
 
         Raises DataError for a task without training rows.
         """
-        data = self.session.data
-        if stage.mlm is not None:
-            data = mlm_stage.stage_data(self.run, stage, self.task, data, self.session.tokenizer)
-        elif stage.data == "corpus":
-            from plmc.tasks.corpus import corpus
-
-            return data.with_train(corpus(self.run, stage, self.session.tokenizer)), data
-        elif data.train is None:
+        own = rows.of_stage(self.run, stage, self.session.tokenizer, self.session.data)
+        if stage.feeds:
+            return own.with_train(feeds.rows(self.run, stage, self.session.tokenizer, own)), own
+        if own.train is None:
             raise DataError(
-                f"task {self.run.task.name} has no training rows in this source. Use data=hub, or another task."
+                f"task {self.task.name} has no training rows in this source. Use data=hub, or another task."
             )
-        return data, data
+        return own, own
+
+    def _again(self, stage: Stage, data: TaskData, tokenizer: Any) -> Split:
+        """The stage's rows `data` as another tokenizer makes them."""
+        if stage.feeds:
+            return feeds.rows(self.run, stage, tokenizer, rows.of_stage(self.run, stage, tokenizer, self.session.data))
+        return self.task.encode(data.training.raw, tokenizer, training=True, cache=self.run.cache)
 
     def _reread(self, chain: Chain) -> None:
         """Tokenises the rows again if the stage left the student with another tokenizer."""
@@ -123,20 +126,46 @@ class Stages:
         fresh = load.load_tokenizer(self.run.student.name)
         return reduce(lambda tokenizer, chain: chain.tokenizer(tokenizer), self._readers, fresh)
 
-    def _put_head(self, index: int, stage: Stage) -> None:
-        """Exchanges the head where the stage trains another kind of task than the one before."""
-        self.task = stage_task(self.run, stage)
-        if self.task.head.kind != self._head.head.kind:
-            if not self._head.head.supervised:
-                mlm_stage.save_pretrained(self.run, self.model)
-            self.model = mlm_stage.change_head(self.model, self.task, seed=self.run.seed)
+    def _begin(self, index: int, stage: Stage) -> None:
+        """Puts the model that a stage starts from into `model`, with the head of the stage's task."""
+        before, self.task = self.task, self.run.task_of(stage)
+        if index == 0 or stage.student != PREVIOUS:
+            self.model, before = self._student(stage)
             self._carried = {}
-        self._head = self.task
+        if not same_head(before, self.task):
+            self.model = change_head(self.model, self.task, seed=self.run.seed)
+            self._carried = {}
+
+    def _student(self, stage: Stage) -> tuple[Any, Task]:
+        """A stage's own beginning, and the task that its head answers."""
+        run, source = self.run, origin(self.run, stage, self.session.trained)
+        if source is None:
+            return load.build(run.student, self.task, seed=run.seed), self.task
+        trained = self.session.trained[key(run, source, self.task)]
+        spec = made_of(run, source, trained)
+        if spec is None:
+            self.console.say(f"stage {stage.name} starts from {run.student.name}, which {source} is not made of")
+            return load.build(run.student, self.task, seed=run.seed), self.task
+        return load.build(spec, trained.task, seed=run.seed), trained.task
+
+    def _keep(self, stage: Stage) -> None:
+        """Saves the model as the stage left it, where a later stage or the recipe asks for it."""
+        run = self.run
+        asked = stage.keep or any(stage.name in graph.named(later) for later in run.stages)
+        if not asked:
+            return
+        folder = run.folder / "models" / stage.name
+        if not folder.is_dir():
+            with replacing(folder) as draft:
+                self.model.save_pretrained(draft)
+                self.fresh_tokenizer().save_pretrained(draft)
+        identity = f"{run.signature}-{stage.name}-{folder_digest(str(folder))}"
+        self.session.trained[stage.name] = Trained(stage.name, str(folder), identity, {}, self.task)
 
     def building(self, stage: Stage, data: TaskData) -> Building:
         """The facts around a stage's methods; its clock is known once methods have had their say on the rows."""
         run, model, task, tokenizer = self.run, self.model, self.task, self.session.tokenizer
-        teacher = self.teachers.model(stage, task) if run.teacher.known and self._wants_teacher(stage) else None
+        teacher = self.teachers.model(stage, stage.teachers[0]) if stage.learns and stage.teachers else None
         return Building(
             stage=stage.name,
             head=task.head,
@@ -145,6 +174,7 @@ class Stages:
             teacher=encoder.dims(teacher) if teacher is not None else None,
             methods=stage.methods,
             text_columns=task.text,
+            teachers=stage.teachers,
             mlm_source=load.locate(run.teacher.name) if run.teacher.name else None,
             data=data,
             tokenizer=tokenizer,
@@ -153,9 +183,6 @@ class Stages:
             cache=run.cache,
             progress=self.console.each,
         )
-
-    def _wants_teacher(self, stage: Stage) -> bool:
-        return any(need.startswith("teacher.") for method in stage.methods.values() for need in method.required())
 
     def _cap(self, stage: Stage, data: TaskData) -> int | None:
         """The most updates the budget allows a stage: the stricter of passes over the original rows and plain
@@ -185,27 +212,31 @@ class Stages:
             modules,
             head=task.head,
             autocast=AUTOCAST[run.precision],
-            teacher=self.teachers.outputs(stage, task, chain, setting, self.session.tokenizer),
+            teachers=self.teachers.outputs(
+                stage,
+                chain,
+                setting,
+                self.session.tokenizer,
+                lambda tokenizer: self._again(stage, setting.data, tokenizer),
+            ),
         )
         if run.settings.plain.compile:
             for block in encoder.layers(self.model):
                 block.compile(dynamic=True)
         first = next(iter(data.evaluation.values()))
-        judge = None
-        if stage.data == "task" or stage.mlm is not None:
-            pad_id = self.session.tokenizer.pad_token_id
-            judge = Judge(lambda model: judgement(model, first, task, pad_id=pad_id), task.metric)
+        pad_id = self.session.tokenizer.pad_token_id
+        judge = Judge(lambda model: judgement(model, first, task, pad_id=pad_id), task.metric)
         rate = f"{clock.total} updates of {stage.batch_size} rows"
         self.console.say(f"stage [bold]{stage.name}[/]  {rate}  loss = {formula(chain)}")
         with StageBar(self.console, stage.name, clock.total) as bar:
             trainer = Trainer(
                 objective,
                 train,
-                Plan(stage, clock, index, run.seed, self.step, run.precision),
+                Plan(stage, clock, index, run.seed, self.step, run.precision, _mix(stage, train)),
                 Saving(folder, run.signature, run.settings.checkpoint.seconds, run.settings.checkpoint.steps),
                 judge=judge,
                 device=device,
-                pad_id=self.session.tokenizer.pad_token_id,
+                pad_id=pad_id,
                 progress=Progress(
                     self.session.tracker.log, bar.advance, self.console.warn, run.settings.plain.log_every
                 ),
@@ -262,6 +293,19 @@ class Stages:
             (folder / name).unlink(missing_ok=True)
         self.results.append(result)
         self.step += result.steps
+
+
+def _mix(stage: Stage, train: Split) -> Mix | None:
+    """How the feeds of a stage share its updates. Raises ConfigError if its rows no longer tell the feeds apart."""
+    shares = tuple(feed.share for feed in stage.feeds.values())
+    if len(shares) < 2 or (stage.mix == "shuffled" and None in shares):
+        return None
+    if train.feed is None:
+        raise ConfigError(
+            f"stage {stage.name}: a method makes its rows anew, and they no longer tell which feed they are of. Set "
+            f"mix=shuffled and no shares, or remove the method."
+        )
+    return Mix(stage.mix, train.feed, None if None in shares else shares)
 
 
 def formula(chain: Chain) -> str:

@@ -64,6 +64,14 @@ class Task(Checked):
         """The source of the rows if the task names its own files, in place of `data=`; None for all others."""
         return None
 
+    def on(self, other: Task) -> Task:
+        """This task on the rows of `other`, a task of the same kind whose rows have no labels."""
+        return self
+
+    def plain(self) -> Task:
+        """The task without what only favours some of its training rows: what a teacher is trained on."""
+        return self
+
     # Where the rows come from, if the task does not name its own files.
 
     @property

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # Rows that draw their fixed masks together.
 _CHUNK = 64
+_DRAWS = ("rate", "masked", "random", "smoothing")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +91,15 @@ class MaskedLM(Task):
             return None
         corpus = self.corpus if isinstance(self.corpus, str) else tuple(self.corpus)
         return Texts(name=kind_of(corpus), corpus=corpus, held_out=self.held_out, rows=self.rows)
+
+    def on(self, other: Task) -> Task:
+        # What this one leaves at its default is as the other has it.
+        own = {name: getattr(self, name) for name in _DRAWS if getattr(self, name) != getattr(MaskedLM, name)}
+        return replace(other, **own)
+
+    def plain(self) -> Task:
+        # Every draw of masks is even, so that recipes that favour rare tokens share a teacher.
+        return replace(self, smoothing=0.0)
 
     def from_hub(self, source: Hub) -> dict[str, datasets.Dataset]:
         from plmc.data.hub import CORPUS

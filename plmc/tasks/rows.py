@@ -11,6 +11,8 @@ from plmc.errors import DataError
 
 if TYPE_CHECKING:
     from plmc.config.resolve import Run
+    from plmc.core.stage import Stage
+    from plmc.tasks.base import Task
 
 # Subsets are the same for every seed of a run, so that arms and seeds see the same rows.
 SUBSET_SEED = 0
@@ -30,16 +32,34 @@ def load(run: Run, tokenizer, *, splits: tuple[str, ...] | None = None) -> TaskD
     Args:
         splits: only these evaluation splits (None = all).
     """
-    raw = run.source.load(run.task)
+    return _load(run, run.task, tokenizer, run.budget.train_rows, splits)
+
+
+def of_stage(run: Run, stage: Stage, tokenizer, data: TaskData) -> TaskData:
+    """Tokenised data of a stage's task; `data` are those of the run's.
+
+    The budget's training rows are those of `data=`. Text that a stage names has its own number of rows.
+    """
+    task = run.task_of(stage)
+    if stage.task is None:
+        return data
+    if not run.task.head.supervised and not task.head.supervised:
+        return data.with_train(task.encode(data.training.raw, tokenizer, training=True, cache=run.cache))
+    return _load(run, task, tokenizer, run.budget.train_rows if task.own_source is None else None)
+
+
+def _load(run: Run, task: Task, tokenizer, train_rows: int | None, splits: tuple[str, ...] | None = None) -> TaskData:
+    source = run.source_of(task)
+    raw = source.load(task)
     evaluation = {}
-    for name in evaluation_splits(run.task, raw):
+    for name in evaluation_splits(task, raw):
         if splits is None or name in splits:
             rows = subset(raw[name], run.budget.eval_rows)
-            evaluation[name] = run.task.encode(rows, tokenizer, training=False, cache=run.cache)
+            evaluation[name] = task.encode(rows, tokenizer, training=False, cache=run.cache)
     train = None
     if "train" in raw:
-        train = run.task.encode(subset(raw["train"], run.budget.train_rows), tokenizer, training=True, cache=run.cache)
-    return TaskData(train=train, evaluation=evaluation, source=run.source.name)
+        train = task.encode(subset(raw["train"], train_rows), tokenizer, training=True, cache=run.cache)
+    return TaskData(train=train, evaluation=evaluation, source=source.name)
 
 
 def evaluation_splits(task, raw) -> list[str]:

@@ -1,4 +1,4 @@
-"""The fine-tuned teacher: a checkpoint of the user's, or trained once, stored and shared."""
+"""Models that stages learn from: checkpoints of the user's, or trained once by a run of their own and shared."""
 
 from __future__ import annotations
 
@@ -8,32 +8,41 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
 
 from plmc import digests
+from plmc.config.identity import hashed
 from plmc.config.paths import folder_digest
 from plmc.config.resolve import Run
 from plmc.console import Console
 from plmc.core.rows import Split, TaskData
+from plmc.core.stage import TEACHER, Stage
 from plmc.errors import ConfigError, DamagedFile
 from plmc.measure import figures as measure
-from plmc.models import load
+from plmc.models import load, masked_lm
 from plmc.results.record import Record, Size, of_folder
 from plmc.tasks.alike import learnt_nothing
 from plmc.tasks.base import Task
-from plmc.teachers.runs import teacher_run
+from plmc.teachers.runs import shared_run, teacher_run
+from plmc.teachers.spec import TeacherSpec
 from plmc.training.evaluate import evaluate, logits_of
 
 
 @dataclass(frozen=True)
-class FinetunedTeacher:
-    """`folder` holds the model; `identity` keys caches of its outputs; `metrics` are its scores; `order` its columns.
+class Trained:
+    """A model that stages learn from or begin as.
 
     Attributes:
+        name: of what it was made of.
+        folder: where it lies.
+        identity: keys what is stored of its outputs.
+        metrics: its scores; empty where nobody measured them on the run's rows.
+        task: what it learnt.
+        order: for each label of the task its column; None: they are in order.
         size: of its weights.
-        pretrained: a masked language model.
         collapsed: it gives every evaluation row the same answer.
     """
 
@@ -41,9 +50,9 @@ class FinetunedTeacher:
     folder: str
     identity: str
     metrics: dict[str, float]
+    task: Task
     order: tuple[int, ...] | None = None
     size: Size = field(default_factory=Size)
-    pretrained: bool = False
     collapsed: bool = False
 
     def learnt_nothing(self, metric: str) -> bool:
@@ -57,26 +66,28 @@ class FinetunedTeacher:
         return folder_digest(self.folder) if Path(self.folder).is_dir() else None
 
 
-def find(run: Run) -> FinetunedTeacher | None:
-    """The teacher if it exists already and is not damaged; trains nothing."""
+def key(run: Run, name: str, task: Task) -> str:
+    """Of the model that a stage on `task` calls `name`: a stage has one model, a teacher one for each task."""
+    if name in {stage.name for stage in run.recipe.stages}:
+        return name
+    return f"{name}@{hashed(task.plain() if task != run.task else task)}"
+
+
+def find(run: Run) -> Trained | None:
+    """The run's teacher if it exists already and is not damaged; trains nothing."""
     if not run.teacher.known or run.teacher.checkpoint or run.role == "teacher" or not run.task.head.supervised:
         return None
-    own = teacher_run(run)
+    own = teacher_run(run, run.task)
     record, _ = whole(own)
-    return _stored(run, own, record) if record else None
+    return _stored(str(run.teacher.name), own, record) if record else None
 
 
-def _stored(run: Run, own: Run, record: Record) -> FinetunedTeacher:
+def _stored(name: str, own: Run, record: Record) -> Trained:
     folder = str(own.folder / "model")
     # By content: outputs stored of other weights of the same name are not its outputs.
     identity = f"{record.signature}-{folder_digest(folder)}"
-    return FinetunedTeacher(
-        str(run.teacher.name),
-        folder,
-        identity,
-        record.metrics,
-        size=size_of(record),
-        collapsed=bool(record.collapsed),
+    return Trained(
+        name, folder, identity, record.metrics, own.task, size=size_of(record), collapsed=bool(record.collapsed)
     )
 
 
@@ -85,31 +96,74 @@ def size_of(record: Record) -> Size:
     return Size(**{name: getattr(record.student, name) for name in Size.model_fields})
 
 
-def ensure(run: Run, data: TaskData, console: Console, train) -> FinetunedTeacher:
-    """The teacher of `run`, fine-tuned now if it does not exist. `train(run)` trains a run.
+Train = Callable[[Run], Record]
+"""Trains a run and returns its record."""
+
+
+def shared(run: Run, stage: Stage, console: Console, train: Train) -> Trained:
+    """The model of a shared stage of `run`, trained now if it does not exist."""
+    own = shared_run(run, stage)
+    text = f"shared stage [bold]{stage.name}[/] is trained on {own.task.name} (once; then reused)"
+    return _stored(str(own.student.name), own, train_once(own, console, text, train))
+
+
+def ensure(
+    run: Run, task: Task, data: TaskData, console: Console, train: Train, *, name: str = TEACHER, tokenizer: Any = None
+) -> Trained:
+    """A teacher of `run` trained on `task`, now if it does not exist.
 
     A lock makes a second job that needs the same teacher wait for the first instead of training it again.
+
+    Args:
+        data: the rows of the run's task.
+        name: `teacher`, or an entry of the config's `teachers`.
+        tokenizer: the student's.
     """
-    if run.teacher.checkpoint:
-        teacher = _checkpoint(run, data, console)
+    spec = run.named_teachers()[name]
+    own_task = task == run.task
+    if spec.checkpoint and own_task:
+        if not task.head.supervised:
+            return _as_it_is(task, spec.checkpoint, data, tokenizer)
+        teacher = _checkpoint(run, spec, data, console)
         cure = "Name another checkpoint."
+    elif not task.head.supervised and _comes_trained(spec):
+        return _as_it_is(task, spec.name, data if own_task else None, tokenizer)
     else:
-        own = teacher_run(run)
-        text = f"teacher [bold]{run.teacher.name}[/] is fine-tuned on {run.task.name} (once; then reused)"
-        teacher = _stored(run, own, train_once(own, console, text, train))
-        lower = f"teacher.lr={run.teacher.lr / 3:.0e}"
+        own = teacher_run(run, task, name)
+        text = f"teacher [bold]{spec.name}[/] is fine-tuned on {task.name} (once; then reused)"
+        if own.recipe.stages[-1].name == "head":
+            text = f"teacher [bold]{spec.name}[/] gets a language model head (once; then reused)"
+        teacher = _stored(str(spec.name), own, train_once(own, console, text, train))
+        lower = f"{name if name == TEACHER else f'teachers.{name}'}.lr={spec.lr / 3:.0e}"
         cure = f"Train it at a lower rate ({lower}), longer (teacher.epochs=…), or with another teacher.seed."
-    if teacher.learnt_nothing(run.task.metric):
+    if teacher.learnt_nothing(task.metric):
         why = "it gives every row the same answer" if teacher.collapsed else "it is no better than guessing"
         console.warn(
-            f"the teacher {teacher.name} has learnt nothing: {why} ({run.task.metric} "
-            f"{teacher.metrics[run.task.metric]:.4f}), so there is nothing to distil. {cure}"
+            f"the teacher {teacher.name} has learnt nothing: {why} ({task.metric} "
+            f"{teacher.metrics[task.metric]:.4f}), so there is nothing to distil. {cure}"
         )
     return teacher
 
 
-def train_once(own: Run, console: Console, text: str, train: Callable[[Run], Record]) -> Record:
-    """The record of the teacher's run `own`, trained now (`text` says so) if it is not there or damaged."""
+def _comes_trained(spec: TeacherSpec) -> bool:
+    """Whether the files of a model hold a head for running text, and all of it is taken."""
+    return spec.layers is None and spec.shape is None and masked_lm.has_head(load.load_config(spec.name))
+
+
+def _as_it_is(task: Task, name: str, data: TaskData | None, tokenizer: Any) -> Trained:
+    """A model for running text as its files have it; judged on `data`."""
+    folder, size = load.locate(name), Size()
+    metrics: dict[str, float] = {}
+    model = load.load_finetuned(name, task)
+    if data is not None:
+        metrics, _ = evaluate(model, next(iter(data.evaluation.values())), task, pad_id=tokenizer.pad_token_id)
+    if Path(folder).is_dir():
+        size = Size(**measure.figures(model, Path(folder)))
+    return Trained(name, folder, name, metrics, task, size=size)
+
+
+def train_once(own: Run, console: Console, text: str, train: Train) -> Record:
+    """The record of the shared run `own`, trained now (`text` says so) if it is not there or damaged."""
     record, _ = whole(own)
     if record is None:
         own.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -165,10 +219,10 @@ def _try(lock: FileLock) -> bool:
     return True
 
 
-def _checkpoint(run: Run, data: TaskData, console: Console) -> FinetunedTeacher:
+def _checkpoint(run: Run, spec: TeacherSpec, data: TaskData, console: Console) -> Trained:
     import hashlib
 
-    name = run.teacher.checkpoint
+    name = str(spec.checkpoint)
     model = load.load_finetuned(name, run.task)
     tokenizer = load.load_tokenizer(name)
     first = next(iter(data.evaluation.values()))
@@ -177,7 +231,7 @@ def _checkpoint(run: Run, data: TaskData, console: Console) -> FinetunedTeacher:
         run.task,
         model,
         split,
-        given=run.teacher.label_order,
+        given=spec.label_order,
         pad_id=tokenizer.pad_token_id,
         who="teacher.checkpoint",
         warn=console.warn,
@@ -189,7 +243,8 @@ def _checkpoint(run: Run, data: TaskData, console: Console) -> FinetunedTeacher:
         digest.update(key.encode() + value.numpy().tobytes())
     size = Size(**measure.figures(model, Path(load.locate(name))))
     collapsed = learnt_nothing(records)
-    return FinetunedTeacher(name, load.locate(name), digest.hexdigest()[:16], metrics, order, size, collapsed=collapsed)
+    identity = digest.hexdigest()[:16]
+    return Trained(name, load.locate(name), identity, metrics, run.task, order, size, collapsed=collapsed)
 
 
 def reorder(model, order: tuple[int, ...] | None) -> None:

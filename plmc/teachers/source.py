@@ -3,6 +3,7 @@ along."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,103 +11,115 @@ import torch
 
 from plmc.config.resolve import Run
 from plmc.console import Console
+from plmc.core.chain import Chain
 from plmc.core.rows import Split
 from plmc.core.setting import Building
-from plmc.core.stage import Stage
+from plmc.core.stage import PRETRAINED, Stage
 from plmc.errors import ConfigError
 from plmc.heads.base import Head
 from plmc.models import encoder, load
+from plmc.tasks.base import Task
 from plmc.teachers.cache import Wanted, look_up, stored
 from plmc.teachers.live import Teacher, live
-from plmc.teachers.make import FinetunedTeacher, reorder
+from plmc.teachers.make import Trained, key, reorder
+from plmc.teachers.spec import TeacherSpec
 
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 STORABLE = frozenset({"teacher.logits", "teacher.hidden_states"})
 
 
 class TeacherSource:
-    """The teachers of a run's stages: fine-tuned, pre-trained alone, or with a language model head."""
+    """The teachers of a run's stages."""
 
-    def __init__(
-        self,
-        run: Run,
-        *,
-        device: torch.device,
-        console: Console,
-        finetuned: FinetunedTeacher | None,
-        language_model: FinetunedTeacher | None,
-    ):
+    def __init__(self, run: Run, *, device: torch.device, console: Console, trained: Mapping[str, Trained]):
         self.run, self.device, self.console = run, device, console
-        self.finetuned, self.language_model = finetuned, language_model
+        self._trained = trained
         self._models: dict[str, Any] = {}
         self._attention: dict[str, str] = {}
 
-    def model(self, stage: Stage, task):
-        """The stage's teacher, frozen, loaded once a run."""
-        which = _which(stage)
+    def model(self, stage: Stage, name: str) -> Any:
+        """The stage's teacher of this name, frozen, loaded once a run."""
+        task = self.run.task_of(stage)
+        which = key(self.run, name, task)
         if which not in self._models:
-            if which == "mlm":
-                model = load.load_finetuned(self.language_model.folder, task)
-            elif which == "pretrained":
-                model = load.build(self.run.teacher, self.run.task, seed=self.run.seed)
+            if name == PRETRAINED:
+                model = load.build(self.run.teacher, task, seed=self.run.seed)
             else:
-                model = load.load_finetuned(self.finetuned.folder, self.run.task)
-                reorder(model, self.finetuned.order)
+                trained = self._trained[which]
+                model = load.load_finetuned(trained.folder, trained.task)
+                reorder(model, trained.order)
             self._attention[which] = model.config._attn_implementation
             self._models[which] = model.eval().requires_grad_(False).to(self.device)
         return self._models[which]
 
-    def outputs(self, stage: Stage, task, chain, setting: Building, tokenizer) -> Teacher | None:
-        """What the stage asks its teacher with; None where no method of `chain` looks at one. `setting` has the
-        rows."""
-        needs = chain.required()
+    def outputs(
+        self, stage: Stage, chain: Chain, setting: Building, tokenizer: Any, again: Callable[[Any], Split]
+    ) -> dict[str, Teacher]:
+        """What the stage asks its teachers with, by name; empty where no method of `chain` looks at one.
+
+        Args:
+            setting: with the rows.
+            tokenizer: the student's.
+            again: the stage's rows as another tokenizer makes them.
+        """
+        if not stage.learns:
+            return {}
+        return {name: self._outputs(stage, name, chain, setting, tokenizer, again) for name in stage.teachers}
+
+    def _outputs(
+        self, stage: Stage, name: str, chain: Chain, setting: Building, tokenizer: Any, again: Callable[[Any], Split]
+    ) -> Teacher:
+        run, needs, train = self.run, chain.required(), setting.data.train
         wanted = frozenset(need for need in needs if need.startswith("teacher."))
-        if not wanted:
-            return None
-        run, head, train = self.run, task.head, setting.data.train
-        model = self.model(stage, task)
+        task = run.task_of(stage)
+        head, model, which = task.head, self.model(stage, name), key(run, name, task)
         # As it was loaded: an earlier stage may have had it return scores, and if that stage was taken up, it has not.
-        if model.config._attn_implementation != self._attention[_which(stage)]:
-            model.set_attn_implementation(self._attention[_which(stage)])
-        source = self.language_model if head.over_vocabulary else self.finetuned
-        own = load.load_tokenizer(source.folder if source else run.teacher.name)
+        if model.config._attn_implementation != self._attention[which]:
+            model.set_attn_implementation(self._attention[which])
+        trained = self._trained.get(which)
+        own = load.load_tokenizer(trained.folder if trained else run.teacher.name)
         same = load.same_vocabulary(own, tokenizer)
         if not same and wanted != {"teacher.logits"}:
             raise ConfigError(
                 f"stage {stage.name} compares hidden states or attention maps, but teacher and student split text into "
                 f"different tokens. Use a teacher of the student's vocabulary, or a recipe on logits such as kd."
             )
-        rows = self._own_rows(stage, train, own, tokenizer, head)
+        rows = self._own_rows(stage, train, own, tokenizer, head, again)
         if chain.rewrites() and rows is not train:
             changers = ", ".join(method.name for method in chain if method.rewrites())
             raise ConfigError(
                 f"stage {stage.name}: {changers} changes the tokens of a batch, which a teacher with a tokenizer of "
                 "its own would not see. Use a teacher whose tokenizer is the student's."
             )
-        storable = _which(stage) == "finetuned" and wanted <= STORABLE and not chain.rewrites()
-        if storable and (not same or run.teacher.cache is not None):
+        spec = run.named_teachers().get(name, run.teacher)
+        # Logits over a vocabulary are too many, and other tokens are hidden in every batch.
+        storable = trained is not None and not head.over_vocabulary and wanted <= STORABLE and not chain.rewrites()
+        if storable and (not same or spec.cache is not None):
             layers = tuple(sorted(chain.teacher_layers(setting))) if "teacher.hidden_states" in wanted else ()
-            choice = Wanted(head, layers, run.teacher.cache or "fp32", AUTOCAST[run.precision])
+            choice = Wanted(head, layers, spec.cache or "fp32", AUTOCAST[run.precision])
             # Outputs of all rows pay off as soon as every row is visited once.
-            if not same or (setting.clock.total * stage.batch_size >= len(train) and self._fits(choice, model, rows)):
+            often = setting.clock.total * stage.batch_size >= len(train)
+            if not same or (often and self._fits(choice, model, rows, task, spec)):
                 columns = stored(
                     model,
                     rows,
                     choice,
-                    identity=self.finetuned.identity,
+                    identity=trained.identity,
                     pad_id=own.pad_token_id,
                     cache=run.cache,
                     progress=self.console.each,
                     say=self.console.say,
                 )
-                return look_up(columns, rows, choice, layers=setting.teacher.layers)
+                return look_up(columns, rows, choice, layers=encoder.dims(model).layers if layers else 0)
         if "teacher.scores" in needs:
             from plmc.models.attention import use_scores
 
             use_scores(model)
         return live(model, needs, head, rows=None if rows is train else rows, pad_id=own.pad_token_id)
 
-    def _own_rows(self, stage: Stage, train: Split, own, tokenizer, head: Head) -> Split:
+    def _own_rows(
+        self, stage: Stage, train: Split, own: Any, tokenizer: Any, head: Head, again: Callable[[Any], Split]
+    ) -> Split:
         """The stage's rows as the teacher's tokenizer `own` makes them; `train` itself where that is the same.
 
         Raises ConfigError if the tokens differ and the stage compares them one by one.
@@ -124,12 +137,12 @@ class TeacherSource:
             )
         if not same:
             self.console.warn("teacher and student have different vocabularies; each reads with its own tokenizer.")
-        if stage.data == "corpus":
-            from plmc.tasks.corpus import corpus
-
-            rows = corpus(self.run, stage, own)
-        else:
-            rows = self.run.task.encode(train.raw, own, training=True, cache=self.run.cache)
+        rows = again(own)
+        if len(rows) != len(train):
+            raise ConfigError(
+                f"stage {stage.name}: some method makes further rows out of its feeds, which a teacher with a "
+                "tokenizer of its own cannot read. Use a teacher whose tokenizer is the student's."
+            )
         if same and not np.array_equal(rows.columns["input_ids"].values, train.columns["input_ids"].values):
             raise ConfigError(
                 f"stage {stage.name}: teacher and student have one vocabulary, but make different tokens of the same "
@@ -137,20 +150,16 @@ class TeacherSource:
             )
         return rows
 
-    def _fits(self, choice: Wanted, model, rows: Split) -> bool:
+    def _fits(self, choice: Wanted, model: Any, rows: Split, task: Task, spec: TeacherSpec) -> bool:
         """Whether the outputs may be stored. It hangs on the config, not on what is free, so a resumed run decides the
         same."""
-        size = choice.size(outputs=self.run.task.outputs, width=encoder.dims(model).width, split=rows)
-        limit = self.run.teacher.cache_gb * 1e9
+        size = choice.size(outputs=task.outputs, width=encoder.dims(model).width, split=rows)
+        limit = spec.cache_gb * 1e9
         if size > limit:
             smaller = " teacher.cache=fp16 halves it." if choice.dtype == "fp32" else ""
             self.console.say(
                 f"the teacher's {choice.what} of {len(rows):,} rows would take {size / 1e9:.1f} GB, more than "
-                f"teacher.cache_gb={self.run.teacher.cache_gb:g}: it runs along instead.{smaller}"
+                f"teacher.cache_gb={spec.cache_gb:g}: it runs along instead.{smaller}"
             )
             return False
         return True
-
-
-def _which(stage: Stage) -> str:
-    return "mlm" if stage.mlm is not None else stage.teacher

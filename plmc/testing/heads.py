@@ -84,7 +84,9 @@ def update(split: Split, size: int | None) -> list[Batch]:
 def objective(row: HeadRow, student: Any, method: Method, teacher: Any = None) -> Objective:
     chain = Chain({"method": method})
     source = live(teacher, chain.required(), row.task.head) if teacher is not None else None
-    return Objective(student, chain, torch.nn.ModuleDict(), head=row.task.head, teacher=source)
+    return Objective(
+        student, chain, torch.nn.ModuleDict(), head=row.task.head, teachers={"teacher": source} if source else None
+    )
 
 
 class HeadSuite:

@@ -210,7 +210,7 @@ def rig(
         chain,
         chain.modules(setting),
         head=HEADS[kind],
-        teacher=source,
+        teachers={"teacher": source} if source else None,
         autocast=AUTOCAST[precision],
     )
     made: list[Rig] = []

@@ -1,4 +1,4 @@
-"""The order of training rows, as a function of (seed, stage, epoch), and padded batches of similar length."""
+"""Padded batches of rows of similar length, in an order that is a function of (seed, stage, epoch)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ import torch
 from plmc.core.batch import Batch
 from plmc.core.rows import Ragged, Split, by_length
 from plmc.data.masking import IGNORED, hide_rows
-
-# Rows are sorted by length inside windows of this many batches, so batches are even and their order stays random.
-WINDOW = 50
+from plmc.training.order import Mix, epoch_order
 
 
 def collate(split: Split, rows: np.ndarray, pad_id: int) -> Batch:
@@ -36,19 +34,6 @@ def collate(split: Split, rows: np.ndarray, pad_id: int) -> Batch:
     return Batch(inputs, labels, rows, split.ids[rows])
 
 
-def epoch_order(lengths: np.ndarray, batch_size: int, *, seed: int, stage: int, epoch: int) -> list[np.ndarray]:
-    """Row indices of every batch of an epoch. Each row appears once; only the last window may end in a short batch."""
-    rng = np.random.default_rng([seed, stage, epoch])
-    order = rng.permutation(len(lengths))
-    batches: list[np.ndarray] = []
-    window = batch_size * WINDOW
-    for start in range(0, len(order), window):
-        rows = order[start : start + window]
-        rows = rows[np.argsort(lengths[rows], kind="stable")]
-        batches += [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
-    return [batches[i] for i in rng.permutation(len(batches))]
-
-
 def training_batches(
     split: Split,
     *,
@@ -58,20 +43,20 @@ def training_batches(
     seed: int,
     stage: int,
     start: int,
+    mix: Mix | None = None,
     change: Callable[[Batch, int], Batch] | None = None,
 ) -> Iterator[list[Batch]]:
     """Endless updates from update number `start` on, each a list of micro-batches; skipped ones cost no reading.
 
-    Tokens to guess are drawn over the whole update, as a function of (seed, stage, number of the update). `change`
-    makes another batch of all rows of an update, by its number.
+    `mix` makes the order of rows of several feeds. Tokens to guess are drawn over the whole update, as a function of
+    (seed, stage, number of the update). `change` makes another batch of all rows of an update, by its number.
     """
     lengths = split.lengths
     per_epoch = -(-len(split) // batch_size)
+    order = epoch_order if mix is None else mix.order
     epoch, skip = divmod(start, per_epoch)
     while True:
-        for number, rows in enumerate(
-            epoch_order(lengths, batch_size, seed=seed, stage=stage, epoch=epoch)[skip:], skip
-        ):
+        for number, rows in enumerate(order(lengths, batch_size, seed=seed, stage=stage, epoch=epoch)[skip:], skip):
             size, update = micro_batch or len(rows), epoch * per_epoch + number
             # What may change anything must see all rows at once.
             seen = size if change is None else len(rows)

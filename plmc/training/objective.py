@@ -34,13 +34,13 @@ class Objective(nn.Module):
         modules: nn.ModuleDict,
         *,
         head: Head,
-        teacher: Callable[[Batch], Outputs] | None = None,
+        teachers: Mapping[str, Callable[[Batch], Outputs]] | None = None,
         autocast: torch.dtype | None = None,
     ):
         super().__init__()
         self.student, self.extra = student, modules
-        # A tuple keeps the teacher and the chain out of the module tree: neither is trained, moved or saved here.
-        self._outside = (chain, teacher)
+        # A tuple keeps the teachers and the chain out of the module tree: neither is trained, moved or saved here.
+        self._outside = (chain, dict(teachers or {}))
         self.head, self.autocast = head, autocast
         self.asked = asked(chain.required())
 
@@ -71,7 +71,7 @@ class Objective(nn.Module):
 
     def _totals(self, batch: Batch, clock: Clock, *, first: bool) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted sum of the terms, and the terms: of each row, or scalars."""
-        chain, teacher = self._outside
+        chain, teachers = self._outside
 
         def student(inputs: Mapping[str, Tensor] | None = None, *, train: bool = True) -> Outputs:
             asked = replace(batch, inputs={**batch.inputs, **inputs}) if inputs else batch
@@ -79,13 +79,15 @@ class Objective(nn.Module):
                 return self.head.ask(self.student, asked, **self.asked)
 
         with self._precision(batch.inputs["input_ids"].device.type):
+            said = {name: teacher(batch) for name, teacher in teachers.items()}
             view = View(
                 head=self.head,
                 labels=self.head.labels(batch, all_tokens=self.asked["all_tokens"]),
                 mask=batch.inputs["attention_mask"],
                 batch=batch.inputs,
                 student=student(),
-                teacher=teacher(batch) if teacher else None,
+                teacher=next(iter(said.values())) if len(said) == 1 else None,
+                teachers=said,
                 run=student,
                 shares=self.head.shares(batch),
             )

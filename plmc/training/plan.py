@@ -10,6 +10,7 @@ from torch import nn
 
 from plmc.core.clock import Clock
 from plmc.core.stage import Stage
+from plmc.training.order import Mix
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Plan:
         clock: of the stage, at step 0.
         index: of the stage in the run; with `seed` it decides the order of rows.
         first_step: where the stage begins on the run's one step axis.
+        mix: the order of rows of several feeds.
         precision: `fp32`, `bf16`, or `fp16`, which scales the loss.
     """
 
@@ -30,6 +32,7 @@ class Plan:
     seed: int = 0
     first_step: int = 0
     precision: str = "fp32"
+    mix: Mix | None = None
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,7 @@ class Trainer:
             seed=self.plan.seed,
             stage=self.plan.index,
             start=self.at.step,
+            mix=self.plan.mix,
             change=self._change if self.chain.rewrites() else None,
         )
         self.objective.train()

@@ -29,7 +29,7 @@ WORDS = (
 
 
 def text(stage: str) -> tuple[str, ...]:
-    return f"recipe.stages.{stage}.corpus=embedded", f"+recipe.stages.{stage}.corpus_rows=80"
+    return f"recipe.stages.{stage}.task.corpus=embedded", f"recipe.stages.{stage}.task.rows=80"
 
 
 def run_of(name: str) -> Path:
@@ -52,18 +52,18 @@ def bare(zoo, tmp_path) -> Path:
 
 
 def test_pruned_once_locked_through_transfer_and_named_as_student(bare):
-    words = (*WORDS, "recipe=prune_ofa", "task=sst2", f"teacher.name={bare}", *text("prune"))
+    words = (*WORDS, "recipe=prune_ofa", "task=sst2", f"teacher.name={bare}", *text("prepare"))
     trained = plmc("train", *words)
     assert trained.code == 0, trained.text
-    assert "stage head" in trained.text and "stage continue" in trained.text
+    assert "stage head" in trained.text and "stage prepare" in trained.text
     run = run_of("prune_ofa-sst2")
-    before, after = pattern(run / "pretrained"), pattern(run / "model")
+    before, after = pattern(run / "models" / "prune"), pattern(run / "model")
     assert len(before) == 25 and before.keys() == after.keys()
     for name, zeros in before.items():
         assert int(zeros.sum()) == int(0.9 * zeros.numel() + 1e-9) and torch.equal(zeros, after[name])
 
     words = (*WORDS, "recipe=prune_ofa_transfer", "task=rte", f"teacher.name={bare}", "recipe.stages.qat=null")
-    again = plmc("train", *words, f"student.name={run / 'pretrained'}")
+    again = plmc("train", *words, f"student.name={run / 'models' / 'prune'}")
     assert again.code == 0, again.text
     assert "stage transfer" in again.text and "stage prune" not in again.text and "stage qat" not in again.text
     later = pattern(run_of("prune_ofa_transfer-rte") / "model")
@@ -101,7 +101,7 @@ def test_killed_in_a_language_model_stage_it_ends_as_if_it_had_not_been(zoo, mon
     monkeypatch.setattr(Trainer, "_update", update)
     assert plmc("train", *words, "output_dir=cut").code == 0
     one, two = (next(Path(root).glob("distilbert-*")) for root in ("whole", "cut"))
-    for part in ("pretrained", "model"):
+    for part in ("models/distil", "model"):
         weights = [load_file(run / part / "model.safetensors") for run in (one, two)]
         assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     told = [json.loads((run / "result.json").read_text())["stages"] for run in (one, two)]

@@ -115,7 +115,14 @@ def objective(methods, student, teacher=None, **options):
 
     chain = Chain(methods)
     source = live(teacher, chain.required(), HEADS["mlm"]) if teacher is not None else None
-    return Objective(student, chain, torch.nn.ModuleDict(), head=HEADS["mlm"], teacher=source, **options)
+    return Objective(
+        student,
+        chain,
+        torch.nn.ModuleDict(),
+        head=HEADS["mlm"],
+        teachers={"teacher": source} if source else None,
+        **options,
+    )
 
 
 def gradient(made, batches):

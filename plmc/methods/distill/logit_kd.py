@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from plmc.core.clock import BEGINNING, Clock
@@ -27,6 +29,8 @@ class LogitKD(Method):
     - Masked language models: both terms at the masked positions; `TokenKD` takes all tokens.
     - Regression has no distribution over classes: `kl` is then the squared error to the teacher's score, and the
       temperature plays no part.
+    - Several teachers: `kl` is the mean of the distances from each of them.
+    - Rows without labels, as of running text: `ce` is 0 there.
 
     Attributes:
         alpha: weight of the gold labels, 0 to 1; papers that speak of the hardness h of distillation mean 1 - alpha.
@@ -37,6 +41,7 @@ class LogitKD(Method):
     """
 
     family: ClassVar[str] = "distillation"
+    several_teachers: ClassVar[bool] = True
     temperature: Positive = 2.0
     alpha: Share = 0.5
 
@@ -53,5 +58,7 @@ class LogitKD(Method):
         if "ce" in terms:
             losses["ce"] = view.head.gold(view)
         if "kl" in terms:
-            losses["kl"] = view.head.divergence(view, temperature=self.temperature)
+            views = view.of_each_teacher()
+            apart = [view.head.divergence(each, temperature=self.temperature) for each in views]
+            losses["kl"] = reduce(torch.add, apart) / len(apart) if len(apart) > 1 else apart[0]
         return losses
