@@ -56,7 +56,7 @@ def main(updates: int = 60) -> float:
     live = teacher.live(big, chain.required(), head)
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
-            Objective(student, chain, torch.nn.ModuleDict(), head=head, teacher=live),
+            Objective(student, chain, torch.nn.ModuleDict(), head=head, teachers={"teacher": live}),
             train,
             Plan(stage, stage.clock(len(train))),
             Saving(Path(folder), "example"),

@@ -174,8 +174,8 @@ def rows_of(contenders: Sequence[Contender], words: Sequence[str]) -> tuple[Any,
 
     Raises ConfigError if neither a contender nor a word names the task.
     """
+    from plmc.config.build import build
     from plmc.config.compose import compose, plain
-    from plmc.config.resolve import build
     from plmc.results.pick import Picked, settings
 
     owner = next((c for c in contenders if c.config), contenders[0])

@@ -13,7 +13,7 @@ def evaluate(name: str, words: Sequence[str], split: str, outputs: Path, allow: 
     """Prints the metrics as a table and writes the records into the run's folder."""
     from rich.table import Table
 
-    from plmc.config.resolve import build
+    from plmc.config.build import build
     from plmc.console import Console
     from plmc.files import write_text
     from plmc.measure import software

@@ -36,7 +36,7 @@ def export(
     picked = pick(name, outputs, allow)
     config = settings(picked, words)
 
-    from plmc.config.resolve import build
+    from plmc.config.build import build
     from plmc.console import Console
     from plmc.export.make import make
     from plmc.export.source import Source

@@ -29,7 +29,7 @@ def predict(
     if bool(texts) == (file is not None):
         raise ConfigError('give either a text (plmc predict RUN "a moving film") or --file FILE.')
     from plmc.cli.targets import check_file
-    from plmc.config.resolve import build
+    from plmc.config.build import build
     from plmc.results.pick import pick
     from plmc.run.answers import answerer
 
@@ -90,7 +90,7 @@ def _texts(row: Mapping[str, Any], where: str) -> tuple[str, ...]:
 
 
 def _submission(names: Sequence[str], folder: Path, outputs: Path, allow: Sequence[str]) -> None:
-    from plmc.config.resolve import build
+    from plmc.config.build import build
     from plmc.console import Console
     from plmc.models import load
     from plmc.results.pick import pick

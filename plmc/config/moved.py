@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from plmc.core.stage import Stage
+
 _MOVED = {
     "plmc.config.TeacherSpec": "plmc.teachers.spec.TeacherSpec",
     "plmc.models.ModelSpec": "plmc.models.spec.ModelSpec",
@@ -13,13 +15,13 @@ _MOVED = {
 
 
 _MLM = {"_target_": "plmc.tasks.mlm.MaskedLM", "name": "mlm"}
-_PREPARED = "prepare"
+_OPTIONS, _PREPARED = "mlm", "prepare"
 
 
 def translated(config: dict[str, Any]) -> dict[str, Any]:
     """A config in which stages no longer say `mlm`, `corpus` and `teacher`, nor the teacher `mlm`."""
     teacher = dict(config.get("teacher") or {})
-    options = teacher.pop("mlm", None) or {}
+    options = teacher.pop(_OPTIONS, None) or {}
     if isinstance(options, Mapping):
         teacher |= {key: options[key] for key in ("head_epochs", "head_lr") if key in options}
     recipe = config.get("recipe")
@@ -29,7 +31,7 @@ def translated(config: dict[str, Any]) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for name, stage in stages.items():
         new = _stage(stage) if isinstance(stage, Mapping) else stage
-        if new is not None and options.get("train") == "all" and stage.get("mlm") is not None:
+        if new is not None and options.get("train") == "all" and stage.get(_OPTIONS) is not None:
             made.setdefault(_PREPARED, _prepared(new, options))
             new |= {"student": _PREPARED, "teachers": [_PREPARED]}
         made[name] = new
@@ -37,10 +39,10 @@ def translated(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _stage(old: Mapping[str, Any]) -> dict[str, Any]:
-    new = {key: value for key, value in old.items() if key not in ("data", "corpus", "corpus_rows", "teacher", "mlm")}
+    new = {key: value for key, value in old.items() if key not in Stage.former}
     text = {"corpus": old.get("corpus"), "rows": old.get("corpus_rows")}
-    if old.get("mlm") is not None:
-        new |= {"task": {**_MLM, **text, **old["mlm"]}, "student": "teacher", "keep": True}
+    if old.get(_OPTIONS) is not None:
+        new |= {"task": {**_MLM, **text, **old[_OPTIONS]}, "student": "teacher", "keep": True}
     elif old.get("data") == "corpus":
         new["feeds"] = {"text": {key: value for key, value in text.items() if value is not None}}
     if isinstance(old.get("teacher"), str):

@@ -54,9 +54,11 @@ def stages(config: dict[str, Any], task: Task) -> tuple[Stage, ...]:
         where = f"recipe.stages.{name}"
         values = {key: value for key, value in node.items() if key != "methods"}
         verify(Stage, values, where)
-        values = {**config["train"], **{k: v for k, v in values.items() if v is not None}}
-        if not values.get("shared"):
-            values["lr"] = config["budget"].get("lr") or values["lr"]
+        # The words of train= are the student's; a shared stage is the same for all that name it.
+        common = {"micro_batch": config["train"].get("micro_batch")} if values.get("shared") else config["train"]
+        values = {**common, **{k: v for k, v in values.items() if v is not None}}
+        if rate := config["budget"].get("lr"):
+            values["lr"] = rate
         values |= _models(values, where)
         values |= _rows(values, task, where)
         made.append(Stage(**values | {"name": name, "methods": _methods(methods[name], where)}))
@@ -107,8 +109,9 @@ def _rows(values: Mapping[str, Any], run: Task, where: str) -> dict[str, Any]:
             raise ConfigError(f"{place}={node}: a feed is a mapping, such as {place}.corpus=FILE.txt")
         verify(Feed, node, place)
         feed = Feed(**{**node, "task": task_of(node.get("task"), f"{place}.task")})
-        _same_head(feed, own or run, place)
         feeds[str(name)] = feed
+    for name, feed in feeds.items():
+        _same_head(feed, own or run, f"{where}.feeds.{name}", alone=len(feeds) == 1)
     if feeds and {feed.share is None for feed in feeds.values()} == {True, False}:
         raise ConfigError(f"{where}.feeds: some feeds have a share and others have none. Give one to each, or to none.")
     return {"task": None if own == run else own, "feeds": feeds}
@@ -129,11 +132,14 @@ def task_of(node: Any, where: str) -> Task | None:
     return made
 
 
-def _same_head(feed: Feed, task: Task, where: str) -> None:
-    """Raises ConfigError if the rows of a feed have no place under the head of the stage's task."""
+def _same_head(feed: Feed, task: Task, where: str, *, alone: bool) -> None:
+    """Raises ConfigError if the rows of a feed have no place under the head of the stage's task, or beside others."""
     if feed.task is None:
-        if feed.corpus is not None and task.head.per_token:
-            raise ConfigError(f"{where}.corpus: lines of text are no questions, which task {task.name} asks about.")
+        if feed.corpus is not None and task.head.per_token and not alone:
+            raise ConfigError(
+                f"{where}.corpus: lines of text have no answers, and the other feeds of task {task.name} do. Give the "
+                "text a stage of its own."
+            )
         return
     wanted, given = (task.head.kind, task.outputs), (feed.task.head.kind, feed.task.outputs)
     if wanted != given:

@@ -98,7 +98,7 @@ def predict(
     Raises:
         ConfigError: there is no such run or folder, or the rows have the wrong number of texts.
     """
-    from plmc.config.resolve import build
+    from plmc.config.build import build
     from plmc.results.pick import pick
     from plmc.run.answers import answerer
 

@@ -105,7 +105,7 @@ def joined(parts: Sequence[Split], stage: str) -> Split:
         columns=columns,
         labels=_labels(parts),
         ids=np.concatenate([part.ids + number * _APART for number, part in enumerate(parts)]),
-        raw=_texts([part.raw for part in parts]),
+        raw=_texts([part.raw for part in parts], _nothing(parts)),
         source=np.concatenate([part.source + start for part, start in zip(parts, starts, strict=True)]),
         fingerprint=f"feeds-{digest}",
         masking=masked[0],
@@ -117,11 +117,17 @@ def _ragged(values: Sequence[np.ndarray], lengths: Sequence[np.ndarray]) -> Ragg
     return Ragged(np.concatenate(values), np.concatenate([[0], np.cumsum(np.concatenate(lengths))]))
 
 
+def _nothing(parts: Sequence[Split]) -> Any:
+    """The label that stands for none."""
+    scores = (isinstance(part.labels, np.ndarray) and part.labels.dtype.kind == "f" for part in parts)
+    return np.nan if any(scores) else IGNORED
+
+
 def _labels(parts: Sequence[Split]) -> np.ndarray | None:
-    known = next((part.labels for part in parts if part.labels is not None), None)
+    known = next((part.labels for part in parts if isinstance(part.labels, np.ndarray)), None)
     if known is None:
         return None
-    nothing = np.nan if np.issubdtype(known.dtype, np.floating) else IGNORED
+    nothing = _nothing(parts)
     given = [
         np.full((len(part), *known.shape[1:]), nothing, dtype=known.dtype) if part.labels is None else part.gold
         for part in parts
@@ -129,17 +135,20 @@ def _labels(parts: Sequence[Split]) -> np.ndarray | None:
     return np.concatenate(given)
 
 
-def _texts(raw: Sequence[datasets.Dataset]) -> datasets.Dataset:
-    """The text columns of all, empty where a text has no second part."""
+def _texts(raw: Sequence[datasets.Dataset], nothing: Any) -> datasets.Dataset:
+    """The rows of all, numbered through. A second text that some lack is empty there, a label `nothing`; of other
+    columns those stay that all have."""
     from datasets import concatenate_datasets
 
-    names = [name for name in ("text_a", "text_b") if any(name in rows.column_names for rows in raw)]
-    same = []
+    filled = {"text_b": "", "label": nothing}
+    there = [set(rows.column_names) for rows in raw]
+    names = set.intersection(*there) | (set.union(*there) & set(filled))
+    same: list[datasets.Dataset] = []
     for rows in raw:
-        for name in names:
-            if name not in rows.column_names:
-                rows = rows.add_column(name, [""] * len(rows))
-        same.append(rows.select_columns(names))
+        for name in names - set(rows.column_names):
+            rows = rows.add_column(name, [filled[name]] * len(rows))
+        kept = rows.select_columns(sorted(names - {"id"}))
+        same.append(kept.cast(same[0].features) if same else kept)
     whole = concatenate_datasets(same)
     return whole.add_column("id", np.arange(len(whole)))
 

@@ -40,7 +40,10 @@ def teacher_run(run: Run, task: Task, name: str = TEACHER) -> Run:
         part, stage = "head", {**stage, "epochs": spec.head_epochs, "lr": spec.head_lr, "methods": _LOSS | _HEAD_ONLY}
     recipe = {"name": "teacher", "title": "Fine-tuned teacher", "paper": "", "stages": {part: stage}}
     node = run.config["teacher"] if name == TEACHER else run.config["teachers"][name]
-    config = _apart(run, task, recipe, seed=spec.seed) | {
+    config = _apart(run, task, recipe, seed=spec.seed)
+    config |= {
+        # Only the rows are shared with the students' budget: how long the teacher trains is its own affair.
+        "budget": {**config["budget"], "epochs": None, "lr": None},
         "teacher": {"_target_": run.config["teacher"]["_target_"], "name": None},
         "teachers": {},
         "student": _student(node),
@@ -82,14 +85,8 @@ def _apart(run: Run, task: Task, recipe: Mapping[str, Any], *, seed: int) -> dic
         "recipe": dict(recipe),
         "methods": {},
         "compile": False,
-        # Only the rows are shared with the students' budget: how long the teacher trains is its own affair. Text that
-        # a stage names has its own number of rows.
-        "budget": {
-            **run.config["budget"],
-            "epochs": None,
-            "lr": None,
-            **({} if own or task.own_source is None else {"train_rows": None}),
-        },
+        # Text that a stage names has its own number of rows.
+        "budget": run.config["budget"] | ({} if own or task.own_source is None else {"train_rows": None}),
         "train": {"epochs": 3, "micro_batch": run.config["train"]["micro_batch"]},
         "preset": None,
         "quantize": None,

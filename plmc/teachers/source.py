@@ -62,7 +62,7 @@ class TeacherSource:
             tokenizer: the student's.
             again: the stage's rows as another tokenizer makes them.
         """
-        if not stage.learns:
+        if not any(need.startswith("teacher.") for need in chain.required()):
             return {}
         return {name: self._outputs(stage, name, chain, setting, tokenizer, again) for name in stage.teachers}
 

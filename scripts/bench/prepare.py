@@ -12,7 +12,7 @@ import numpy as np
 
 def main(spec_file: Path) -> None:
     """Writes glue/SST-2/*.tsv, train.json, dev.json, teacher/ and student/ into the folder of the spec."""
-    from plmc.config.resolve import build
+    from plmc.config.build import build
     from plmc.measure.software import own_bars_only, set_threads
     from plmc.models import load
     from plmc.models.load import ModelSpec

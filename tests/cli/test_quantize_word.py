@@ -52,7 +52,7 @@ def test_packages_that_are_missing_are_named_before_training(folder, monkeypatch
 def test_the_word_changes_neither_the_run_nor_its_teacher(folder):
     without, with_it = (resolve(plain(compose(words(folder, *more)))) for more in ((), ("quantize=[int8,bf16]",)))
     assert without.signature == with_it.signature
-    assert teacher_run(with_it).config["quantize"] is None
+    assert teacher_run(with_it, with_it.task).config["quantize"] is None
 
 
 def test_a_run_ends_with_its_exports_and_a_finished_one_gets_those_it_lacks(folder, short, tmp_path, monkeypatch):

@@ -17,9 +17,8 @@ from plmc.methods.distill.layers_kd import LayersKD
 from plmc.methods.distill.logit_kd import LogitKD
 from plmc.models import load
 from plmc.models.encoder import dims
-from plmc.tasks import rows
-from plmc.tasks.corpus import corpus
-from plmc.teachers.make import FinetunedTeacher
+from plmc.tasks import feeds, rows
+from plmc.teachers.make import Trained, key
 from plmc.teachers.source import TeacherSource
 from plmc.testing.stage import HEADS, building
 from plmc.training.batches import training_batches
@@ -47,11 +46,11 @@ def finetuned(run, name, tmp_path):
             torch.nn.init.normal_(param, std=0.3, generator=drawn)
     model.save_pretrained(tmp_path / "teacher")
     load.load_tokenizer(str(name)).save_pretrained(tmp_path / "teacher")
-    return FinetunedTeacher("teacher", str(tmp_path / "teacher"), "teacher-1", {}), model
+    return Trained("teacher", str(tmp_path / "teacher"), "teacher-1", {}, run.task), model
 
 
 def asked(run, stage, chain, data, tokenizer, teacher, model):
-    """What the stage asks its teacher with."""
+    """What the stage asks its only teacher with."""
     clock = stage.clock(len(data.train))
     setting = building(
         stage=stage.name,
@@ -64,8 +63,16 @@ def asked(run, stage, chain, data, tokenizer, teacher, model):
         data=data,
         clock=clock,
     )
-    source = TeacherSource(run, device=torch.device("cpu"), console=Console(), finetuned=teacher, language_model=None)
-    return source.outputs(stage, run.task, chain, setting, tokenizer)
+    trained = {key(run, "teacher", run.task): teacher} if teacher else {}
+    source = TeacherSource(run, device=torch.device("cpu"), console=Console(), trained=trained)
+
+    def again(own):
+        if stage.feeds:
+            return feeds.rows(run, stage, own, data)
+        return run.task.encode(data.train.raw, own, training=True)
+
+    (says,) = source.outputs(stage, chain, setting, tokenizer, again).values()
+    return says
 
 
 @pytest.mark.parametrize("cache", ["fp32", "null"])
@@ -159,10 +166,12 @@ def test_general_distillation_gives_the_teacher_its_columns(zoo, tmp_path):
         tmp_path,
         "task=rte",
         "recipe=tinybert_general",
-        "recipe.stages.general.corpus=embedded",
+        "recipe.stages.general.feeds.text.corpus=embedded",
+        "recipe.stages.general.feeds.text.rows=40",
     )
-    stage, tokenizer = replace(run.recipe.stages[0], corpus_rows=40), load.load_tokenizer(str(zoo["bert"]))
-    data = rows.load(run, tokenizer).with_train(corpus(run, stage, tokenizer))
+    stage, tokenizer = run.recipe.stages[0], load.load_tokenizer(str(zoo["bert"]))
+    data = rows.load(run, tokenizer)
+    data = data.with_train(feeds.rows(run, stage, tokenizer, data))
     _, model = finetuned(run, zoo["distilbert"], tmp_path)
     says = asked(run, stage, Chain(stage.methods), data, tokenizer, None, model)
     batch = next(training_batches(data.train, batch_size=8, micro_batch=None, pad_id=0, seed=0, stage=0, start=0))[0]

@@ -24,4 +24,4 @@ def test_the_budgets_rate_reaches_every_stage_but_not_the_teacher():
 
     run = resolve(plain(compose(["recipe=tinybert", "preset=offline", "budget.lr=5e-4"])))
     assert {stage.lr for stage in run.recipe.stages} == {5e-4}
-    assert [stage.lr for stage in teacher_run(run).recipe.stages] == [3e-4]
+    assert [stage.lr for stage in teacher_run(run, run.task).recipe.stages] == [3e-4]

@@ -8,7 +8,7 @@ from pathlib import Path
 def _plain_text(stage: str) -> list[str]:
     """A stage on made-up text, in rows that the tiny models can read."""
     at = f"recipe.stages.{stage}"
-    return [f"{at}.corpus=embedded", f"+{at}.corpus_rows=200", f"+{at}.mlm.max_length=64"]
+    return [f"{at}.task.corpus=embedded", f"{at}.task.rows=200", f"+{at}.task.max_length=64"]
 
 
 RECIPES: dict[str, list[str]] = {
@@ -16,8 +16,12 @@ RECIPES: dict[str, list[str]] = {
     "kd": [],
     "tinybert": [],
     "tinybert_code": [],
-    "tinybert_general": ["recipe.stages.general.corpus=embedded", "+recipe.stages.general.corpus_rows=60"],
+    "tinybert_general": [
+        "recipe.stages.general.feeds.text.corpus=embedded",
+        "recipe.stages.general.feeds.text.rows=60",
+    ],
     "layer_drop": [],
+    "intermediate": [],
     "swa": [],
     "hype": [],
     "hype_control": [],
@@ -30,8 +34,8 @@ RECIPES: dict[str, list[str]] = {
     "qat": [],
     "q8bert": [],
     "structured": [],
-    "prune_ofa": _plain_text("prune"),
-    "prune_ofa_85": _plain_text("prune"),
+    "prune_ofa": _plain_text("prepare"),
+    "prune_ofa_85": _plain_text("prepare"),
     "prune_ofa_transfer": [],
     "distilbert": _plain_text("distil"),
     "tinybert+gmp+swa+hype+sam": ["method=[gmp,swa,hype,sam]"],

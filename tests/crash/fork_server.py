@@ -19,7 +19,7 @@ HEAVY = (
     "plmc.run.jobs",
     "plmc.run.sweep",
     "plmc.run.execute",
-    "plmc.tasks.corpus",
+    "plmc.tasks.feeds",
     "plmc.data.embedded",
     "plmc.track.model",
     "plmc.tasks.glue",

@@ -73,8 +73,8 @@ def test_a_model_without_its_weights_is_noticed_before_anything_is_trained(hub, 
 def test_a_text_of_the_hub_comes_from_the_cache_too(hub, silence, tmp_path):
     words = (
         "recipe=tinybert_general",
-        "recipe.stages.general.corpus=tiny/text",
-        "recipe.stages.general.corpus_rows=32",
+        "recipe.stages.general.feeds.text.corpus=tiny/text",
+        "recipe.stages.general.feeds.text.rows=32",
     )
     train(*words)
     silence()
@@ -83,7 +83,7 @@ def test_a_text_of_the_hub_comes_from_the_cache_too(hub, silence, tmp_path):
 
 
 def test_a_text_that_is_not_there_is_noticed_before_the_teacher_is_trained(hub):
-    ended = plmc("train", *WORDS, "recipe=tinybert_general", "recipe.stages.general.corpus=tiny/novel")
+    ended = plmc("train", *WORDS, "recipe=tinybert_general", "recipe.stages.general.feeds.text.corpus=tiny/novel")
     assert (
         ended.code == 2
         and "data set tiny/novel: there is no such repository on the Hub, or it is private" in ended.message

@@ -96,7 +96,7 @@ def test_steps_win_over_epochs_and_the_cap_over_both():
         {"patience": 0},
         {"lr": -1.0},
         {"select": "worst"},
-        {"data": "corpus"},
+        {"mix": "layered"},
         {"warmup": "often"},
         {"eval_every": "0%"},
         {"steps": 2.5},

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from plmc.testing.stage import rows
-from plmc.training.batches import WINDOW, collate, epoch_order, evaluation_batches, training_batches
+from plmc.training.batches import collate, evaluation_batches, training_batches
+from plmc.training.order import WINDOW, epoch_order
 
 SPLIT = rows(23)
 

@@ -15,7 +15,8 @@ from plmc.methods.distill.task_loss import TaskLoss
 from plmc.methods.prune.gmp import GMP
 from plmc.methods.sharpness.sam import SAM
 from plmc.testing.stage import HEADS, PAD, bert, equal, rig, rows
-from plmc.training.batches import collate, epoch_order
+from plmc.training.batches import collate
+from plmc.training.order import epoch_order
 
 
 @dataclass

@@ -142,6 +142,23 @@ def load_masked_lm(source: str | Path) -> PreTrainedModel | None:
     return None if report["missing_keys"] else model
 
 
+def input_embeddings(source: str | Path) -> Tensor:
+    """The input embeddings `(V, D)` of the model in the folder or Hub repository `source`.
+
+    Raises:
+        DataError: if nothing can be loaded from there.
+    """
+    from transformers import AutoModel
+
+    try:
+        with _quiet():
+            model = AutoModel.from_pretrained(source, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"augment: no model could be loaded from {source}: {error}.") from error
+    found: Tensor = model.get_input_embeddings().weight
+    return found
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     from transformers.utils import logging

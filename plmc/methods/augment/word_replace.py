@@ -20,13 +20,14 @@ from plmc.core.setting import Building, Setting
 from plmc.errors import ConfigError, DataError
 from plmc.files import replacing
 from plmc.methods.augment.candidates import ByWord, Candidates, EmbeddingNeighbours, GloveNeighbours, no_neighbours
-from plmc.methods.augment.masked_lm import MaskedWords, load_masked_lm
+from plmc.methods.augment.masked_lm import MaskedWords, input_embeddings, load_masked_lm
 from plmc.methods.augment.variants import distinct, pair_up, replace_words
 from plmc.methods.augment.words import Sentence, split_words
 
 if TYPE_CHECKING:
     import datasets
     import pyarrow as pa
+    from torch import Tensor
 
 CHUNK = 2048
 
@@ -95,7 +96,7 @@ class Augment(Method):
                 f"{self.name}: candidates=mlm needs a pre-trained language model, and this run names none. "
                 f"Set methods.{self.name}.candidates=embeddings."
             )
-        if setting.teacher is None and self.candidates in ("auto", "embeddings"):
+        if setting.teacher is None and setting.mlm_source is None and self.candidates in ("auto", "embeddings"):
             raise ConfigError(
                 f"{self.name}: candidates={self.candidates} reads the teacher's embeddings, but there is no teacher. "
                 f"Name one (teacher=bert-base), or set candidates=glove and glove=PATH."
@@ -142,7 +143,7 @@ class Augment(Method):
     def _key(self, train: Split, setting: Building) -> str:
         sources = [_stamp(source) for source in (self.glove, setting.mlm_source) if source is not None]
         if self.candidates in ("auto", "embeddings"):
-            vectors = setting.teacher_model.get_input_embeddings().weight.detach().float().cpu().numpy()
+            vectors = _embeddings(setting).detach().float().cpu().numpy()
             sources.append(hashlib.sha256(vectors.tobytes()).hexdigest())
         told = (train.fingerprint, asdict(self) | {"name": ""}, setting.seed, setting.text_columns, sources)
         return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
@@ -161,7 +162,7 @@ class Augment(Method):
         origin = "the teacher's embeddings" if model is None else setting.mlm_source
         logger.info("%s: candidates from %s", self.name, origin)
         if model is None:
-            matrix = setting.teacher_model.get_input_embeddings().weight
+            matrix = _embeddings(setting)
             return ByWord(EmbeddingNeighbours(matrix, setting.tokenizer, k=self.k, several=glove, cache=setting.cache))
         if setting.teacher_model is not None:
             model = model.to(next(setting.teacher_model.parameters()).device)
@@ -222,6 +223,14 @@ def _stamp(source: str) -> str:
     path = Path(source)
     files = sorted(path.glob("*")) if path.is_dir() else [path] if path.is_file() else []
     return repr((str(source), [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]))
+
+
+def _embeddings(setting: Building) -> Tensor:
+    """The teacher's input embeddings `(V, D)`; where no method learns from it, as its files have them."""
+    if setting.teacher_model is not None:
+        found: Tensor = setting.teacher_model.get_input_embeddings().weight
+        return found
+    return input_embeddings(str(setting.mlm_source))
 
 
 def _write(path: Path, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> None:
