@@ -256,10 +256,25 @@ def explain(error: Exception, overrides: Sequence[str], extra: Path | None = Non
     return " ".join(line.strip() for line in text.splitlines() if line.strip() and "hydra.cc" not in line)[:500]
 
 
+# What earlier versions called it.
+_NOW = {
+    "corpus": "a stage's text is named by its task or by a feed: {0}.task.corpus=… or {0}.feeds.text.corpus=…",
+    "corpus_rows": "how many lines a stage takes says its task or a feed: {0}.task.rows=… or {0}.feeds.text.rows=…",
+    "mlm": (
+        "is now two things: a teacher's head for running text (teacher.head_epochs, teacher.head_lr), and the stage "
+        "prepare of prune_ofa"
+    ),
+}
+
+
 def _unknown_key(key: str, overrides: Sequence[str], extra: Path | None) -> str:
     from omegaconf import OmegaConf
 
     *parents, last = key.split(".")
+    if last in _NOW and parents[:2] == ["recipe", "stages"]:
+        return f"{key}: {_NOW[last].format('.'.join(parents))}"
+    if key.startswith("teacher.mlm"):
+        return f"{key}: {_NOW['mlm']}"
     # Compose what was asked for without the keys that are wrong, to know what could have been meant.
     groups = [
         word for word in overrides if re.match(r"^(task|data|teacher|student|recipe|method|tracking|preset)=", word)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def same_head(first: Task, second: Task) -> bool:
     """Whether a model for the first task answers the second with the head that it has."""
-    if (first.head.kind, first.labels) != (second.head.kind, second.labels):
+    if (first.head.kind, *first.labels) != (second.head.kind, *second.labels):
         return False
     # Classes are a task's own; places in a text and words of a vocabulary are not.
     return not first.labels or first.name == second.name

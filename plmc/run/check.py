@@ -126,7 +126,7 @@ def _heads(run: Run, stage: Stage) -> None:
         if name not in run.recipe.names:
             continue
         other = run.task_of(run.recipe.stage(name))
-        if (other.head.kind, other.labels) != (task.head.kind, task.labels):
+        if (other.head.kind, *other.labels) != (task.head.kind, *task.labels):
             raise ConfigError(
                 f"stage {stage.name} learns {task.name} from the answers of stage {name}, which answers {other.name}. "
                 f"Take a teacher of the same classes: recipe.stages.{stage.name}.teachers=teacher"

@@ -105,7 +105,8 @@ def _student(node: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _node(task: Task) -> dict[str, Any]:
-    """The config of a task."""
+    """The config of a task: its name and what is not a default."""
     cls = type(task)
-    values = {entry.name: getattr(task, entry.name) for entry in fields(task) if entry.init}
-    return {"_target_": f"{cls.__module__}.{cls.__qualname__}", **values}
+    values = {entry.name: (getattr(task, entry.name), entry.default) for entry in fields(task) if entry.init}
+    kept = {name: value for name, (value, default) in values.items() if value != default or name == "name"}
+    return {"_target_": f"{cls.__module__}.{cls.__qualname__}", **kept}

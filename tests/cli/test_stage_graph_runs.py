@@ -201,3 +201,24 @@ def test_a_method_that_makes_rows_anew_needs_feeds_without_shares(zoo, tmp_path)
     ended = plmc("train", *SMALL, *graph, *words)
     assert ended.code == 2 and "no longer tell which feed they are of" in ended.message, ended.text
     assert plmc("train", *SMALL, *graph, *words, "recipe.stages.distil.mix=shuffled").code == 0
+
+
+@pytest.mark.parametrize(
+    "word, said",
+    [
+        ("recipe.stages.distil.corpus=book.txt", "recipe.stages.distil.task.corpus=…"),
+        ("recipe.stages.distil.corpus_rows=9", "recipe.stages.distil.feeds.text.rows=…"),
+        ("teacher.mlm.head_epochs=2", "teacher.head_epochs"),
+    ],
+)
+def test_words_of_earlier_versions_are_answered_with_those_of_today(word, said):
+    ended = plmc("validate", "recipe=distilbert", "task=sst2", word)
+    assert ended.code == 2 and said in ended.message, ended.text
+
+
+def test_a_stage_that_nobody_names_is_not_trained(zoo):
+    words = (*SMALL, "recipe=prune_ofa", f"teacher.name={zoo['bert']}", "teacher=base", "task=rte")
+    own = ("recipe.stages.prune.student=teacher", "recipe.stages.prune.teachers=teacher")
+    text = ("recipe.stages.prepare.task.corpus=embedded", "recipe.stages.prepare.task.rows=60")
+    ended = plmc("train", *words, *own, *text)
+    assert ended.code == 0 and "prepare" not in ended.text, ended.text

@@ -42,3 +42,49 @@ def test_a_run_made_before_the_move_is_the_same_run_and_is_picked(tmp_path):
     (tmp_path / "model" / "config.json").write_text("{}")
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(then))
     assert pick(str(tmp_path), tmp_path).config == config
+
+
+# What the recipes said before stages had tasks, feeds and teachers of their own.
+THEN = {
+    "distilbert": (
+        "distil",
+        {"data": "corpus", "corpus": "embedded", "corpus_rows": 90, "mlm": {"smoothing": 0.7}},
+        {},
+    ),
+    "tinybert_general": (
+        "general",
+        {"data": "corpus", "corpus": "embedded", "corpus_rows": 90, "teacher": "pretrained"},
+        {},
+    ),
+    "prune_ofa": ("prune", {"data": "corpus", "corpus": "embedded", "corpus_rows": 90, "mlm": {}}, {"train": "all"}),
+}
+NOW = {
+    "distilbert": ("recipe.stages.distil.task.corpus=embedded", "recipe.stages.distil.task.rows=90"),
+    "tinybert_general": (
+        "recipe.stages.general.feeds.text.corpus=embedded",
+        "recipe.stages.general.feeds.text.rows=90",
+    ),
+    "prune_ofa": ("recipe.stages.prepare.task.corpus=embedded", "recipe.stages.prepare.task.rows=90"),
+}
+
+
+@pytest.mark.parametrize("name", THEN)
+def test_stages_in_the_words_of_then_are_those_of_now(name):
+    config = compose.plain(compose.compose([f"recipe={name}", "teacher=minilm-l6", *NOW[name]]))
+    (stage, words, options) = THEN[name]
+    nodes = {key: node for key, node in config["recipe"]["stages"].items() if key != "prepare"}
+    kept = {
+        key: value for key, value in nodes[stage].items() if key not in ("task", "feeds", "student", "teachers", "keep")
+    }
+    then = {**config, "recipe": {**config["recipe"], "stages": {**nodes, stage: {**kept, **words}}}}
+    then["teacher"] = {k: v for k, v in config["teacher"].items() if not k.startswith("head_")}
+    then["teacher"] |= {"mlm": {"train": "auto", "epochs": 1, "steps": None, "lr": 5e-5, "head_epochs": 1, **options}}
+    old, new = resolve(then), resolve(config)
+    assert old.recipe == new.recipe and old.signature == new.signature
+
+
+def test_a_run_without_such_stages_keeps_the_name_it_had():
+    # Made by the version before stages had tasks of their own.
+    words = ["preset=offline", "recipe=tinybert", "task=rte", "method=[gmp,swa]", "precision=fp32"]
+    run = resolve(compose.plain(compose.compose(words)))
+    assert run.signature == "tinybert-rte-1-e0c8a10839"

@@ -1,5 +1,7 @@
 """Task loss and logit distillation."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -119,3 +121,31 @@ def test_task_loss_declares_its_weight_and_refuses_zero():
     assert TaskLoss(0.25).terms() == {"ce": 0.25}
     with pytest.raises(ConfigError, match="weight"):
         TaskLoss(0.0)
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_several_teachers_teach_with_the_mean_of_their_distances(kind):
+    seen, method = view(kind), LogitKD(alpha=0.0)
+    others = [Outputs(tuple(logits.detach() * factor for logits in seen.taught.logits)) for factor in (1.0, -0.5, 2.0)]
+    each = [total(method, replace(seen, teacher=other, teachers={"one": other})) for other in others]
+    both = total(method, replace(seen, teacher=None, teachers=dict(enumerate(others))))
+    torch.testing.assert_close(both, sum(each) / 3)
+    # One named teacher is the teacher, bit for bit.
+    assert torch.equal(each[0], total(method, replace(seen, teacher=others[0])))
+    seen = replace(seen, teachers={"one": others[0]}).seen()
+    assert not any(part.requires_grad for part in seen.teachers["one"].logits)
+
+
+@pytest.mark.parametrize("kind, nothing", [("classification", -100), ("regression", float("nan"))])
+def test_rows_without_labels_add_nothing_to_the_gold_loss_and_all_to_the_teachers(kind, nothing):
+    seen, method = view(kind), LogitKD(alpha=0.5)
+    labels = seen.labels.clone()
+    labels[1:3] = nothing
+    plain, some = method.losses(seen, CLOCK), method.losses(replace(seen, labels=labels), CLOCK)
+    assert torch.equal(some["kl"], plain["kl"])
+    wanted = plain["ce"].clone()
+    wanted[1:3] = 0
+    assert torch.equal(some["ce"], wanted)
+    some["ce"].sum().backward()
+    (gradient,) = (logits.grad for logits in seen.student.logits)
+    assert torch.equal(gradient[1:3], torch.zeros_like(gradient[1:3])) and gradient.isfinite().all()
