@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from plmc.methods.adapt.adapter import Adapter
 from plmc.methods.adapt.bitfit import BitFit
 from plmc.methods.adapt.lora import LoRA
+from plmc.methods.adapt.prefix import Prefix
 from plmc.methods.augment.word_replace import Augment
 from plmc.methods.average.swa import SWA
 from plmc.methods.distill.layers_kd import LayersKD
@@ -50,6 +52,13 @@ ROWS = (
     Row("head_only", HeadOnly),
     Row("lora", LoRA, tolerance=1e-5),
     Row("lora_all", lambda: LoRA(rank=2, targets="all", dropout=0.1, head=False), tolerance=1e-5),
+    Row("adapter", lambda: Adapter(size=4), edits=True),
+    Row(
+        "adapter_feed_forward",
+        lambda: Adapter(size=2, after="feed_forward", activation="relu", norms=False),
+        edits=True,
+    ),
+    Row("prefix", lambda: Prefix(length=3), edits=True),
     Row("bitfit", BitFit),
     Row("bitfit_few", lambda: BitFit(biases="query_and_intermediate", head=False)),
     Row("swa", SWA, off=lambda: SWA(begin=STEPS - 1)),

@@ -12,7 +12,11 @@ class TestMethods(MethodSuite):
     nothing_to_do = frozenset(
         {
             ("hype_control", "hype"),
-            *((lock, few) for lock in ("lock", "lock_pooler") for few in ("head_only", "bitfit", "bitfit_few")),
+            *(
+                (lock, few)
+                for lock in ("lock", "lock_pooler")
+                for few in ("head_only", "bitfit", "bitfit_few", "adapter_feed_forward", "prefix")
+            ),
             ("bitfit_few", "bitfit"),
             ("swa", "gmp_cycle"),
             ("swa", "gmp_lrr"),

@@ -15,6 +15,7 @@ def convert(name: str, folder: Path) -> None:
     from safetensors.torch import save_file
 
     from plmc.files import replacing
+    from plmc.models import load, part
     from plmc.models.load import is_adapter
     from plmc.models.peft_adapter import merged
 
@@ -25,6 +26,9 @@ def convert(name: str, folder: Path) -> None:
         with replacing(folder) as target:
             model.save_pretrained(target)
             tokenizer.save_pretrained(target)
+        return print(folder)
+    if (Path(name).expanduser() / load.PART).is_file():
+        shutil.copytree(part.whole(Path(name).expanduser()), folder)
         return print(folder)
     source, files = _fetched(name)
     state: dict[str, torch.Tensor] = {}

@@ -1,7 +1,8 @@
-"""Attention scores before mask and softmax, from any Hugging Face encoder with a pluggable attention function.
+"""Attention functions for any Hugging Face encoder with a pluggable one: scores before mask and softmax, and prefixes.
 
-`output_attentions=True` normally yields probabilities. Importing this module registers the attention implementation
-`SCORES`, which computes exactly what eager attention computes, but hands out Q Kᵀ/√d instead.
+`output_attentions=True` normally yields probabilities. Importing this module registers two attention implementations.
+Both compute exactly what eager attention computes, over the keys and values of a prefix, too, where the module has one
+(`plmc.models.edits.prefix`); `SCORES` hands out Q Kᵀ/√d in place of probabilities, `PREFIXED` the probabilities.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 
 from plmc.errors import ConfigError
 
-SCORES = "plmc_scores"
-"""Name of the attention implementation, as in `attn_implementation=` of Transformers."""
+SCORES, PREFIXED = "plmc_scores", "plmc_prefixed"
+"""Names of the attention implementations, as in `attn_implementation=` of Transformers."""
+OWN = (SCORES, PREFIXED)
 
 
 def scores_attention(
@@ -33,17 +35,55 @@ def scores_attention(
     """Eager attention that returns the output `(B, T, H, D)` and Q Kᵀ/√d before mask and softmax, `(B, H, T, T)`.
 
     Args:
+        module: may have a prefix, whose scores are not handed out.
         query: `(B, H, T, D)`.
         key: see `query`.
         value: see `query`.
         attention_mask: additive, or None. Further arguments of the interface of Transformers concern causal and cached
             attention and are not used by encoders.
     """
+    output, scores, _ = _attend(module, query, key, value, attention_mask, scaling, dropout)
+    return output, scores
+
+
+def prefixed_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **kwargs: Any,
+) -> tuple[Tensor, Tensor]:
+    """`scores_attention` that returns the probabilities after dropout, those of a prefix first."""
+    output, _, probabilities = _attend(module, query, key, value, attention_mask, scaling, dropout)
+    return output, probabilities
+
+
+def _attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None,
+    dropout: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Output, scores of the tokens, and probabilities."""
     scaling = query.size(-1) ** -0.5 if scaling is None else scaling
+    length = 0
+    if (own := getattr(module, "prefix_key", None)) is not None:
+        rows, length = len(query), own.size(1)
+        key = torch.cat([own.to(key.dtype).expand(rows, -1, -1, -1), key], dim=2)
+        value = torch.cat([module.prefix_value.to(value.dtype).expand(rows, -1, -1, -1), value], dim=2)
+        if attention_mask is not None:  # every token sees the prefix
+            seen = attention_mask.new_zeros((*attention_mask.shape[:-1], length))
+            attention_mask = torch.cat([seen, attention_mask], dim=-1)
     scores = torch.matmul(query, key.transpose(2, 3)) * scaling
     probabilities = attention_probabilities(scores, attention_mask)
     dropped = nn.functional.dropout(probabilities, p=dropout, training=module.training)
-    return torch.matmul(dropped, value).transpose(1, 2).contiguous(), scores
+    return torch.matmul(dropped, value).transpose(1, 2).contiguous(), scores[..., length:], dropped
 
 
 def attention_probabilities(scores: Tensor, additive_mask: Tensor | None = None) -> Tensor:
@@ -81,5 +121,6 @@ def use_scores(model: PreTrainedModel) -> None:
 
 
 # Transformers builds no mask at all for names it does not know; this attention needs the additive one.
-AttentionInterface.register(SCORES, scores_attention)
-AttentionMaskInterface.register(SCORES, AttentionMaskInterface()["eager"])
+for _name, _function in ((SCORES, scores_attention), (PREFIXED, prefixed_attention)):
+    AttentionInterface.register(_name, _function)
+    AttentionMaskInterface.register(_name, AttentionMaskInterface()["eager"])

@@ -55,7 +55,7 @@ def embeddings(model: Any) -> nn.Module:
 
 
 def record(config: Any) -> dict[str, Any]:
-    """What plmc adds to a model's config: `shape`, `quantization`."""
+    """What plmc adds to a model's config: `shape`, `edits`, `quantization`."""
     return dict(getattr(config, "plmc", None) or {})
 
 
@@ -168,7 +168,7 @@ def hidden_dropouts(model: Any) -> list[nn.Dropout]:
 def reshape(config, shape) -> None:
     """Gives a model config another shape (`plmc.models.spec.Shape`), in place; families name these fields
     differently."""
-    set_record(config, shape=None)
+    set_record(config, shape=None, edits=None)
     for key, value in (
         ("num_hidden_layers", shape.layers),
         ("hidden_size", shape.width),

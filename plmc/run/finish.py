@@ -21,6 +21,7 @@ from plmc.files import replacing
 from plmc.measure import figures, software
 from plmc.measure.host import Load
 from plmc.models import load as models
+from plmc.models import part
 from plmc.models.peft_adapter import makes
 from plmc.results.record import Latency, Record, Student, Teacher, Tracked, Training, read
 from plmc.run import hand_over, pages
@@ -30,6 +31,9 @@ from plmc.run.stages import Stages
 from plmc.tasks import alike
 from plmc.teachers.make import reorder
 from plmc.training.evaluate import evaluate
+
+SMALL = 0.5
+"""The largest share of a model that is worth keeping as a part."""
 
 
 def finish(session: Session, stages: Stages) -> Record:
@@ -81,7 +85,7 @@ def _measure(session: Session, stages: Stages) -> Record:
         # A fresh one: the tokenizer remembers how it was called last, and with a warm cache it was not called at all.
         stages.fresh_tokenizer().save_pretrained(temporary)
     reloaded = _prove(run, model, folder / "model")
-    _leave(run, stages.last, model)
+    _leave(run, stages, model)
 
     metrics: dict[str, float] = {}
     collapsed: list[str] = []
@@ -162,16 +166,30 @@ def _prove(run: Run, judged, folder: Path):
     return reloaded
 
 
-def _leave(run: Run, last: Chain, model: Any) -> None:
-    """Puts what the methods of the last stage leave into RUN/adapter, if that and the given student are all that made
-    `model`: another stage or method may have changed it, too."""
+def _leave(run: Run, stages: Stages, model: Any) -> None:
+    """Puts the part of the model that was trained into RUN/adapter, where the given student and it are all there is.
+
+    What the methods of the last stage leave goes first (an adapter in the files of PEFT); else what the student's files
+    do not have, where a stage trained only a part of it.
+    """
     student, target = run.student, run.folder / ADAPTER
-    if student.shape or student.layers is not None:
+    shutil.rmtree(target, ignore_errors=True)
+    if student.shape is not None or stages.fresh_tokenizer_differs:
         return
-    with replacing(target) as draft:
-        draft.mkdir()
-        last.leave(draft, student.name)
-    if not any(target.iterdir()) or not makes(target, models.build(student, run.task, seed=run.seed), model):
+    if student.layers is None:
+        with replacing(target) as draft:
+            draft.mkdir()
+            stages.last.leave(draft, student.name)
+        if any(target.iterdir()) and makes(target, models.build(student, run.task, seed=run.seed), model):
+            return
+        shutil.rmtree(target)
+    if not any(Chain(stage.methods).claims() for stage in run.stages):
+        return
+    part.write(target, model, student)
+    kept = model.state_dict()
+    size, whole = (target / part.WEIGHTS).stat().st_size, sum(value.nbytes for value in kept.values())
+    again = part.built(target).state_dict()
+    if size > SMALL * whole or any(not torch.equal(again[name], value) for name, value in kept.items()):
         shutil.rmtree(target)
 
 

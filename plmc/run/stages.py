@@ -121,6 +121,11 @@ class Stages:
         evaluation = {name: again(split, False) for name, split in self.session.data.evaluation.items()}
         self.session.data = replace(self.session.data, train=train, evaluation=evaluation)
 
+    @property
+    def fresh_tokenizer_differs(self) -> bool:
+        """Whether some stage left the student with another tokenizer."""
+        return bool(self._readers)
+
     def fresh_tokenizer(self):
         """The tokenizer of the student as the stages left it, never called: it remembers how it was called last."""
         fresh = load.load_tokenizer(self.run.student.name)

@@ -1,0 +1,1 @@
+"""Parts that transformers' models do not have: written down in the model's config, put in again when it is loaded."""

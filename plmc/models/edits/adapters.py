@@ -1,0 +1,85 @@
+"""Bottleneck adapters behind the two halves of every block."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.activations import ACT2FN
+
+from plmc.errors import ConfigError
+from plmc.models import encoder
+
+MARK = "adapter_"
+"""The beginning of the names of an adapter's parameters."""
+# Where the output of self-attention and of the feed-forward layer passes before it is added to the block's input.
+_PLACES = (
+    ("attention.output.dropout", "output.dropout"),  # BERT, RoBERTa, ELECTRA
+    ("attention", "ffn"),  # DistilBERT
+)
+
+
+def insert(model: nn.Module, *, size: int, activation: str, after: Literal["both", "feed_forward"], std: float) -> None:
+    """Puts an adapter into every block, in place: h becomes h + U f(D h + a) + b, before the residual connection.
+
+    No module is added or renamed: an adapter is four parameters of a module that is there, whose output it changes. So
+    what finds matrices, dropouts and blocks finds the same ones as before.
+
+    Args:
+        size: d, the rows of D `(d, k)` and the columns of U `(k, d)`, for blocks of width k.
+        activation: f, as transformers names it.
+        after: one adapter after each half of the block, or one after the feed-forward layer.
+        std: of the normal distribution that D and U are drawn from, cut off at two; a and b begin at 0.
+
+    Raises:
+        ConfigError: for a family whose blocks are not known.
+    """
+    width = model.config.hidden_size  # type: ignore[union-attr]
+    for block in encoder.layers(model):
+        named: dict[str, Any] = dict(block.named_modules())
+        places = next((names for names in _PLACES if all(name in named for name in names)), None)
+        if places is None:
+            raise ConfigError(
+                f"{type(model).__name__} has no place for adapters that plmc knows. Use BERT, RoBERTa, DistilBERT or "
+                "ELECTRA."
+            )
+        for name in places if after == "both" else places[1:]:
+            _adapt(named[name], width, size, activation, std)
+
+
+def _adapt(module: Any, width: int, size: int, activation: str, std: float) -> None:
+    shapes = {"down": (size, width), "down_bias": (size,), "up": (width, size), "up_bias": (width,)}
+    for name, shape in shapes.items():
+        value = torch.zeros(shape)
+        if len(shape) == 2:
+            nn.init.trunc_normal_(value, std=std, a=-2 * std, b=2 * std)
+        module.register_parameter(MARK + name, nn.Parameter(value))
+    module.adapter_activation = activation
+    module.__class__ = _adapted(type(module))
+
+
+@cache
+def _adapted(cls: type[nn.Module]) -> type[nn.Module]:
+    """The class of a module with an adapter: what `cls` returns, its first tensor changed."""
+
+    class Adapted(cls):  # type: ignore[misc, valid-type]
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            output = super().forward(*args, **kwargs)
+            if isinstance(output, tuple):
+                return (self.adapted(output[0]), *output[1:])
+            return self.adapted(output)
+
+        def adapted(self, hidden: Tensor) -> Tensor:
+            inner = ACT2FN[self.adapter_activation](F.linear(hidden, self.adapter_down, self.adapter_down_bias))
+            return hidden + F.linear(inner, self.adapter_up, self.adapter_up_bias)
+
+    Adapted.__name__, Adapted.__qualname__ = f"Adapted{cls.__name__}", f"Adapted{cls.__name__}"
+    return Adapted
+
+
+def count(width: int, size: int) -> int:
+    """The parameters of one adapter."""
+    return 2 * width * size + width + size
