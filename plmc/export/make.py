@@ -23,7 +23,8 @@ from plmc.files import replacing, write_json, write_record
 from plmc.measure import figures
 from plmc.measure.software import versions
 from plmc.models import encoder
-from plmc.models.load import load_tokenizer
+from plmc.models.edits.record import edits
+from plmc.models.load import load_config, load_tokenizer
 from plmc.training.evaluate import logits_of
 
 CALIBRATION_ROWS = 128
@@ -50,6 +51,11 @@ def make(
     if source.task.head.example_file is None:
         raise ConfigError(
             f"only task models can be exported, this is one for {source.task.head.kind}: fine-tune it first."
+        )
+    if plan.format == "torch" and (made := edits(load_config(str(source.folder)))):
+        raise ConfigError(
+            f"this model has {made[0]['name']}, which transformers alone cannot build, so a program without plmc would "
+            "answer with another model. Use --to onnx or --to openvino."
         )
     check(plan.packages)
     known = _known(out)

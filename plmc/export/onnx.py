@@ -115,9 +115,11 @@ def _name_weights(proto: Any) -> None:
         if place is None or node.input[place] not in stored or len(stored[node.input[place]].dims) != 2:
             continue
         module = _module(node)
-        if module:
-            suffix = "weight_t" if node.op_type == "MatMul" else "weight"
-            renamed.setdefault(node.input[place], f"{module}.{suffix}")
+        if module and node.input[place] not in renamed:
+            name = f"{module}.{'weight_t' if node.op_type == 'MatMul' else 'weight'}"
+            # An adapter has two matrices in one module.
+            others = sum(given == name or given.startswith(f"{name}_") for given in renamed.values())
+            renamed[node.input[place]] = f"{name}_{others + 1}" if others else name
     taken = set(stored)
     renamed = {old: new for old, new in renamed.items() if new not in taken}
     for tensor in graph.initializer:

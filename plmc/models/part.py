@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from plmc import digests
 from plmc.errors import ConfigError, DamagedFile
@@ -82,7 +82,7 @@ def whole(folder: Path) -> Path:
     if not (target / "config.json").is_file() or _digest(_facts(folder)["base"]) != _facts(folder)["digest"]:
         model, tokenizer = built(folder), load.load_tokenizer(_facts(folder)["base"])
         os.makedirs(target.parent, exist_ok=True)
-        with replacing(target) as draft:
+        with replacing(target) as draft, load.quiet():
             model.save_pretrained(draft)
             tokenizer.save_pretrained(draft)
     return target
@@ -101,13 +101,18 @@ def _encoder(spec: ModelSpec) -> dict[str, Tensor]:
 
     config = load.load_config(spec.name)
     with torch.random.fork_rng(devices=[]), load.quiet(), load.readable(spec.name):
-        model: nn.Module = edited(AutoModel, config).from_pretrained(
-            load.with_weights(spec.name), dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        model, report = edited(AutoModel, config).from_pretrained(
+            load.with_weights(spec.name),
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+            trust_remote_code=False,
         )
+    drawn = set(report["missing_keys"])  # a pooler that the files do not have
     if (kept := spec.kept(encoder.dims(config).layers)) is not None:
         encoder.set_layers(model, kept)
     prefix = getattr(model, "base_model_prefix", "")
-    return {f"{prefix}.{name}": value for name, value in model.state_dict().items()}
+    return {f"{prefix}.{name}": value for name, value in model.state_dict().items() if name not in drawn}
 
 
 def _same(one: Tensor, other: Tensor | None) -> bool:

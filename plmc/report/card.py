@@ -55,7 +55,7 @@ def model_card(
         f"## Classes\n\n{_classes(labels)}" if labels else "",
         f"## Cost\n\n{_cost(record, machine)}",
         f"## Exports\n\n{exports}" if (exports := _exports(record)) else "",
-        f"## Use\n\n{_use(head, place)}",
+        f"## Use\n\n{_use(record, head, place)}",
         f"## Limits\n\n{_limits(record)}",
         f"## Versions\n\n{_versions(record)}" if record.versions else "",
     ]
@@ -206,7 +206,19 @@ def _versions(record: Record) -> str:
     return ", ".join(names) + (f"; plmc's commit {commit}" if commit else "") + "."
 
 
-def _use(head: Head, place: str) -> str:
+def _use(record: Record, head: Head, place: str) -> str:
+    if record.student.edits:
+        lines = [
+            f"This model has parts that transformers does not know ({', '.join(record.student.edits)}); its "
+            "`from_pretrained` would leave them out.",
+            "",
+            "```python",
+            "import plmc",
+            "",
+            f'model, tokenizer = plmc.load("{place}")  # {WHERE.get(place, "")}',
+            "```",
+        ]
+        return "\n".join(lines)
     lines = [
         "```python",
         "from transformers import pipeline",

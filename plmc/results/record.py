@@ -37,9 +37,14 @@ class Size(Part):
 
 
 class Student(Size):
-    """What the student was made from, and what its weights are now."""
+    """What the student was made from, and what its weights are now.
+
+    Attributes:
+        edits: parts that it has and transformers' models have not.
+    """
 
     name: str = ""
+    edits: list[str] = []
     commit: str | None = None
 
 

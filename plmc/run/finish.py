@@ -22,6 +22,7 @@ from plmc.measure import figures, software
 from plmc.measure.host import Load
 from plmc.models import load as models
 from plmc.models import part
+from plmc.models.edits.record import edits
 from plmc.models.peft_adapter import makes
 from plmc.results.record import Latency, Record, Student, Teacher, Tracked, Training, read
 from plmc.run import hand_over, pages
@@ -125,6 +126,7 @@ def _measure(session: Session, stages: Stages) -> Record:
         student=Student(
             name=run.student.name,
             commit=snapshots.commit(run.student.name),
+            edits=[made["name"] for made in edits(model.config)],
             **figures.figures(model, folder / "model"),
         ),
         data_commit=_data_commit(run),

@@ -22,6 +22,8 @@ from plmc.errors import ConfigError
 if TYPE_CHECKING:
     from plmc.heads.base import Head
 
+SERVER = "plmc.run.serve"
+"""Answers where transformers alone cannot build the model."""
 _PACKAGES = ("mlflow", "torch", "transformers", "safetensors", "pandas")
 
 
@@ -59,6 +61,14 @@ def build_model(
         ),
         model_size_bytes=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
     )
+    edited = bool((config.get("plmc") or {}).get("edits"))
+    if edited:
+        # The library would load it without its edits, and nobody would notice.
+        columns = {"columns": [name for name, _ in outputs]}
+        pyfunc.add_to_model(described, loader_module=SERVER, model_config=columns, python_env="python_env.yaml")
+        described.save(str(folder / "MLmodel"))
+        _write_environment(folder, "plmc")
+        return write_new(folder / "example.json", json.dumps(example, indent=2, ensure_ascii=False))
     described.add_flavor(
         "transformers",
         transformers_version=version("transformers"),
@@ -134,9 +144,9 @@ def _read_config(checkpoint: Path) -> dict[str, Any]:
     return json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
 
 
-def _write_environment(folder: Path) -> None:
+def _write_environment(folder: Path, *further: str) -> None:
     pins = []
-    for package in _PACKAGES:
+    for package in (*_PACKAGES, *further):
         try:
             # The local part (+cpu, +cu128) names a build that package indexes do not carry.
             pins.append(f"{package}=={version(package).partition('+')[0]}")

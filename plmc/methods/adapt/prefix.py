@@ -50,6 +50,12 @@ class Prefix(Method):
         self._encoder = ""
 
     def check(self, setting: Setting) -> None:
+        for other in setting.methods.values():
+            if "heads" in other.exclusive:
+                raise ConfigError(
+                    f"{self.name}: {other.name} removes heads, and every head owns a part of the prefix. Remove one of "
+                    f"them, or use {other.name} in an earlier stage."
+                )
         if setting.head.over_vocabulary and self.head:
             raise ConfigError(
                 f"{self.name}: the head of a masked language model is the embedding table, most of the model. Set "

@@ -8,8 +8,10 @@ from typing import ClassVar
 from torch import nn
 
 from plmc.core.shares import Sparsity
+from plmc.errors import ConfigError
 from plmc.methods.prune.structured import StructuredPruning
 from plmc.models import surgery
+from plmc.models.edits.record import edits
 
 
 @dataclass
@@ -37,6 +39,11 @@ class HeadPruning(StructuredPruning):
     unit: ClassVar[str] = "head"
 
     def parts(self, model: nn.Module) -> list[tuple[list[nn.Linear], nn.Linear]]:
+        if any(made["name"] == "prefix" for made in edits(model.config)):
+            raise ConfigError(
+                f"{self.name}: every head owns a part of the prefix that the model has, so none can be removed. Use "
+                "ffn_prune, or train the prefix in a later stage."
+            )
         return [(list(rows), columns) for *rows, columns in surgery.attention_linears(model)]
 
     def size(self, model: nn.Module) -> int:
