@@ -26,6 +26,8 @@ RECIPES: dict[str, list[str]] = {
     "hype": [],
     "hype_control": [],
     "bitfit": [],
+    "adapter": [],
+    "prefix": [],
     "lora": [],
     "sam": [],
     "gmp_star": [],
