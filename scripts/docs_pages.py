@@ -59,7 +59,17 @@ def on_config(config: Any) -> Any:
     methods = sorted((ROOT / "docs" / "methods").glob("*.md"))
     config.nav = [
         {"Start": "index.md"},
-        {"Use": ["stages.md", "export.md", "benchmarks.md", "tracking.md", "reliability.md", "embedded-world.md"]},
+        {
+            "Use": [
+                "stages.md",
+                "families.md",
+                "export.md",
+                "benchmarks.md",
+                "tracking.md",
+                "reliability.md",
+                "embedded-world.md",
+            ]
+        },
         {"Methods": [{_title(path): f"methods/{path.name}"} for path in methods]},
         {"Results": "RESULTS.md"},
         {"Extend": ["contributing.md", "rooms.md"]},

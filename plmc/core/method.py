@@ -40,7 +40,8 @@ class Method(Checked):
             precision), `dense_gradient` (writes into the gradient of words that the batch does not have), `all_tokens`
             (of a masked language model the logits of every real token, not only of the masked ones), `teacher.padding`
             (reads the teacher's hidden states on padding, which stored outputs do not have), `blocks` (takes the
-            student's stack of blocks apart), `matrices` (and the six matrices of each block), `whole_batch` (compares
+            student's stack of blocks apart), `matrices` (and the matrices of each block), `heads`, `units` (cuts them
+            out of the matrices), `interface` (the attention function is exchanged), `whole_batch` (compares
             the rows of an update with each other: no micro-batches), `examples` (asks for the loss of each row).
         order: 0 changes weights, 1 only watches them; judged weights and `finish` fold in reverse `order`.
         place: the stage that `method=[…]` on the command line puts it in: `first` or `last`.

@@ -14,7 +14,7 @@ from plmc.heads.find import task_head
 from plmc.models.load import load_config, load_whole
 from plmc.tasks.base import Task
 
-FAMILIES = ("bert", "roberta", "distilbert", "electra")
+FAMILIES = ("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra", "mpnet", "deberta-v2", "modernbert")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from plmc.errors import ConfigError
+from plmc.models.families.find import of, those_with
 
 SCORES, PREFIXED = "plmc_scores", "plmc_prefixed"
 """Names of the attention implementations, as in `attn_implementation=` of Transformers."""
@@ -112,11 +113,13 @@ def use_scores(model: PreTrainedModel) -> None:
     Raises:
         ConfigError: on a model with hard-wired attention.
     """
-    model.set_attn_implementation(SCORES)
+    family = of(model)
+    if family is None or family.interface:
+        model.set_attn_implementation(SCORES)
     if model.config._attn_implementation != SCORES:
         raise ConfigError(
             f"{type(model).__name__} computes attention by itself, so its scores before the softmax cannot be read. "
-            f"Leave the attention term out (attention=0), or use a BERT, RoBERTa, DistilBERT or ELECTRA model."
+            f"Leave the attention term out (attention=0). {those_with('interface')}"
         )
 
 

@@ -1,6 +1,6 @@
-"""Where the parts of an encoder are: its blocks, its shape, the weights that pruning counts.
+"""The parts of an encoder, with or without a task head: its blocks, its shape, the weights that pruning counts.
 
-Covers Hugging Face BERT, RoBERTa, DistilBERT and ELECTRA, with or without a task head.
+Where they are, the files of `plmc.models.families` say.
 """
 
 from __future__ import annotations
@@ -12,24 +12,7 @@ from torch import nn
 
 from plmc.core.setting import Dims
 from plmc.errors import ConfigError
-
-# The six matrices of a block, as BERT, RoBERTa and ELECTRA name them, then as DistilBERT does.
-_MATRICES = (
-    "attention.self.query",
-    "attention.self.key",
-    "attention.self.value",
-    "attention.output.dense",
-    "intermediate.dense",
-    "output.dense",
-    "attention.q_lin",
-    "attention.k_lin",
-    "attention.v_lin",
-    "attention.out_lin",
-    "ffn.lin1",
-    "ffn.lin2",
-)
-_USE = "Use BERT, RoBERTa, DistilBERT or ELECTRA."
-_ATTENTION_DROPOUTS = ("attention.self.dropout", "attention.dropout")
+from plmc.models.families.find import USE, of
 
 
 def base(model: Any) -> Any:
@@ -39,12 +22,15 @@ def base(model: Any) -> Any:
 
 def layers(model: Any) -> nn.ModuleList:
     """The transformer blocks, first one nearest the embeddings. Raises ConfigError for another architecture."""
-    encoder = base(model)
-    for stack in ("encoder", "transformer"):
-        blocks = getattr(getattr(encoder, stack, None), "layer", None)
+    encoder, family = base(model), of(model)
+    # Other families are taken apart no further than this.
+    for stack in (family.stack,) if family else ("encoder.layer", "transformer.layer"):
+        blocks: Any = encoder
+        for name in stack.split("."):
+            blocks = getattr(blocks, name, None)
         if isinstance(blocks, nn.ModuleList):
             return blocks
-    raise ConfigError(f"{type(model).__name__} is not an encoder that plmc can take apart. {_USE}")
+    raise ConfigError(f"{type(model).__name__} is not an encoder that plmc can take apart. {USE}")
 
 
 def embeddings(model: Any) -> nn.Module:
@@ -71,12 +57,11 @@ def dims(source: Any) -> Dims:
     none."""
     config = getattr(source, "config", source)
     own = record(config).get("shape", {})
-    # DistilBERT maps all the other names to its own, but not this one.
     wanted = ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size")
-    intermediate_of = "hidden_dim" if config.model_type == "distilbert" else "intermediate_size"
+    intermediate_of = width_field(config)
     lacking = [key for key in (*wanted, intermediate_of) if not isinstance(getattr(config, key, None), int)]
     if lacking:
-        raise ConfigError(f"a model of type {config.model_type} has no {lacking[0]}: it is not an encoder. {_USE}")
+        raise ConfigError(f"a model of type {config.model_type} has no {lacking[0]}: it is not an encoder. {USE}")
     return Dims(
         layers=config.num_hidden_layers,
         width=config.hidden_size,
@@ -84,6 +69,23 @@ def dims(source: Any) -> Dims:
         intermediate=max(own.get("intermediate") or [getattr(config, intermediate_of)]),
         vocabulary=config.vocab_size,
     )
+
+
+def width_field(config: Any) -> str:
+    """The config's field for the width of the feed-forward layer."""
+    family = of(config)
+    return family.width if family else "intermediate_size"
+
+
+def check_kept(config: Any, kept: Sequence[int]) -> None:
+    """Raises ConfigError if a model without the other layers could not be saved: its first block is of a kind that the
+    library builds first and nowhere else."""
+    family = of(config)
+    if family and family.first and 0 not in kept:
+        raise ConfigError(
+            f"the first layer of {family.name} is of another kind than the others, so it must stay. Keep layer 0, as "
+            "layers=half and layers=[0,…] do."
+        )
 
 
 def set_layers(model: Any, kept: Sequence[int]) -> None:
@@ -97,6 +99,7 @@ def set_layers(model: Any, kept: Sequence[int]) -> None:
         raise ConfigError(
             f"cannot keep the layers {kept}: name some of 0 to {len(blocks) - 1} (0-based), ascending, each once."
         )
+    check_kept(model.config, kept)
     # Descending, or each deletion would shift the ones to come.
     for index in sorted(set(range(len(blocks))) - set(kept), reverse=True):
         del blocks[index]
@@ -107,6 +110,8 @@ def set_layers(model: Any, kept: Sequence[int]) -> None:
                 module.layer_idx = index
     configs = {id(m.config): m.config for m in model.modules() if getattr(m, "config", None) is not None}
     for config in configs.values():
+        if getattr(config, "layer_types", None):  # whether a block of ModernBERT sees all tokens or those near by
+            config.layer_types = [config.layer_types[index] for index in kept]
         config.num_hidden_layers = len(blocks)  # an alias of n_layers in DistilBERT
         if shape := record(config).get("shape"):
             set_record(config, shape={key: [each[index] for index in kept] for key, each in shape.items()})
@@ -116,26 +121,32 @@ def set_layers(model: Any, kept: Sequence[int]) -> None:
 
 
 def pruned_linears(model: Any) -> dict[str, nn.Linear]:
-    """The six Linear modules of every block (query, key, value, attention output, feed-forward in and out) by name.
+    """The Linear modules of every block by name: query, key, value, attention output, feed-forward in and out, of which
+    some families have several in one.
 
     Sparsity is quoted over their weights: 84.9M of BERT-base's 109M parameters. Raises ConfigError if a block has other
-    matrices: some of them would be left out without a word (DeBERTa's query_proj, MPNet's attn.q).
+    matrices: some of them would be left out without a word.
     """
-    blocks = layers(model)
-    for block in blocks:
-        linears = [name for name, module in block.named_modules() if isinstance(module, nn.Linear)]
-        other = [name for name in linears if name not in _MATRICES]
-        if other or len(linears) != 6:
+    return {name: module for each in roles(model) for name, module in each.values()}
+
+
+def roles(model: Any) -> list[dict[str, tuple[str, nn.Linear]]]:
+    """Of each block the name and the module of every matrix by its role (`plmc.models.families.base`).
+
+    Raises ConfigError for a family that plmc does not know, or for a block with other matrices than its family has.
+    """
+    family = of(model)
+    names = {id(module): name for name, module in model.named_modules()}
+    found = []
+    for block in layers(model):
+        linears = {name: module for name, module in block.named_modules() if isinstance(module, nn.Linear)}
+        if family is None or linears.keys() != family.named:
             raise ConfigError(
                 f"{type(model).__name__} is not an encoder whose matrices plmc knows: its blocks have "
-                f"{', '.join(other or linears)}. {_USE}"
+                f"{', '.join(sorted(linears.keys() - (family.named if family else set())) or linears)}. {USE}"
             )
-    inside = {id(module): name for block in blocks for name, module in block.named_modules()}
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and inside.get(id(module)) in _MATRICES
-    }
+        found.append({role: (names[id(linears[name])], linears[name]) for role, name in family.matrices.items()})
+    return found
 
 
 def pooler_linear(model: Any) -> dict[str, nn.Linear]:
@@ -152,14 +163,14 @@ def hidden_dropouts(model: Any) -> list[nn.Dropout]:
 
     Dropout on attention probabilities is not among them.
     """
+    family = of(model)
+    others = family.probabilities if family else ()
     found = [module for module in embeddings(model).modules() if isinstance(module, nn.Dropout)]
     for block in layers(model):
         found += [
-            module
-            for name, module in block.named_modules()
-            if isinstance(module, nn.Dropout) and name not in _ATTENTION_DROPOUTS
+            module for name, module in block.named_modules() if isinstance(module, nn.Dropout) and name not in others
         ]
-    if model.config.model_type != "distilbert" and model.config.classifier_dropout is None:
+    if family and family.head_dropout and getattr(model.config, "classifier_dropout", None) is None:
         encoder = {id(module) for module in base(model).modules()}
         found += [module for module in model.modules() if isinstance(module, nn.Dropout) and id(module) not in encoder]
     return found
@@ -180,6 +191,8 @@ def reshape(config, shape) -> None:
         if not hasattr(config, name) and key == "intermediate_size":
             name = "hidden_dim"
         setattr(config, name, value)
+    if types := getattr(config, "layer_types", None):
+        config.layer_types = [types[index % len(types)] for index in range(shape.layers)]
     if hasattr(config, "embedding_size"):
         # ELECTRA projects a narrower embedding up; a student from scratch has both of one width.
         config.embedding_size = shape.width

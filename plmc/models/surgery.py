@@ -15,12 +15,8 @@ from torch import Tensor, nn
 
 from plmc.errors import ConfigError
 from plmc.models import encoder
-
-_HEADS = (
-    ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"),
-    ("attention.q_lin", "attention.k_lin", "attention.v_lin", "attention.out_lin"),
-)
-_UNITS = (("intermediate.dense", "output.dense"), ("ffn.lin1", "ffn.lin2"))
+from plmc.models.families.base import DOWN, KEY, OUTPUT, QUERY, UP, VALUE
+from plmc.models.families.find import of, those_with
 
 
 def head_size(model: Any) -> int:
@@ -30,23 +26,26 @@ def head_size(model: Any) -> int:
 
 
 def attention_linears(model: Any) -> list[tuple[nn.Linear, ...]]:
-    """Query, key, value and output Linear of each block; a head owns rows of the first three, columns of the last."""
-    return [_parts(block, _HEADS) for block in encoder.layers(model)]
+    """Query, key, value and output Linear of each block; a head owns rows of the first three, columns of the last.
+
+    Raises ConfigError for a family whose heads are not cut.
+    """
+    return _parts(model, "heads", (QUERY, KEY, VALUE, OUTPUT))
 
 
 def feed_forward_linears(model: Any) -> list[tuple[nn.Linear, ...]]:
-    """First and second feed-forward Linear of each block; a unit owns a row of the first and a column of the second."""
-    return [_parts(block, _UNITS) for block in encoder.layers(model)]
+    """First and second feed-forward Linear of each block; a unit owns a row of the first and a column of the second.
+
+    Raises ConfigError for a family whose units are not cut.
+    """
+    return _parts(model, "units", (UP, DOWN))
 
 
-def _parts(block: nn.Module, families: Sequence[tuple[str, ...]]) -> tuple[nn.Linear, ...]:
-    named = dict(block.named_modules())
-    for family in families:
-        if all(isinstance(named.get(name), nn.Linear) for name in family):
-            return tuple(named[name] for name in family)
-    raise ConfigError(
-        f"{type(block).__name__} has no parts that plmc can cut. Use BERT, RoBERTa, DistilBERT or ELECTRA."
-    )
+def _parts(model: Any, what: str, wanted: Sequence[str]) -> list[tuple[nn.Linear, ...]]:
+    family = of(model)
+    if family is None or not getattr(family, what):
+        raise ConfigError(f"{type(model).__name__} has no {what} that plmc can cut. {those_with(what)}")
+    return [tuple(block[role][1] for role in wanted) for block in encoder.roles(model)]
 
 
 @torch.no_grad()
@@ -63,14 +62,14 @@ def cut(rows: Sequence[nn.Linear], columns: nn.Linear, kept: Tensor | slice) -> 
 
 def note(model: Any) -> None:
     """Writes the shape of the blocks into the config: the library's field where it has one, else plmc's."""
-    heads = [query.out_features // head_size(model) for query, *_ in attention_linears(model)]
-    units = [up.out_features for up, _ in feed_forward_linears(model)]
-    config, shape = model.config, {}
+    config, shape, family = model.config, {}, of(model)
+    units = [up.out_features for up, _ in feed_forward_linears(model)] if family and family.units else []
     if len(set(units)) == 1:
-        setattr(config, "hidden_dim" if config.model_type == "distilbert" else "intermediate_size", units[0])
-    else:
+        setattr(config, encoder.width_field(config), units[0])
+    elif units:
         shape["intermediate"] = units
-    if set(heads) != {config.num_attention_heads}:
+    heads = [query.out_features // head_size(model) for query, *_ in attention_linears(model)] if family.heads else []
+    if heads and set(heads) != {config.num_attention_heads}:
         shape["heads"] = heads
     encoder.set_record(config, shape=shape or None)
 
@@ -78,7 +77,9 @@ def note(model: Any) -> None:
 def reshape(model: Any, shape: dict[str, list[int]]) -> None:
     """Cuts the blocks of a model to a recorded shape; what their weights are plays no part."""
     # Slices, for the weights may have no values yet; the largest shape is that of the library's own fields.
-    for (*rows, columns), count in zip(attention_linears(model), shape.get("heads", []), strict=False):
-        cut(rows, columns, slice(count * head_size(model)))
-    for (up, down), count in zip(feed_forward_linears(model), shape.get("intermediate", []), strict=False):
-        cut([up], down, slice(count))
+    if "heads" in shape:
+        for (*rows, columns), count in zip(attention_linears(model), shape["heads"], strict=True):
+            cut(rows, columns, slice(count * head_size(model)))
+    if "intermediate" in shape:
+        for (up, down), count in zip(feed_forward_linears(model), shape["intermediate"], strict=True):
+            cut([up], down, slice(count))

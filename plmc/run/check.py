@@ -41,9 +41,9 @@ def check(run: Run) -> None:
         made = _shapes(run)
     except PlmcError as missing:
         raise _whatever_the_shape(run) or missing from None
-    parts = run.needs & {"blocks", "matrices"}
+    parts = run.needs & {"blocks", "matrices", "heads", "units", "interface"}
     if parts or run.settings.plain.compile or run.student.layers is not None:
-        load.check_parts(run.student.name, matrices="matrices" in parts)
+        load.check_parts(run.student.name, parts)
     _stages(run, student, made)
     if run.task.metric not in run.task.metrics:
         raise ConfigError(f"task.metric={run.task.metric}: {run.task.name} has {', '.join(run.task.metrics)}.")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 from transformers import (
+    AutoConfig,
+    AutoModelForMaskedLM,
     BertConfig,
     BertForMaskedLM,
     BertTokenizerFast,
@@ -25,6 +27,20 @@ from transformers import (
 from plmc.data.embedded import Embedded
 
 FAMILIES = ("bert", "roberta", "distilbert", "electra")
+# As their released models are set up; with the tokenizer of BERT.
+OTHERS = {
+    "mpnet": {},
+    "deberta-v2": {
+        "relative_attention": True,
+        "position_buckets": 32,
+        "pos_att_type": ["p2c", "c2p"],
+        "share_att_key": True,
+        "norm_rel_ebd": "layer_norm",
+        "position_biased_input": False,
+        "type_vocab_size": 0,
+    },
+    "modernbert": {"bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3, "local_attention": 8},
+}
 LAYERS, WIDTH, HEADS, INTERMEDIATE = 4, 32, 4, 48
 
 
@@ -60,7 +76,8 @@ def byte_pairs(size: int = 500) -> PreTrainedTokenizerFast:
 def save(folder: Path, family: str, *, layers: int = LAYERS, seed: int = 0, tokenizer=None) -> Path:
     """Saves a random model of `family` with a tokenizer of its own class; returns the folder."""
     kinds = {"bert": BertTokenizerFast, "distilbert": DistilBertTokenizerFast, "electra": ElectraTokenizerFast}
-    tokenizer = tokenizer or (byte_pairs() if family == "roberta" else word_pieces(kind=kinds[family]))
+    kind = kinds.get(family, BertTokenizerFast)
+    tokenizer = tokenizer or (byte_pairs() if family == "roberta" else word_pieces(kind=kind))
     shape = {
         "vocab_size": len(tokenizer),
         "hidden_size": WIDTH,
@@ -80,6 +97,8 @@ def save(folder: Path, family: str, *, layers: int = LAYERS, seed: int = 0, toke
         model = RobertaForMaskedLM(
             RobertaConfig(**shape | ends | {"max_position_embeddings": 514, "type_vocab_size": 1})
         )
+    elif family in OTHERS:
+        model = AutoModelForMaskedLM.from_config(AutoConfig.for_model(family, **shape | OTHERS[family]))
     else:
         model = DistilBertForMaskedLM(
             DistilBertConfig(

@@ -143,7 +143,7 @@ def test_the_same_adapters_twice_are_once_and_others_are_refused():
 
 
 def test_a_family_without_a_known_place_is_refused():
-    from transformers import MPNetConfig, MPNetForSequenceClassification
+    from transformers import ConvBertConfig, ConvBertForSequenceClassification
 
     small = {
         "vocab_size": 60,
@@ -153,7 +153,7 @@ def test_a_family_without_a_known_place_is_refused():
         "intermediate_size": 48,
     }
     with pytest.raises(ConfigError, match="no place for adapters"):
-        insert(MPNetForSequenceClassification(MPNetConfig(**small)), **FULL)
+        insert(ConvBertForSequenceClassification(ConvBertConfig(**small, embedding_size=32)), **FULL)
 
 
 def test_a_masked_language_model_is_refused_with_its_head():

@@ -63,11 +63,11 @@ def test_the_few_are_two_in_a_block_of_any_family(family):
 
 
 def test_all_biases_need_no_known_matrices_and_the_few_say_that_they_do():
-    """MPNet's blocks are not taken apart by plmc; its biases can be trained all the same."""
-    from transformers import MPNetConfig, MPNetForSequenceClassification
+    """ConvBERT's blocks are not taken apart by plmc; its biases can be trained all the same."""
+    from transformers import ConvBertConfig, ConvBertForSequenceClassification
 
-    model = MPNetForSequenceClassification(MPNetConfig(**SMALL, **SIZES))
-    assert any(name.endswith("attn.q.bias") for name in claimed(model)) and BitFit().required() == frozenset()
+    model = ConvBertForSequenceClassification(ConvBertConfig(**SMALL, **SIZES, embedding_size=32))
+    assert any(name.endswith("self.query.bias") for name in claimed(model)) and BitFit().required() == frozenset()
     assert BitFit(biases="query_and_intermediate").required() == {"matrices"}
     with pytest.raises(ConfigError, match="not an encoder whose matrices"):
         claimed(model, biases="query_and_intermediate")

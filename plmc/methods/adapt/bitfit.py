@@ -10,7 +10,8 @@ from torch import nn
 from plmc.core.method import Method
 from plmc.core.setting import Building, Setting
 from plmc.errors import ConfigError
-from plmc.models.encoder import pruned_linears
+from plmc.models.encoder import roles
+from plmc.models.families.base import ATTENTION, GATED, QUERY, UP
 
 
 @dataclass
@@ -50,8 +51,10 @@ class BitFit(Method):
     def prepare(self, model: nn.Module, setting: Building) -> nn.Module:
         self._encoder = f"{model.base_model_prefix}."
         if self.biases != "all":
-            # Of the six matrices of a block the first and the fifth.
-            self._few = frozenset(f"{name}.bias" for i, name in enumerate(pruned_linears(model)) if i % 6 in (0, 4))
+            few = (QUERY, UP, ATTENTION, GATED)
+            self._few = frozenset(
+                f"{name}.bias" for block in roles(model) for role, (name, _) in block.items() if role in few
+            )
         return model
 
     def trains(self, name: str, param: nn.Parameter) -> bool:

@@ -14,11 +14,16 @@ from plmc.core.method import Method
 from plmc.core.setting import Building, Setting
 from plmc.errors import ConfigError
 from plmc.models import peft_adapter
-from plmc.models.encoder import pruned_linears
+from plmc.models.encoder import roles
+from plmc.models.families.base import ATTENTION, DOWN, GATED, KEY, OUTPUT, QUERY, UP, VALUE
 from plmc.models.lora import insert, merge
 
-TARGETS = {"query_value": (0, 2), "attention": (0, 1, 2, 3), "all": (0, 1, 2, 3, 4, 5)}
-"""Which of the six matrices of a block: query, key, value, attention output, feed-forward in and out."""
+TARGETS = {
+    "query_value": (QUERY, VALUE, ATTENTION),
+    "attention": (QUERY, KEY, VALUE, OUTPUT, ATTENTION),
+    "all": (QUERY, KEY, VALUE, OUTPUT, UP, DOWN, ATTENTION, GATED),
+}
+"""Which matrices of a block. A family that has query, key and value in one matrix gets one product for it."""
 
 
 @dataclass
@@ -73,7 +78,8 @@ class LoRA(Method):
     def prepare(self, model: nn.Module, setting: Building) -> nn.Module:
         self._encoder, self._task = f"{model.base_model_prefix}.", setting.head.suffix
         self._learnt = {}
-        chosen = [name for i, name in enumerate(pruned_linears(model)) if i % 6 in TARGETS[self.targets]]
+        wanted = TARGETS[self.targets]
+        chosen = [name for block in roles(model) for role, (name, _) in block.items() if role in wanted]
         insert(model, chosen, rank=self.rank, alpha=self.alpha, dropout=self.dropout)
         return model
 

@@ -39,7 +39,7 @@ class Prefix(Method):
         ConfigError: for a masked language model with `head`; beside a method that removes heads.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"matrices"})
+    needs: ClassVar[frozenset[str]] = frozenset({"matrices", "interface"})
     exclusive: ClassVar[frozenset[str]] = frozenset({"prefix"})
 
     length: Count = 20

@@ -31,6 +31,7 @@ class FFNPruning(StructuredPruning):
     """
 
     multiple: Count = 8
+    needs: ClassVar[frozenset[str]] = frozenset({"matrices", "units"})
     exclusive: ClassVar[frozenset[str]] = frozenset({"width"})
     unit: ClassVar[str] = "feed-forward unit"
 

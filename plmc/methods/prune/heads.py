@@ -35,6 +35,7 @@ class HeadPruning(StructuredPruning):
     """
 
     keep: Sparsity = 0.5
+    needs: ClassVar[frozenset[str]] = frozenset({"matrices", "heads"})
     exclusive: ClassVar[frozenset[str]] = frozenset({"heads"})
     unit: ClassVar[str] = "head"
 

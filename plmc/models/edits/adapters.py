@@ -12,14 +12,10 @@ from transformers.activations import ACT2FN
 
 from plmc.errors import ConfigError
 from plmc.models import encoder
+from plmc.models.families.find import USE, of
 
 MARK = "adapter_"
 """The beginning of the names of an adapter's parameters."""
-# Where the output of self-attention and of the feed-forward layer passes before it is added to the block's input.
-_PLACES = (
-    ("attention.output.dropout", "output.dropout"),  # BERT, RoBERTa, ELECTRA
-    ("attention", "ffn"),  # DistilBERT
-)
 
 
 def insert(model: nn.Module, *, size: int, activation: str, after: Literal["both", "feed_forward"], std: float) -> None:
@@ -38,16 +34,12 @@ def insert(model: nn.Module, *, size: int, activation: str, after: Literal["both
         ConfigError: for a family whose blocks are not known.
     """
     width = model.config.hidden_size  # type: ignore[union-attr]
+    family = of(model)
+    if family is None:
+        raise ConfigError(f"{type(model).__name__} has no place for adapters that plmc knows. {USE}")
     for block in encoder.layers(model):
-        named: dict[str, Any] = dict(block.named_modules())
-        places = next((names for names in _PLACES if all(name in named for name in names)), None)
-        if places is None:
-            raise ConfigError(
-                f"{type(model).__name__} has no place for adapters that plmc knows. Use BERT, RoBERTa, DistilBERT or "
-                "ELECTRA."
-            )
-        for name in places if after == "both" else places[1:]:
-            _adapt(named[name], width, size, activation, std)
+        for name in family.adapters if after == "both" else family.adapters[1:]:
+            _adapt(block.get_submodule(name), width, size, activation, std)
 
 
 def _adapt(module: Any, width: int, size: int, activation: str, std: float) -> None:

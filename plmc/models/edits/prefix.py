@@ -10,6 +10,8 @@ from torch import nn
 from plmc.errors import ConfigError
 from plmc.models import encoder, surgery
 from plmc.models.attention import PREFIXED
+from plmc.models.families.base import ATTENTION
+from plmc.models.families.find import of, those_with
 
 MARK = "prefix_"
 """The beginning of the names of a prefix's parameters."""
@@ -24,18 +26,24 @@ def insert(model: Any, *, length: int, std: float) -> None:
     Raises:
         ConfigError: for a family whose blocks are not known, or whose attention cannot be exchanged.
     """
+    family = of(model)
+    if family is None or not family.interface:
+        raise ConfigError(
+            f"{type(model).__name__} computes attention by itself, so it can have no prefix. {those_with('interface')}"
+        )
     model.set_attn_implementation(PREFIXED)
-    if model.config._attn_implementation != PREFIXED:
-        raise ConfigError(f"{type(model).__name__} computes attention by itself, so it can have no prefix.")
     width = surgery.head_size(model)
-    for block, (query, *_) in zip(encoder.layers(model), surgery.attention_linears(model), strict=True):
-        module = _attention(block, query)
+    for block, matrices in zip(encoder.layers(model), encoder.roles(model), strict=True):
+        # ModernBERT has query, key and value in one matrix.
+        _, first = next(iter(matrices.values()))
+        heads = first.out_features // width // (3 if ATTENTION in matrices else 1)
+        module = _attention(block, first)
         for name in ("key", "value"):
-            values = torch.empty(query.out_features // width, length, width)
+            values = torch.empty(heads, length, width)
             nn.init.normal_(values, std=std)
             module.register_parameter(MARK + name, nn.Parameter(values))
 
 
-def _attention(block: nn.Module, query: nn.Linear) -> nn.Module:
-    """The module that hands query, key and value to the attention function: the one that has the query's matrix."""
-    return next(module for module in block.modules() if any(child is query for child in module.children()))
+def _attention(block: nn.Module, first: nn.Linear) -> nn.Module:
+    """The module that hands query, key and value to the attention function: the one that has their matrices."""
+    return next(module for module in block.modules() if any(child is first for child in module.children()))
