@@ -27,8 +27,8 @@ def convert(name: str, folder: Path) -> None:
             model.save_pretrained(target)
             tokenizer.save_pretrained(target)
         return print(folder)
-    if (Path(name).expanduser() / load.PART).is_file():
-        shutil.copytree(part.whole(Path(name).expanduser()), folder)
+    if (Path(name).expanduser() / part.FACTS).is_file():
+        shutil.copytree(load.locate(name), folder)
         return print(folder)
     source, files = _fetched(name)
     state: dict[str, torch.Tensor] = {}

@@ -77,7 +77,8 @@ def _attend(
     if (own := getattr(module, "prefix_key", None)) is not None:
         rows, length = len(query), own.size(1)
         key = torch.cat([own.to(key.dtype).expand(rows, -1, -1, -1), key], dim=2)
-        value = torch.cat([module.prefix_value.to(value.dtype).expand(rows, -1, -1, -1), value], dim=2)
+        values: Any = module.prefix_value
+        value = torch.cat([values.to(value.dtype).expand(rows, -1, -1, -1), value], dim=2)
         if attention_mask is not None:  # every token sees the prefix
             seen = attention_mask.new_zeros((*attention_mask.shape[:-1], length))
             attention_mask = torch.cat([seen, attention_mask], dim=-1)

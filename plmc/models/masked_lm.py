@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from plmc.errors import ConfigError
 from plmc.models import encoder, load
 from plmc.models.families.find import USE, of
+from plmc.models.reading import quiet, readable
 
 
 def head_logits(model: Any, hidden: Tensor) -> Tensor:
@@ -40,7 +41,7 @@ def stored_pooler(name: str) -> nn.Module | None:
     """The pooler in the files of a model folder or Hub id; None where they hold none."""
     from transformers import AutoModel
 
-    with torch.random.fork_rng(devices=[]), load.quiet(), load.readable(name):
+    with torch.random.fork_rng(devices=[]), quiet(), readable(name):
         whole, report = AutoModel.from_pretrained(
             load.with_weights(name),
             dtype=torch.float32,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +15,27 @@ from torch import Tensor
 from plmc import digests
 from plmc.errors import ConfigError, DamagedFile
 from plmc.files import replacing, write_record
-from plmc.models import encoder, load
+from plmc.models import encoder
 from plmc.models.edits.record import edited
+from plmc.models.reading import quiet, readable
 from plmc.models.spec import ModelSpec
 
-FACTS, WEIGHTS = load.PART, "part.safetensors"
+FACTS, WEIGHTS = "part.json", "part.safetensors"
+Where = Callable[[str], str]
+"""From a model's name to the folder of its files, weights included."""
 
 
-def write(folder: Path, model: Any, base: ModelSpec) -> None:
+def write(folder: Path, model: Any, base: ModelSpec, where: Where) -> None:
     """Writes what `model` has and its encoder `base` (a whole model or some of its layers) has not.
 
     `part.json` has the base's name, the digest of its weights, and the model's config; `part.safetensors` the tensors.
     """
-    before = _encoder(base)
+    before = _encoder(base, where)
     own = {name: value for name, value in model.state_dict().items() if not _same(value, before.get(name))}
     config = model.config.to_dict()
     facts = {
         "base": base.name,
-        "digest": _digest(base.name),
+        "digest": _digest(where(base.name)),
         "layers": base.layers,
         "pick": base.pick,
         "architecture": type(model).__name__,
@@ -43,7 +47,7 @@ def write(folder: Path, model: Any, base: ModelSpec) -> None:
         write_record(draft / FACTS, facts | {"weights": digests.of_file(draft / WEIGHTS)})
 
 
-def built(folder: Path) -> Any:
+def built(folder: Path, where: Where) -> Any:
     """The whole model, in evaluation mode.
 
     Raises ConfigError if its base is not found or is another one than that it was trained on, DamagedFile if the files
@@ -54,7 +58,7 @@ def built(folder: Path) -> Any:
     facts = _facts(folder)
     spec = ModelSpec(name=facts["base"], layers=facts["layers"], pick=facts["pick"])
     try:
-        found = _digest(spec.name)
+        found = _digest(where(spec.name))
     except ConfigError as error:
         raise ConfigError(f"{folder} belongs to the model {spec.name}, which is not found: {error}") from error
     if found != facts["digest"]:
@@ -63,26 +67,30 @@ def built(folder: Path) -> Any:
             "are others now. Use the whole model of the run in place of the part."
         )
     own = load_file(folder / WEIGHTS)
-    config = load.config_of(facts["config"])
+    kind = facts["config"].pop("model_type")
+    config = transformers.AutoConfig.for_model(kind, **facts["config"])
     model = edited(getattr(transformers, facts["architecture"]), config)(config)
     wanted = model.state_dict()
-    state = {name: value for name, value in (_encoder(spec) | own).items() if name in wanted}
+    state = {name: value for name, value in (_encoder(spec, where) | own).items() if name in wanted}
     if lacking := sorted(wanted.keys() - state.keys()):
         raise DamagedFile(f"{folder}: neither it nor its base {spec.name} has {lacking[0]}.")
     model.load_state_dict(state)
     return model.eval()
 
 
-def whole(folder: Path) -> Path:
+def whole(folder: Path, where: Where) -> Path:
     """A folder with the whole model, which every command reads; made once, next to the Hub's cache."""
     from huggingface_hub.constants import HF_HOME
+    from transformers import AutoTokenizer
 
     key = hashlib.sha256("".join(digests.of_file(folder / name) for name in (FACTS, WEIGHTS)).encode()).hexdigest()
     target = Path(HF_HOME) / "plmc" / key[:24]
-    if not (target / "config.json").is_file() or _digest(_facts(folder)["base"]) != _facts(folder)["digest"]:
-        model, tokenizer = built(folder), load.load_tokenizer(_facts(folder)["base"])
+    facts = _facts(folder)
+    if not (target / "config.json").is_file() or _digest(where(facts["base"])) != facts["digest"]:
+        model = built(folder, where)
+        tokenizer = AutoTokenizer.from_pretrained(where(facts["base"]), trust_remote_code=False)
         os.makedirs(target.parent, exist_ok=True)
-        with replacing(target) as draft, load.quiet():
+        with replacing(target) as draft, quiet():
             model.save_pretrained(draft)
             tokenizer.save_pretrained(draft)
     return target
@@ -95,14 +103,15 @@ def _facts(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _encoder(spec: ModelSpec) -> dict[str, Tensor]:
+def _encoder(spec: ModelSpec, where: Where) -> dict[str, Tensor]:
     """The tensors of a base's encoder by the names that they have below a task's head."""
-    from transformers import AutoModel
+    from transformers import AutoConfig, AutoModel
 
-    config = load.load_config(spec.name)
-    with torch.random.fork_rng(devices=[]), load.quiet(), load.readable(spec.name):
+    folder = where(spec.name)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    with torch.random.fork_rng(devices=[]), quiet(), readable(spec.name):
         model, report = edited(AutoModel, config).from_pretrained(
-            load.with_weights(spec.name),
+            folder,
             dtype=torch.float32,
             use_safetensors=True,
             output_loading_info=True,
@@ -119,9 +128,9 @@ def _same(one: Tensor, other: Tensor | None) -> bool:
     return other is not None and one.shape == other.shape and torch.equal(one, other)
 
 
-def _digest(name: str) -> str:
+def _digest(folder: str) -> str:
     """16 hex digits of a model's weights."""
     found = hashlib.sha256()
-    for path in sorted(Path(load.with_weights(name)).glob("*.safetensors")):
+    for path in sorted(Path(folder).glob("*.safetensors")):
         found.update(digests.of_file(path).encode())
     return found.hexdigest()[:16]

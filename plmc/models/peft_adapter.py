@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from plmc.errors import ConfigError
 from plmc.files import write_json
-from plmc.models.load import ADAPTER, load_tokenizer, quiet, readable, with_weights
+from plmc.models.load import ADAPTER, load_tokenizer, with_weights
+from plmc.models.reading import quiet, readable
 
 WEIGHTS = "adapter_model.safetensors"
 CLASSES = {"SEQ_CLS": "AutoModelForSequenceClassification", "QUESTION_ANS": "AutoModelForQuestionAnswering"}

@@ -68,7 +68,11 @@ def note(model: Any) -> None:
         setattr(config, encoder.width_field(config), units[0])
     elif units:
         shape["intermediate"] = units
-    heads = [query.out_features // head_size(model) for query, *_ in attention_linears(model)] if family.heads else []
+    heads = (
+        [query.out_features // head_size(model) for query, *_ in attention_linears(model)]
+        if family and family.heads
+        else []
+    )
     if heads and set(heads) != {config.num_attention_heads}:
         shape["heads"] = heads
     encoder.set_record(config, shape=shape or None)

@@ -187,10 +187,10 @@ def _leave(run: Run, stages: Stages, model: Any) -> None:
         shutil.rmtree(target)
     if not any(Chain(stage.methods).claims() for stage in run.stages):
         return
-    part.write(target, model, student)
+    part.write(target, model, student, models.with_weights)
     kept = model.state_dict()
     size, whole = (target / part.WEIGHTS).stat().st_size, sum(value.nbytes for value in kept.values())
-    again = part.built(target).state_dict()
+    again = part.built(target, models.with_weights).state_dict()
     if size > SMALL * whole or any(not torch.equal(again[name], value) for name, value in kept.items()):
         shutil.rmtree(target)
 

@@ -33,13 +33,13 @@ def insert(model: nn.Module, *, size: int, activation: str, after: Literal["both
     Raises:
         ConfigError: for a family whose blocks are not known.
     """
-    width = model.config.hidden_size  # type: ignore[union-attr]
+    config: Any = model.config
     family = of(model)
     if family is None:
         raise ConfigError(f"{type(model).__name__} has no place for adapters that plmc knows. {USE}")
     for block in encoder.layers(model):
         for name in family.adapters if after == "both" else family.adapters[1:]:
-            _adapt(block.get_submodule(name), width, size, activation, std)
+            _adapt(block.get_submodule(name), config.hidden_size, size, activation, std)
 
 
 def _adapt(module: Any, width: int, size: int, activation: str, std: float) -> None:
@@ -50,14 +50,15 @@ def _adapt(module: Any, width: int, size: int, activation: str, std: float) -> N
             nn.init.trunc_normal_(value, std=std, a=-2 * std, b=2 * std)
         module.register_parameter(MARK + name, nn.Parameter(value))
     module.adapter_activation = activation
-    module.__class__ = _adapted(type(module))
+    kind: Any = type(module)
+    module.__class__ = _adapted(kind)
 
 
 @cache
-def _adapted(cls: type[nn.Module]) -> type[nn.Module]:
+def _adapted(cls: Any) -> Any:
     """The class of a module with an adapter: what `cls` returns, its first tensor changed."""
 
-    class Adapted(cls):  # type: ignore[misc, valid-type]
+    class Adapted(cls):
         def forward(self, *args: Any, **kwargs: Any) -> Any:
             output = super().forward(*args, **kwargs)
             if isinstance(output, tuple):
