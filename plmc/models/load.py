@@ -176,6 +176,13 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
             f"model {name} has no fast tokenizer, which plmc needs for offsets and speed. Convert it with "
             "transformers first."
         )
+    if tokenizer.pad_token_id is None:  # as of many decoders
+        if tokenizer.eos_token is None:
+            raise ConfigError(
+                f"model {name}: its tokenizer has neither a padding token nor one for the end of a text. Give it one: "
+                "pad_token in its tokenizer_config.json."
+            )
+        tokenizer.pad_token = tokenizer.eos_token
     # Where the files are missing, transformers makes up a tokenizer that reads every word as unknown.
     if len(tokenizer) <= len(tokenizer.all_special_tokens):
         raise ConfigError(
@@ -225,8 +232,16 @@ def build(spec: ModelSpec, task: Task, *, seed: int) -> PreTrainedModel:
         encoder.set_layers(model, kept)
     if not spec.shape:
         task.head.loaded(model, spec.name)
+    _pad(model, spec.name)
     _finite(model, spec.name)
     return model.train()
+
+
+def _pad(model: PreTrainedModel, name: str) -> None:
+    """Tells a model which token is padding, where its config does not: a decoder's head reads the last one that is
+    none."""
+    if getattr(model.config, "pad_token_id", 0) is None:
+        model.config.pad_token_id = load_tokenizer(name).pad_token_id
 
 
 def from_config(config: PretrainedConfig, task: Task, *, seed: int) -> PreTrainedModel:
@@ -277,6 +292,7 @@ def load_whole(kind: Any, folder: str) -> PreTrainedModel:
         )
     _all_taken(model, report, folder)
     _finite(model, folder)
+    _pad(model, folder)
     return model.eval()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from transformers import (
     AutoConfig,
+    AutoModelForCausalLM,
     AutoModelForMaskedLM,
     BertConfig,
     BertForMaskedLM,
@@ -71,6 +72,23 @@ def byte_pairs(size: int = 500) -> PreTrainedTokenizerFast:
     model = json.loads(trained.to_str())["model"]
     merges = [tuple(pair) for pair in model["merges"]]
     return RobertaTokenizerFast(vocab=model["vocab"], merges=merges, model_max_length=512)
+
+
+def decoder(folder: Path, kind: str, *, padding: bool) -> Path:
+    """Saves a random decoder with byte pairs of its own, with or without a token for padding; returns the folder."""
+    from tokenizers import Tokenizer
+
+    trained = Tokenizer.from_str(byte_pairs().backend_tokenizer.to_str())
+    trained.post_processor = None  # a decoder's rows have no special tokens around them
+    special = {"eos_token": "</s>"} | ({"pad_token": "<pad>"} if padding else {})
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=trained, model_max_length=512, **special)
+    shape = {"hidden_size": WIDTH, "num_hidden_layers": 2, "num_attention_heads": HEADS, "num_key_value_heads": 2}
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
+    given = {"vocab_size": len(tokenizer), "intermediate_size": INTERMEDIATE, "head_dim": 8} | shape | ends
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **given)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 def save(folder: Path, family: str, *, layers: int = LAYERS, seed: int = 0, tokenizer=None) -> Path:
