@@ -10,7 +10,7 @@ from torch import nn
 from plmc.core.fields import Count, Positive
 from plmc.core.method import Method
 from plmc.core.setting import Building, Setting
-from plmc.errors import ConfigError
+from plmc.methods.adapt.head import check_head
 from plmc.models.edits.adapters import MARK
 from plmc.models.edits.record import edit
 
@@ -52,11 +52,7 @@ class Adapter(Method):
         self._encoder, self._norms = "", frozenset[str]()
 
     def check(self, setting: Setting) -> None:
-        if setting.head.over_vocabulary and self.head:
-            raise ConfigError(
-                f"{self.name}: the head of a masked language model is the embedding table, most of the model. Set "
-                "head=false to train the adapters alone."
-            )
+        check_head(self.name, setting, trained=self.head, others="the adapters")
 
     def prepare(self, model: nn.Module, setting: Building) -> nn.Module:
         self._encoder = f"{model.base_model_prefix}."

@@ -9,7 +9,7 @@ from torch import nn
 
 from plmc.core.method import Method
 from plmc.core.setting import Building, Setting
-from plmc.errors import ConfigError
+from plmc.methods.adapt.head import check_head
 from plmc.models.encoder import roles
 from plmc.models.families.base import ATTENTION, GATED, QUERY, UP
 
@@ -42,11 +42,7 @@ class BitFit(Method):
         return frozenset() if self.biases == "all" else frozenset({"matrices"})
 
     def check(self, setting: Setting) -> None:
-        if setting.head.over_vocabulary and self.head:
-            raise ConfigError(
-                f"{self.name}: the head of a masked language model is the embedding table, most of the model. Set "
-                "head=false to train biases alone."
-            )
+        check_head(self.name, setting, trained=self.head, others="biases")
 
     def prepare(self, model: nn.Module, setting: Building) -> nn.Module:
         self._encoder = f"{model.base_model_prefix}."

@@ -13,6 +13,7 @@ from plmc.core.fields import Count, Decay, Positive
 from plmc.core.method import Method
 from plmc.core.setting import Building, Setting
 from plmc.errors import ConfigError
+from plmc.methods.adapt.head import check_head
 from plmc.models import peft_adapter
 from plmc.models.encoder import roles
 from plmc.models.families.base import ATTENTION, DOWN, GATED, KEY, OUTPUT, QUERY, UP, VALUE
@@ -69,11 +70,7 @@ class LoRA(Method):
                     f"{self.name}: its product is added to matrices that {other.name} has worked on, which would undo "
                     f"it. Use {other.name} in a later stage, or remove one of them."
                 )
-        if setting.head.over_vocabulary and self.head:
-            raise ConfigError(
-                f"{self.name}: the head of a masked language model is the embedding table, most of the model. Set "
-                "head=false to train the products alone."
-            )
+        check_head(self.name, setting, trained=self.head, others="the products")
 
     def prepare(self, model: nn.Module, setting: Building) -> nn.Module:
         self._encoder, self._task = f"{model.base_model_prefix}.", setting.head.suffix

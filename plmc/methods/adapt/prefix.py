@@ -11,6 +11,7 @@ from plmc.core.fields import Count, Positive
 from plmc.core.method import Method
 from plmc.core.setting import Building, Setting
 from plmc.errors import ConfigError
+from plmc.methods.adapt.head import check_head
 from plmc.models.edits.prefix import MARK
 from plmc.models.edits.record import edit
 
@@ -56,11 +57,7 @@ class Prefix(Method):
                     f"{self.name}: {other.name} removes heads, and every head owns a part of the prefix. Remove one of "
                     f"them, or use {other.name} in an earlier stage."
                 )
-        if setting.head.over_vocabulary and self.head:
-            raise ConfigError(
-                f"{self.name}: the head of a masked language model is the embedding table, most of the model. Set "
-                "head=false to train the prefix alone."
-            )
+        check_head(self.name, setting, trained=self.head, others="the prefix")
 
     def prepare(self, model: nn.Module, setting: Building) -> nn.Module:
         self._encoder = f"{model.base_model_prefix}."
