@@ -216,9 +216,9 @@ def for_jobs(words: Sequence[str]) -> list[str]:
 _PLUGINS = {
     "hydra/launcher": {
         "joblib": "'plmc[parallel]'",
-        "submitit_local": "hydra-submitit-launcher",
-        "submitit_slurm": "hydra-submitit-launcher",
-        "ray": "hydra-ray-launcher",
+        "submitit_local": "'plmc[slurm]'",
+        "submitit_slurm": "'plmc[slurm]'",
+        "ray": "'plmc[ray]'",
         "rq": "hydra-rq-launcher",
     },
     "hydra/sweeper": {"optuna": "'plmc[search]'", "ax": "hydra-ax-sweeper", "nevergrad": "hydra-nevergrad-sweeper"},

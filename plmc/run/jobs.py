@@ -67,7 +67,13 @@ def _with_hydra(overrides: list[str], flags: list[str], command: str, *, sweepin
     own, folder = split_words(for_jobs(overrides) if sweeping else overrides)
     own = own if sweeping else reach(own)
     sys.argv = ["plmc train", *flags, *search_path(folder), *own]
-    hydra.main(version_base="1.3", config_path=str(conf_dir().resolve()), config_name="train")(job)()
+    if sweeping:
+        os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands errors on in place of printing them
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_dir().resolve()), config_name="train")(job)()
+    except Exception as error:
+        if not sweep.cut_off(error):
+            raise
     return sweep.exit_code()
 
 
@@ -132,7 +138,7 @@ def job(config: Any) -> float:
     try:
         run = resolve(plain(config), command=sweep.own_command(), sweep=context.command)
         context.announce(run, console)
-        score, value = _train(run, console, parent=context.parent, threads=threads(context.jobs))
+        score, value = _train(run, console, parent=context.parent, threads=threads(context.jobs, context.cores))
         context.note(run.signature, "finished", score)
         return value
     except KeyboardInterrupt as stop:
@@ -181,8 +187,14 @@ def send_waiting(run: Run) -> None:
         send_pending(run.output_dir, patience=1.0)
 
 
-def threads(jobs: int) -> int | None:
-    """CPU threads of one of `jobs` that run at once; None = all cores."""
+def threads(jobs: int, given: int | None = None) -> int | None:
+    """CPU threads of one of `jobs` that run at once; None = all cores.
+
+    Args:
+        given: the cores that a job's launcher asked for. Slurm says it to the job, too.
+    """
+    if own := given or int(os.environ.get("SLURM_CPUS_PER_TASK") or 0):
+        return own
     if jobs <= 1:
         return None
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -26,6 +26,7 @@ class Context:
         folder: of the sweep, in `output_dir`.
         tracked: whether MLflow has a parent run for it.
         jobs: number of jobs that run at once.
+        cores: those of one job, where its launcher says how many it gets.
         command: what began it.
         owner: the process that began it.
     """
@@ -35,6 +36,7 @@ class Context:
     jobs: int
     command: str
     owner: int
+    cores: int | None = None
 
     @property
     def parent(self) -> Path | None:
@@ -64,6 +66,7 @@ class _State:
     command = ""
     context: Context | None = None
     failed = False
+    begun: Context | None = None
 
 
 def current() -> Context | None:
@@ -73,7 +76,7 @@ def current() -> Context | None:
 
 def begin(command: str) -> None:
     """Forgets the sweep of an earlier call in the same process; `command` begins the next one."""
-    _State.command, _State.context, _State.failed = command, None, False
+    _State.command, _State.context, _State.failed, _State.begun = command, None, False, None
 
 
 def end_with_parent() -> None:
@@ -138,7 +141,8 @@ class SweepCallback(Callback):
         for note in (folder / "jobs").glob("*.json"):
             note.unlink()
         # Known before tracking begins, which a store may refuse: Hydra turns what a callback raises into a warning.
-        self.context = Context(folder, False, _parallel(hydra.launcher), _State.command, os.getpid())
+        jobs, cores = _parallel(hydra.launcher), _cores(hydra.launcher)
+        self.context = Context(folder, False, jobs, _State.command, os.getpid(), cores)
         tracking = config.tracking
         if tracking.enabled:
             from plmc.track import default_uri, parent_run
@@ -148,24 +152,48 @@ class SweepCallback(Callback):
             uri = tracking.uri or default_uri(output)
             parent_run(folder, uri=uri, experiment=tracking.experiment, name=f"sweep {words}", tags=tags)
             self.context = replace(self.context, tracked=True)
+        _State.begun = self.context
 
     def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
-        context = self.context
-        if context is None:
-            return
-        notes = [json.loads(path.read_text()) for path in sorted((context.folder / "jobs").glob("*.json"))]
-        failed = [note for note in notes if note["status"] != "finished"]
-        _State.failed = bool(failed or not notes)
-        _table(notes)
-        if context.parent:
-            from plmc.track import close_parent, send_pending
+        if self.context is not None:
+            _end(self.context)
 
-            summary = {"jobs": len(notes), "jobs_failed": len(failed)}
-            scores = [note["value"] for note in notes if note["status"] == "finished"]
-            if scores:
-                summary["best"] = max(scores)
-            close_parent(context.folder, summary, "FAILED" if failed else "FINISHED")
-            send_pending(context.folder.parents[1], patience=1.0)
+
+# What launchers raise when a job's process is gone: submitit, joblib, Ray.
+_GONE = ("UncompletedJobError", "FailedJobError", "TerminatedWorkerError", "WorkerCrashedError", "RayActorError")
+
+
+def cut_off(error: Exception) -> bool:
+    """Ends a sweep of which a job's process was killed: shows what is finished. False for any other error."""
+    from rich.console import Console
+
+    context = _State.begun
+    if context is None or type(error).__name__ not in _GONE:
+        return False
+    _end(context)
+    _State.failed = True
+    Console(stderr=True, highlight=False, soft_wrap=True).print(
+        "[red]error[/] the process of a job ended without a result: it was killed, or had no memory left. What is "
+        "finished is safe: the same command goes on with the others."
+    )
+    return True
+
+
+def _end(context: Context) -> None:
+    """The table of a sweep's jobs, also for MLflow's parent run."""
+    notes = [json.loads(path.read_text()) for path in sorted((context.folder / "jobs").glob("*.json"))]
+    failed = [note for note in notes if note["status"] != "finished"]
+    _State.failed = bool(failed or not notes)
+    _table(notes)
+    if context.parent:
+        from plmc.track import close_parent, send_pending
+
+        summary = {"jobs": len(notes), "jobs_failed": len(failed)}
+        scores = [note["value"] for note in notes if note["status"] == "finished"]
+        if scores:
+            summary["best"] = max(scores)
+        close_parent(context.folder, summary, "FAILED" if failed else "FINISHED")
+        send_pending(context.folder.parents[1], patience=1.0)
 
 
 def _swept(words: list[str]) -> list[str]:
@@ -174,6 +202,19 @@ def _swept(words: list[str]) -> list[str]:
     function = re.compile(r"=(range|interval|glob)\(|=choice\([^)]*,")
     varied = [word for word in own if "," in re.sub(r"[\[({].*?[\])}]", "", word) or function.search(word)]
     return varied or own
+
+
+def _cores(launcher: Any) -> int | None:
+    """The CPU cores of one job: what submitit and Ray were asked for. submitit's local jobs start all at once, so it is
+    one unless asked; so it is on Ray, which counts by it how many jobs fit."""
+    kind = str(launcher.get("_target_", ""))
+    if "ray_launcher" in kind:
+        remote = ((launcher.get("ray") or {}).get("remote") or {}) if "Aws" not in kind else {}
+        return max(1, int(remote.get("num_cpus") or 1))
+    if "submitit" not in kind:
+        return None
+    asked = launcher.get("cpus_per_task")
+    return int(asked) if asked else (1 if "Local" in kind else None)
 
 
 def _parallel(launcher: Any) -> int:

@@ -39,7 +39,7 @@ def test_a_job_beyond_a_limit_is_below_every_job_within():
     [
         ("hydra/sweeper=optuna", "pip install 'plmc[search]'"),
         ("hydra/launcher=joblib", "pip install 'plmc[parallel]'"),
-        ("hydra/launcher=submitit_slurm", "pip install hydra-submitit-launcher"),
+        ("hydra/launcher=submitit_slurm", "pip install 'plmc[slurm]'"),
     ],
 )
 def test_a_plugin_that_is_missing_is_named_with_its_package(word, cure):
