@@ -134,6 +134,11 @@ class Stages:
     def _begin(self, index: int, stage: Stage) -> None:
         """Puts the model that a stage starts from into `model`, with the head of the stage's task."""
         before, self.task = self.task, self.run.task_of(stage)
+        if stage.student != PREVIOUS and self._readers:
+            raise ConfigError(
+                f"stage {stage.name} starts from {stage.student}, whose vocabulary an earlier stage has trimmed. Move "
+                "the method that trims to the last stage."
+            )
         if index == 0 or stage.student != PREVIOUS:
             self.model, before = self._student(stage)
             self._carried = {}

@@ -138,6 +138,13 @@ def test_killed_between_teaching_stages_it_ends_as_if_it_had_not_been(zoo, tmp_p
     assert largest(load_file(one / "model.safetensors"), load_file(two / "model.safetensors")) == 0
 
 
+def test_a_trimmed_vocabulary_does_not_fit_a_student_that_begins_anew(zoo, tmp_path):
+    trim = {"trim": {"_target_": "plmc.methods.prune.vocabulary.VocabularyTrim"}}
+    graph = recipe(tmp_path, one={"methods": LOSS | trim}, two={"student": "fresh", "methods": LOSS})
+    ended = plmc("train", *SMALL, *graph, f"teacher.name={zoo['bert']}", "teacher=base", "task=rte")
+    assert ended.code == 2 and "Move the method that trims to the last stage" in ended.message, ended.text
+
+
 @pytest.mark.parametrize("mix", ["shuffled", "in_turn", "together"])
 def test_two_teachers_two_feeds_and_every_way_to_mix_them(zoo, tmp_path, mix):
     feeds = {"own": {"share": 3}, "text": {"corpus": "embedded", "rows": 30, "share": 1}}
