@@ -193,6 +193,8 @@ def reshape(config, shape) -> None:
         setattr(config, name, value)
     if types := getattr(config, "layer_types", None):
         config.layer_types = [types[index % len(types)] for index in range(shape.layers)]
+    if hasattr(config, "pooler_hidden_size"):  # of DeBERTa
+        config.pooler_hidden_size = shape.width
     if hasattr(config, "embedding_size"):
         # ELECTRA projects a narrower embedding up; a student from scratch has both of one width.
         config.embedding_size = shape.width

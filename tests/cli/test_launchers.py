@@ -74,10 +74,12 @@ def test_a_killed_job_is_taken_up_and_the_others_are_left_alone(name, tmp_path):
     assert victim is not None, begun.communicate()[0]
     os.kill(victim, signal.SIGKILL)
     text = begun.communicate(timeout=300)[0]
-    assert begun.returncode == 1 and "the same command goes on" in " ".join(text.split()), text
-    assert "Traceback" not in text.split("error the process of a job")[-1]
     before = {path.parent.name: path.stat().st_mtime for path in output.glob("kd-*/result.json")}
-    assert name_of_victim not in before
+    if name == "ray":  # starts the job again by itself
+        assert begun.returncode == 0 and len(before) == 4, text
+    else:
+        assert begun.returncode == 1 and "the same command goes on" in " ".join(text.split()), text
+        assert "Traceback" not in text.split("error the process of a job")[-1] and name_of_victim not in before
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=400)
     assert again.returncode == 0, again.stdout + again.stderr
     assert len(starts(output)) == 4 and set(starts(output).values()) == {400}
