@@ -63,6 +63,7 @@ def on_config(config: Any) -> Any:
             "Use": [
                 "stages.md",
                 "families.md",
+                "scale.md",
                 "export.md",
                 "benchmarks.md",
                 "tracking.md",

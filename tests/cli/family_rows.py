@@ -60,7 +60,9 @@ NO: dict[tuple[str, str], str] = {
 def table() -> str:
     """The table in Markdown."""
     names = [family.name for family in FAMILIES]
-    lines = ["| | " + " | ".join(names) + " |", "|---|" + ":---:|" * len(names)]
+    lines = ["| | works with | refused for |", "|---|---|---|"]
     for row in ROWS:
-        lines.append(f"| {row} | " + " | ".join("no" if (row, name) in NO else "yes" for name in names) + " |")
+        not_so = [name for name in names if (row, name) in NO]
+        works = ", ".join(name for name in names if name not in not_so) if not_so else "all"
+        lines.append(f"| {row} | {works} | {', '.join(not_so)} |")
     return "\n".join(lines)
