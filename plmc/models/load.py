@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from plmc import digests
 from plmc.errors import ConfigError
-from plmc.models import part
-from plmc.models.reading import quiet, readable
+from plmc.models.reading import PART, quiet, readable
 from plmc.models.spec import ModelSpec as ModelSpec  # configs name it here
 from plmc.models.spec import Shape as Shape
 
@@ -58,8 +57,10 @@ def locate(name: str) -> str:
         for candidate in (path, path / "model"):
             if (candidate / "config.json").is_file():
                 return str(candidate)
-        if (path / part.FACTS).is_file():
-            return str(part.whole(path, with_weights))
+        if (path / PART).is_file():
+            from plmc.models.part import whole  # what builds models is not needed to check a command
+
+            return str(whole(path, with_weights))
         no_adapter(path)
         raise ConfigError(
             f"{path} holds no model (no config.json). A finished run or a save_pretrained folder is needed."

@@ -17,10 +17,10 @@ from plmc.errors import ConfigError, DamagedFile
 from plmc.files import replacing, write_record
 from plmc.models import encoder
 from plmc.models.edits.record import edited
-from plmc.models.reading import quiet, readable
+from plmc.models.reading import PART, quiet, readable
 from plmc.models.spec import ModelSpec
 
-FACTS, WEIGHTS = "part.json", "part.safetensors"
+FACTS, WEIGHTS = PART, "part.safetensors"
 Where = Callable[[str], str]
 """From a model's name to the folder of its files, weights included."""
 

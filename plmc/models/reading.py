@@ -8,6 +8,9 @@ from contextlib import contextmanager
 
 from plmc.errors import ConfigError, PlmcError, short_of_memory
 
+PART = "part.json"
+"""The file of a folder that holds the trained part of a model (`plmc.models.part`)."""
+
 
 @contextmanager
 def readable(name: str) -> Iterator[None]:

@@ -13,7 +13,7 @@ from plmc.config.trust import check_config
 from plmc.console import note
 from plmc.errors import ConfigError
 from plmc.models.load import locate, no_adapter
-from plmc.models.part import FACTS
+from plmc.models.reading import PART
 from plmc.names import did_you_mean
 from plmc.results import folders
 from plmc.results.record import FILE
@@ -45,7 +45,7 @@ def pick(name: str, outputs: Path, allow: Sequence[str] = ()) -> Picked:
         path = matches[-1]
         if len(matches) > 1:
             note(f"{name} fits {len(matches)} runs; this is the newest, {path.name}.")
-    if (path / FACTS).is_file() and not (path / "config.json").is_file():
+    if (path / PART).is_file() and not (path / "config.json").is_file():
         # The trained part of a model; the run next to it, if it is there, knows the task.
         config = current(digests.read_config(path.parent)) if (path.parent / "config.yaml").is_file() else None
         if config is not None:
