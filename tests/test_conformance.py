@@ -15,7 +15,7 @@ class TestMethods(MethodSuite):
             *(
                 (lock, few)
                 for lock in ("lock", "lock_pooler")
-                for few in ("head_only", "bitfit", "bitfit_few", "adapter_feed_forward", "prefix")
+                for few in ("head_only", "bitfit", "bitfit_few", "adapter", "adapter_feed_forward", "prefix")
             ),
             ("bitfit_few", "bitfit"),
             ("swa", "gmp_cycle"),
