@@ -21,7 +21,7 @@ RECIPES: dict[str, list[str]] = {
         "recipe.stages.general.feeds.text.rows=60",
     ],
     "layer_drop": [],
-    "intermediate": [],
+    "intermediate": ["recipe.stages.source.task={_target_: plmc.tasks.glue.Glue, name: mnli, max_length: 64}"],
     "swa": [],
     "hype": [],
     "hype_control": [],

@@ -30,7 +30,7 @@ def broken(output: Path) -> list[str]:
 
 def _open(path: Path) -> None:
     if path.is_dir():
-        if path.name == "model" or path.parent.name == "models":
+        if path.name == "model" or (path.parent.name == "models" and path.parents[1].name != "tracking"):
             _load_model(path)
         elif path.parent.name == "cache" and path.name not in ("teacher", "packed"):
             import datasets
