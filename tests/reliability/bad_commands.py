@@ -170,7 +170,7 @@ _RUN = [
     ("--config-dir {conf} recipe=text", "recipe"),
     ("--config-dir {conf} recipe=code", "os.system"),
     ("recipe=gmp_star teacher.name={gpt2}", "gpt2"),
-    ("recipe=gmp_star teacher.name={mpnet} student=base student.name={mpnet}", "attn.q"),
+    ("recipe=gmp_star teacher.name={convbert} student=base student.name={convbert}", "conv_kernel_layer"),
 ]
 # Files of the user's own.
 _FILES = [

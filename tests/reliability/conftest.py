@@ -67,7 +67,7 @@ def places(tmp_path_factory) -> dict[str, str]:
     (root / "conf/recipe").mkdir(parents=True)
     for name, content in CONFIGS.items():
         (root / f"conf/recipe/{name}.yaml").write_bytes(content)
-    for family in ("gpt2", "mpnet"):
+    for family in ("gpt2", "convbert"):
         found[family] = root / family
         AutoConfig.for_model(family).save_pretrained(root / family)
         word_pieces().save_pretrained(root / family)
