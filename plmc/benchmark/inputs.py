@@ -150,10 +150,9 @@ def _positions(contender: Contender) -> int | None:
     if not path.is_file():
         return None
     config = json.loads(path.read_text(encoding="utf-8"))
-    # RoBERTa counts its positions from the one after the padding's.
-    offset = (
-        config.get("pad_token_id", 0) + 1 if config.get("model_type") in ("roberta", "xlm-roberta", "camembert") else 0
-    )
+    # RoBERTa and MPNet count their positions from the one after the padding's.
+    counted = ("roberta", "xlm-roberta", "camembert", "mpnet")
+    offset = config.get("pad_token_id", 0) + 1 if config.get("model_type") in counted else 0
     most = config.get("max_position_embeddings")
     return most - offset if isinstance(most, int) else None
 

@@ -34,7 +34,7 @@ def place(config: dict[str, Any]) -> None:
             config[group][key] = absolute(name)
             files[f"{group}.{key}"] = folder_digest(config[group][key])
     for holder in _holders(config):
-        files |= _place_files(holder)
+        files = _place_files(holder) | files  # the run's own task comes first
     config["files"] = files
 
 

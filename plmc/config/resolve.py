@@ -190,9 +190,11 @@ def _resolved(config: dict[str, Any], *, role: str, command: str, sweep: str) ->
     student = build(config["student"], "student")
     stages = stages_of(config, task)
     for stage in stages:
-        if stage.task is not None and stage.task.own_source is None:
-            paths = source_of(config, stage.task).paths(stage.task)
-            config["files"] |= {f"data.{stage.name}.{split}": digest(str(path)) for split, path in paths.items()}
+        tasks = {stage.name: stage.task} | {f"{stage.name}.{name}": feed.task for name, feed in stage.feeds.items()}
+        for where, other in tasks.items():
+            if other is not None and other.own_source is None:
+                paths = source_of(config, other).paths(other)
+                config["files"] |= {f"data.{where}.{split}": digest(str(path)) for split, path in paths.items()}
     described = {k: v for k, v in config["recipe"].items() if k in ("name", "title", "paper", "requires", "notes")}
     recipe = Recipe(stages=stages, **described)
     config["precision"] = _precision(settings.plain, recipe.own)

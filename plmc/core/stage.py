@@ -47,16 +47,15 @@ class Stage(Checked):
         select: `best` keeps the best evaluated weights by the task's first metric, `last` the final ones.
         patience: evaluations without a new best before the stage ends early (null = never).
         carry: methods whose state goes on to the same-named method of the next stage.
-        task: what is learnt; None: the run's task. Where two stages learn different tasks, the second gets a fresh
-        head. feeds: the rows, by name: each a `plmc.tasks.feed.Feed`. Empty: the training rows of the task.
+        task: what is learnt; None: the run's task. Where two stages learn different tasks, the second gets a new head.
+        feeds: the rows, by name: each a `plmc.tasks.feed.Feed`. Empty: the training rows of the task.
         mix: how several feeds share the updates; see `plmc.training.order.Mix`.
         student: where the model comes from. `previous`: from the stage before; the first one starts from the run's
             student. `fresh`: the run's student once more. `teacher`: the run's teacher as it is trained on the stage's
             task. The name of a stage: the model that this stage made. Of a teacher or stage the run's student takes its
             layers, if that is what it is made of. A `ModelSpec`: another model, for shared stages.
-        teachers: whose outputs the methods see. `teacher`: the run's teacher, trained on the stage's task.
-        `pretrained`:
-            the same model before any fine-tuning. Names of stages; names in the config's `teachers`.
+        teachers: whose outputs the methods see: `teacher` (the run's teacher, trained on the stage's task),
+            `pretrained` (the same model before any fine-tuning), names of stages, names in the config's `teachers`.
         shared: the stage is a run of its own, trained once for all runs that contain it, and only where another stage
             names it.
         keep: the model as the stage leaves it stays in `RUN/models/STAGE`, to start other runs from.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import logging
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
@@ -110,6 +111,7 @@ def _name_weights(proto: Any) -> None:
     graph = proto.graph
     stored = {tensor.name: tensor for tensor in graph.initializer}
     renamed: dict[str, str] = {}
+    count: Counter[str] = Counter()  # an adapter has two matrices in one module
     for node in graph.node:
         place = _WEIGHTED.get(node.op_type)
         if place is None or node.input[place] not in stored or len(stored[node.input[place]].dims) != 2:
@@ -117,9 +119,8 @@ def _name_weights(proto: Any) -> None:
         module = _module(node)
         if module and node.input[place] not in renamed:
             name = f"{module}.{'weight_t' if node.op_type == 'MatMul' else 'weight'}"
-            # An adapter has two matrices in one module.
-            others = sum(given == name or given.startswith(f"{name}_") for given in renamed.values())
-            renamed[node.input[place]] = f"{name}_{others + 1}" if others else name
+            count[name] += 1
+            renamed[node.input[place]] = f"{name}_{count[name]}" if count[name] > 1 else name
     taken = set(stored)
     renamed = {old: new for old, new in renamed.items() if new not in taken}
     for tensor in graph.initializer:

@@ -11,10 +11,11 @@ from plmc.core.rows import Split
 from plmc.errors import ConfigError
 from plmc.export.extras import need
 from plmc.heads.find import task_head
+from plmc.models.families import find as families
 from plmc.models.load import load_config, load_whole
 from plmc.tasks.base import Task
 
-FAMILIES = ("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra", "mpnet", "deberta-v2", "modernbert")
+FAMILIES = tuple(kind for family in families.FAMILIES for kind in family.types)
 
 
 @dataclass(frozen=True)

@@ -47,18 +47,9 @@ def scores_attention(
     return output, scores
 
 
-def prefixed_attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    **kwargs: Any,
-) -> tuple[Tensor, Tensor]:
+def prefixed_attention(*inputs: Any, **options: Any) -> tuple[Tensor, Tensor]:
     """`scores_attention` that returns the probabilities after dropout, those of a prefix first."""
-    output, _, probabilities = _attend(module, query, key, value, attention_mask, scaling, dropout)
+    output, _, probabilities = _attend(*inputs, **options)
     return output, probabilities
 
 
@@ -68,8 +59,9 @@ def _attend(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    scaling: float | None,
-    dropout: float,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **kwargs: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Output, scores of the tokens, and probabilities."""
     scaling = query.size(-1) ** -0.5 if scaling is None else scaling

@@ -164,6 +164,32 @@ def test_rows_of_another_task_of_the_same_classes(zoo, tmp_path):
     assert ended.code == 0, ended.text
 
 
+def test_other_rows_of_a_feed_or_a_stage_are_another_run(tmp_path):
+    """Their files are known by content, as those of the run's own task."""
+    from plmc.config.compose import compose, plain
+    from plmc.config.resolve import resolve
+
+    for name in ("RTE", "QNLI"):
+        (tmp_path / name).mkdir()
+        for split in ("train", "dev"):
+            (tmp_path / name / f"{split}.tsv").write_text("index\tsentence1\tsentence2\tlabel\n")
+    for at in ({"task": "qnli"}, {"feeds": {"more": {"task": "qnli"}}}):
+        graph = recipe(tmp_path, one={**at, "methods": LOSS})
+        words = [
+            *graph,
+            "task=rte",
+            "data=local",
+            f"data.root={tmp_path}",
+            "teacher=none",
+            "student=base",
+            "student.name=x",
+        ]
+        before = resolve(plain(compose(words))).signature
+        path = tmp_path / "QNLI" / "train.tsv"
+        path.write_text(path.read_text() + "0\ta\tb\tentailment\n")
+        assert resolve(plain(compose(words))).signature != before
+
+
 @pytest.mark.parametrize(
     "stages, said",
     [

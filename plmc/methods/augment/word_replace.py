@@ -142,7 +142,8 @@ class Augment(Method):
 
     def _key(self, train: Split, setting: Building) -> str:
         sources = [_stamp(source) for source in (self.glove, setting.mlm_source) if source is not None]
-        if self.candidates in ("auto", "embeddings"):
+        # Those of the teacher's files are known by the files.
+        if self.candidates in ("auto", "embeddings") and setting.teacher_model is not None:
             vectors = _embeddings(setting).detach().float().cpu().numpy()
             sources.append(hashlib.sha256(vectors.tobytes()).hexdigest())
         told = (train.fingerprint, asdict(self) | {"name": ""}, setting.seed, setting.text_columns, sources)
