@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from plmc.world import here
+
 
 def note(text: str, kind: str = "warning") -> None:
     """A line from code that serves no single run, such as a cache; on standard error, as answers go to standard
@@ -13,6 +15,8 @@ def note(text: str, kind: str = "warning") -> None:
     from rich.console import Console as RichConsole
     from rich.markup import escape
 
+    if not here().first:
+        return
     line = f"[yellow]{kind}[/] {escape(text)}" if kind else escape(text)
     RichConsole(stderr=True, highlight=False, soft_wrap=True).print(line)
 
@@ -23,7 +27,8 @@ class Console:
     def __init__(self, *, quiet: bool = False):
         from rich.console import Console as RichConsole
 
-        self.rich = RichConsole(quiet=quiet, highlight=False, soft_wrap=True)
+        # Of several processes the first one speaks.
+        self.rich = RichConsole(quiet=quiet or not here().first, highlight=False, soft_wrap=True)
         self.warnings: list[str] = []
 
     def say(self, text: str) -> None:

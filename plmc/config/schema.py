@@ -87,6 +87,7 @@ class Root(Checked):
     compile: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Annotated[int, Range(1, 1024)] | None = None
+    processes: Annotated[int, Range(1, 1024)] | None = None
     log_every: Count = 10
     output_dir: str = "outputs"
     quantize: str | Sequence[str] | None = None

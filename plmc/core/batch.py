@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,13 +31,13 @@ class Batch:
             raise TypeError("these rows have no labels")
         return self.labels
 
-    def cut(self, size: int) -> list[Batch]:
-        """Parts of `size` rows, each no wider than its longest row."""
-        return [self._part(slice(start, start + size)) for start in range(0, len(self.rows), size)]
+    def cut(self, pieces: Sequence[slice], *, evenly: bool = False) -> list[Batch]:
+        """These rows each as a batch of its own, no wider than its longest row, or `evenly` as wide as this one."""
+        return [self._part(piece, evenly) for piece in pieces]
 
-    def _part(self, rows: slice) -> Batch:
+    def _part(self, rows: slice, evenly: bool) -> Batch:
         mask = self.inputs["attention_mask"]
-        width = int(mask[rows].sum(-1).max())
+        width = mask.shape[1] if evenly else int(mask[rows].sum(-1).max())
 
         def narrowed(tensor: torch.Tensor) -> torch.Tensor:
             return tensor[rows, :width] if tensor.shape[1:] == mask.shape[1:] else tensor[rows]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from plmc.core.clock import BEGINNING
 from plmc.core.compute import Wrapped
-from plmc.core.method import Method
+from plmc.core.method import Join, Method
 from plmc.errors import ConfigError
 from plmc.names import as_keys
 
@@ -198,6 +198,10 @@ class Chain(Method):
     def leave(self, folder: Path, base: str) -> None:
         for method in self:
             method.leave(folder, base)
+
+    def sync(self, model: nn.Module, clock: Clock, join: Join) -> None:
+        for method in self._by_order():
+            method.sync(model, clock, join)
 
     def after_update(self, model: nn.Module, clock: Clock) -> None:
         for method in self._by_order():

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from plmc.core.clock import BEGINNING
 from plmc.core.fields import Checked
@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     from plmc.core.view import View
 
 
+class Join(Protocol):
+    """Makes of a tensor that every process has their sum, least or largest, in place."""
+
+    def __call__(self, values: Tensor, how: Literal["sum", "min", "max"]) -> None: ...
+
+
 @dataclass
 class Method(Checked):
     """Base of all methods; each hook below is the identity.
@@ -39,7 +45,8 @@ class Method(Checked):
             `hidden_states`, `scores` (the student's), `fp32` (does not work in half
             precision), `dense_gradient` (writes into the gradient of words that the batch does not have), `all_tokens`
             (of a masked language model the logits of every real token, not only of the masked ones), `teacher.padding`
-            (reads the teacher's hidden states on padding, which stored outputs do not have), `blocks` (takes the
+            (reads the teacher's hidden states on padding, which stored outputs do not have), `padding` (hangs on how
+            far rows are padded, so that parts of an update are padded as the whole is), `blocks` (takes the
             student's stack of blocks apart), `matrices` (and the matrices of each block), `heads`, `units` (cuts them
             out of the matrices), `interface` (the attention function is exchanged), `whole_batch` (compares
             the rows of an update with each other: no micro-batches), `examples` (asks for the loss of each row).
@@ -160,6 +167,15 @@ class Method(Checked):
         update and returns the loss; on return `p.grad` holds what the optimizer is to see. `compute(weights)` gives
         other weights than 1/E to the update's E rows, `compute.examples()` their losses."""
         return compute()
+
+    def sync(self, model: nn.Module, clock: Clock, join: Join) -> None:
+        """Law: sequence, by `order`. Once an update, after the optimizer's step and before `after_update`: what the
+        method gathered from this process's rows of it becomes what it would have gathered from all of them.
+
+        `join(values, "sum")`, `"min"` or `"max"` changes a tensor in place; all processes call it as often, with the
+        same shapes, also one that had no rows. Gradients, losses and `compute.examples()` are those of all rows
+        already.
+        """
 
     def after_update(self, model: nn.Module, clock: Clock) -> None:
         """Law: sequence, by `order`. Runs after each optimizer step; `clock.step` counts the step just made."""

@@ -8,6 +8,8 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from plmc.world import here
+
 if TYPE_CHECKING:
     import torch
 
@@ -58,19 +60,14 @@ def check_device(device: str) -> None:
 
 
 def device_of(device: str) -> torch.device:
-    """The device that `auto`, `cpu` or `cuda` means here. Raises ConfigError for one that is not here."""
-    from accelerate import Accelerator
+    """The device that `auto`, `cpu` or `cuda` means here, one for each process. Raises ConfigError for one that is not
+    here."""
+    import torch
 
-    from plmc.errors import ConfigError
-
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ConfigError(
-            "this run was started as one of several processes (torchrun, accelerate launch), but a plmc run is one "
-            "process. Start it with plmc train; to use several devices, run the jobs of a sweep at once: "
-            "hydra/launcher=joblib."
-        )
     check_device(device)
-    return Accelerator(cpu=device == "cpu").device
+    if device == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", here().local % torch.cuda.device_count())
 
 
 def versions() -> dict[str, str | None]:

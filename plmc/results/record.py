@@ -75,8 +75,9 @@ class StageResult(Part):
 
 
 class Training(Part):
-    """What training cost."""
+    """What training cost, and in how many processes."""
 
+    processes: int = 1
     seconds: float | None = None
     samples_per_second: float | None = None
     peak_memory_bytes: int | None = None

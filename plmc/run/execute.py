@@ -24,6 +24,7 @@ from plmc.run.stages import Stages
 from plmc.tasks import rows
 from plmc.teachers import make
 from plmc.training import memory
+from plmc.world import here
 
 
 def finished(run: Run) -> Record | None:
@@ -40,39 +41,54 @@ def finished(run: Run) -> Record | None:
 
 
 def execute(run: Run, console: Console, *, parent: Path | None = None, threads: int | None = None) -> Record:
-    """Trains `run` unless it is finished, from where it was cut off, and returns its record."""
-    if record := finished(run):
-        return _with_exports(run, record, console) if run.settings.plain.quantize else record
+    """Trains `run` unless it is finished, from where it was cut off, and returns its record.
+
+    All processes of a run call it; the first one alone reads what was done before, and writes.
+    """
+    world = here()
+    if record := world.once(lambda: finished(run)):
+        if not run.settings.plain.quantize:
+            return record
+        return world.once(lambda: _with_exports(run, record, console))
     check.check(run)
-    run.folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(run.folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise ConfigError(
-            f"{run.folder} is being trained by another process. Wait for it, or give another output_dir."
-        ) from None
+    world.once(lambda: _take(lock, run.folder))
     try:
         return _execute(run, console, parent, threads)
     finally:
         lock.release()
 
 
-def _execute(run: Run, console: Console, parent: Path | None, threads: int | None) -> Record:
+def _take(lock: FileLock, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ConfigError(
+            f"{folder} is being trained by another process. Wait for it, or give another output_dir."
+        ) from None
+
+
+def _clear(run: Run, console: Console) -> None:
+    """Removes what a run that is forced to begin again left, and what killed processes left half-written."""
     if run.settings.plain.force:
         for name in ("stages", FILE, "tracking"):
             path = run.folder / name
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-    started = time.time()
     _look(run, console)
     caches = (run.cache, *run.cache.glob("*/"))
     for folder in (run.folder, *run.folder.glob("*/"), *run.folder.glob("stages/*/"), *caches):
         remove_drafts(folder)
+
+
+def _execute(run: Run, console: Console, parent: Path | None, threads: int | None) -> Record:
+    started, world = time.time(), here()
+    world.once(lambda: _clear(run, console))
     software.own_bars_only()
     memory.keep()
-    software.set_threads(run.settings.plain.threads or threads)
+    software.set_threads(run.settings.plain.threads or threads, world.neighbours)
     device = software.device_of(run.settings.plain.device)
-    _describe(run)
+    world.once(lambda: _describe(run))
     tracker = make_tracker(run, parent)
     tracker.start(pages.params(run))
     # A teacher's MLflow run is a child of the sweep's or, trained for one run, of that run's.
@@ -85,14 +101,15 @@ def _execute(run: Run, console: Console, parent: Path | None, threads: int | Non
     try:
         tokenizer = load.load_tokenizer(run.student.name)
         check.vocabularies(run, tokenizer)
-        session = Session(run, console, tracker, device, tokenizer, rows.load(run, tokenizer), started)
+        data = world.ahead(lambda: rows.load(run, tokenizer))
+        session = Session(run, console, tracker, device, tokenizer, data, started, processes=world.size)
         overlap.guard(run, session.data, console)
         _log_inputs(run, session.data, tracker)
-        _fetch(run)
+        world.ahead(lambda: _fetch(run))
         _find_trained(session, train)
         stages = Stages(session)
         stages.go()
-        record = finish(session, stages)
+        record = world.once(lambda: finish(session, stages))
     except BaseException as error:
         # An interrupted run is taken up again by the same command, so its MLflow run only pauses.
         tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
@@ -107,7 +124,7 @@ def _execute(run: Run, console: Console, parent: Path | None, threads: int | Non
     # Not measured: a run that is taken up may have been given other threads.
     record.files["config.yaml"] = digests.of_file(run.folder / "config.yaml")
     # The sign that all is there comes last: a run killed before it is taken up again and ends its MLflow run, too.
-    record.write(run.folder / FILE)
+    world.once(lambda: record.write(run.folder / FILE))
     if run.settings.plain.quantize:
         from plmc.export.recipe import refuse
 
@@ -178,10 +195,12 @@ def _with_exports(run: Run, record: Record, console: Console) -> Record:
 
 
 def make_tracker(run: Run, parent: Path | None):
-    """The tracker that the config asks for."""
-    from plmc.track import LocalHistory, Tracker, default_uri
+    """The tracker that the config asks for, of the process that writes."""
+    from plmc.track import LocalHistory, Silence, Tracker, default_uri
 
     tracking = run.settings.tracking
+    if not here().first:
+        return Silence(run.folder)
     if not tracking.enabled:
         return LocalHistory(run.folder)
     return Tracker(

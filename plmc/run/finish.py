@@ -218,6 +218,7 @@ def _training(session: Session, stages: Stages) -> Training:
     seconds = sum(s.seconds for s in stages.results)
     samples = sum(s.samples for s in stages.results)
     return Training(
+        processes=session.processes,
         seconds=round(seconds, 3),
         samples_per_second=round(samples / seconds, 2) if seconds else 0.0,
         peak_memory_bytes=figures.peak_memory_bytes(session.device.type),

@@ -16,6 +16,7 @@ from plmc.config.folders import conf_dir, search_path
 from plmc.config.typed import reach
 from plmc.errors import ConfigError, PlmcError, TrainingError, short_of_memory
 from plmc.names import did_you_mean
+from plmc.world import Elsewhere, here, started, together
 
 if TYPE_CHECKING:
     from plmc.config.resolve import Run
@@ -28,9 +29,14 @@ def precheck(words: Sequence[str]) -> None:
     """Resolves every run that the words describe, so that a typo in the last job of a sweep is found before the
     first."""
     from plmc.config.resolve import resolve
+    from plmc.run.processes import wanted
 
     for single in single_runs(words):
-        resolve(plain(compose(single)))
+        if wanted(resolve(plain(compose(single)))) > 1:
+            raise ConfigError(
+                "a sweep with processes= would start processes in processes. Run its jobs one by one without -m, or at "
+                "once with a launcher (docs/scale.md)."
+            )
 
 
 def launch(words: Sequence[str], command: str) -> int:
@@ -41,6 +47,11 @@ def launch(words: Sequence[str], command: str) -> int:
     """
     overrides, flags = split_flags(words)
     names = {flag.split("=", 1)[0] for flag in flags if flag.startswith("-")}
+    if started() > 1 and _MULTIRUN & names:
+        raise ConfigError(
+            "a sweep starts its jobs itself, and this is one of several processes of a launcher (torchrun, "
+            "accelerate). Give the command without -m, or without the launcher."
+        )
     if not flags:
         several = single_runs(overrides)
         if len(several) > 1:
@@ -107,21 +118,36 @@ def split_flags(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _one(words: Sequence[str], command: str) -> None:
-    """Trains the run that the words describe. Raises SystemExit with an exit code, the reason printed."""
+    """Trains the run that the words describe, with the other processes of the launcher if there is one. Raises
+    SystemExit with an exit code, the reason printed."""
     from plmc.config.resolve import resolve
     from plmc.console import Console
+    from plmc.run import processes
+    from plmc.run.check import check
+    from plmc.run.execute import finished
+    from plmc.run.sweep import end_with
     from plmc.training.interrupt import exit_code, what_stopped
 
-    console = Console()
-    try:
-        run = resolve(plain(compose(words)), command=command)
-        _train(run, console)
-        send_waiting(run)
-    except KeyboardInterrupt as stop:
-        console.say(f"\n[yellow]{what_stopped(stop)}[/]; the same command goes on from here")
-        raise SystemExit(exit_code(stop)) from None
-    except Exception as error:
-        raise SystemExit(report(error)) from None
+    with together() as world:
+        console = Console()
+        try:
+            run = resolve(plain(compose(words)), command=command)
+            processes.check(run)
+            count = processes.wanted(run)
+            if count > 1 and not finished(run):
+                check(run)
+                raise SystemExit(processes.spread(words, count))
+            if world.size > 1:
+                end_with(os.getppid())
+            _train(run, console)
+            if world.first:
+                send_waiting(run)
+        except KeyboardInterrupt as stop:
+            if started() == 1:  # else the one that started this process says it
+                console.say(f"\n[yellow]{what_stopped(stop)}[/]; the same command goes on from here")
+            raise SystemExit(exit_code(stop)) from None
+        except Exception as error:
+            raise SystemExit(report(error)) from None
 
 
 def job(config: Any) -> float:
@@ -163,13 +189,14 @@ def _train(run: Run, console: Console, parent: Path | None = None, threads: int 
 
     for text in capped(run):
         console.say(text)
-    record = finished(run)
+    record = here().once(lambda: finished(run))
     if record:
         console.say(f"[green]finished before[/], nothing to train (force=true trains it again)  {run.signature}")
     # A finished run may lack an export that is asked for only now.
     if not record or run.settings.plain.quantize:
         record = execute(run, console, parent=parent, threads=threads)
-    show(run, console)
+    if here().first:
+        show(run, console)
     for text in record.mlflow.warnings:
         console.warn(f"tracking: {text}")
     score = record.score
@@ -206,7 +233,13 @@ def report(error: Exception) -> int:
     from rich.console import Console
     from rich.markup import escape
 
-    console, code = Console(stderr=True, highlight=False, soft_wrap=True), getattr(error, "exit_code", 1)
+    code = getattr(error, "exit_code", 1)
+    if isinstance(error, Elsewhere) or (not here().first and isinstance(error, PlmcError)):
+        return code  # the first process says it
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    if here().size > 1 and _connection(error):
+        console.print(f"[red]error[/] process {here().rank}: another process of this run has ended.")
+        return code
     if isinstance(error, PlmcError):
         console.print(f"[red]error[/] {escape(str(error))}")
     elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
@@ -231,6 +264,13 @@ def report(error: Exception) -> int:
     if os.environ.get(DEBUG):
         traceback.print_exception(error, file=sys.stderr)
     return code
+
+
+def _connection(error: Exception) -> bool:
+    """Whether the other end of a connection between processes is gone."""
+    import torch.distributed as dist
+
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error).lower())
 
 
 def show(run: Run, console: Console) -> None:

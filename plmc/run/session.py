@@ -32,6 +32,7 @@ class Session:
         started: seconds since 1970.
         trained: the models that its stages refer to, by `plmc.teachers.make.key`.
         teacher: the run's teacher on the run's task; None without one.
+        processes: how many train it.
     """
 
     run: Run
@@ -43,3 +44,4 @@ class Session:
     started: float
     trained: dict[str, Trained] = field(default_factory=dict)
     teacher: Trained | None = None
+    processes: int = 1

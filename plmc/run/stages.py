@@ -36,13 +36,14 @@ from plmc.training.order import Mix
 from plmc.training.plan import Judge, Plan, Saving
 from plmc.training.progress import Outcome, Progress
 from plmc.training.trainer import Trainer
+from plmc.world import here
 
 
 class Stages:
     """Runs all stages of a run; `model` is what they make, `results` has a `StageResult` for each that is done."""
 
     def __init__(self, session: Session):
-        self.session, self.run, self.console = session, session.run, session.console
+        self.session, self.run, self.console, self.world = session, session.run, session.console, here()
         self.model: Any = None
         self.results: list[StageResult] = []
         self.step = 0
@@ -62,12 +63,13 @@ class Stages:
         folder = run.folder / "stages" / f"{index}-{stage.name}"
         chain = Chain(stage.methods)
         self._begin(index, stage)
-        done = self._finished(folder)
-        data, own = self._rows(stage)
+        done = self.world.ahead(lambda: self._finished(folder))
+        data, own = self.world.ahead(lambda: self._rows(stage))
         setting = self.building(stage, data)
         if done is None:
             # Derived rows draw from generators of their own, so skipping them for a finished stage changes nothing.
-            data = chain.data(data, setting)
+            made, given = data, setting
+            data = self.world.ahead(lambda: chain.data(made, given))
         clock = stage.clock(len(data.train), self._cap(stage, own))
         setting = replace(setting, data=data, clock=clock)
         # One seed per stage, after its rows: what a stage draws depends neither on how much its predecessors drew nor
@@ -165,12 +167,15 @@ class Stages:
         if not asked:
             return
         folder = run.folder / "models" / stage.name
+        self.world.once(lambda: self._save(folder))
+        identity = f"{run.signature}-{stage.name}-{folder_digest(str(folder))}"
+        self.session.trained[stage.name] = Trained(stage.name, str(folder), identity, {}, self.task)
+
+    def _save(self, folder: Path) -> None:
         if not folder.is_dir():
             with replacing(folder) as draft:
                 self.model.save_pretrained(draft)
                 self.fresh_tokenizer().save_pretrained(draft)
-        identity = f"{run.signature}-{stage.name}-{folder_digest(str(folder))}"
-        self.session.trained[stage.name] = Trained(stage.name, str(folder), identity, {}, self.task)
 
     def building(self, stage: Stage, data: TaskData) -> Building:
         """The facts around a stage's methods; its clock is known once methods have had their say on the rows."""
@@ -263,10 +268,14 @@ class Stages:
                 block._compiled_call_impl = None
         result = StageResult(name=stage.name, **vars(outcome), warnings=self.console.warnings[warned:])
         self.model = chain.finish(self.model.to("cpu"), setting)
-        state = {"model": self.model.state_dict(), "methods": chain.state_dict()}
-        checkpoint.save(folder / "done.pt", state, signature=run.signature)
-        write_record(folder / "done.json", result.model_dump())
+        self.world.once(lambda: self._write(chain, folder, result))
         self._close(folder, result)
+
+    def _write(self, chain: Chain, folder: Path, result: StageResult) -> None:
+        """What a stage ended with."""
+        state = {"model": self.model.state_dict(), "methods": chain.state_dict()}
+        checkpoint.save(folder / "done.pt", state, signature=self.run.signature)
+        write_record(folder / "done.json", result.model_dump())
 
     def _finished(self, folder: Path) -> tuple[StageResult, dict[str, Any]] | None:
         """Result and state of a stage that was finished before; None for one to train, also where its files are
@@ -299,8 +308,9 @@ class Stages:
 
     def _close(self, folder: Path, result: StageResult) -> None:
         # Also after a crash between the stage's end and this very line.
-        for name in ("checkpoint.pt", "best.pt", "checkpoint.pt.damaged"):
-            (folder / name).unlink(missing_ok=True)
+        if self.world.first:
+            for name in ("checkpoint.pt", "best.pt", "checkpoint.pt.damaged"):
+                (folder / name).unlink(missing_ok=True)
         self.results.append(result)
         self.step += result.steps
 

@@ -80,14 +80,17 @@ def begin(command: str) -> None:
 
 
 def end_with_parent() -> None:
-    """In a worker of a parallel sweep: ends this process soon after the one that began the sweep, which SIGKILL may
-    end.
+    """In a worker of a parallel sweep: ends this process soon after the one that began the sweep."""
+    owner = _State.context.owner if _State.context else None
+    if owner == os.getppid():
+        end_with(owner)
+
+
+def end_with(owner: int) -> None:
+    """Ends this process soon after its parent `owner`, which SIGKILL may end.
 
     What is lost is what SIGKILL here would lose: nothing that was finished.
     """
-    owner = _State.context.owner if _State.context else None
-    if owner != os.getppid():
-        return
 
     def watch() -> None:
         while os.getppid() == owner:

@@ -25,6 +25,7 @@ from plmc.core.view import Outputs
 from plmc.files import replacing
 from plmc.heads.base import Head
 from plmc.training.batches import evaluation_batches
+from plmc.world import here
 
 DTYPES = {"fp32": np.float32, "fp16": np.float16}
 
@@ -83,17 +84,28 @@ def stored(
     words = [identity, split.fingerprint, wanted.head.kind, str(wanted.autocast), wanted.dtype, *wanted.layers]
     folder = cache / "teacher" / hashlib.sha256(json.dumps(words).encode()).hexdigest()[:24]
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):
-        if folder.is_dir() and (wrong := digests.fault(folder) or _unreadable(folder)):
-            note(f"{wrong} The teacher's outputs are computed again.")
-            shutil.rmtree(folder)
-        if not folder.is_dir():
+    world = here()
+    with FileLock(folder.with_suffix(".lock")) if world.first else nullcontext():
+        if world.once(lambda: _missing(folder)):
             say(f"computing the teacher's {wanted.what} of {len(split):,} rows, once for all runs that need them")
-            with replacing(folder) as draft:
-                draft.mkdir()
+            with replacing(folder) if world.first else nullcontext(folder) as own:
+                # All processes write into the first one's draft, which takes the folder's place once it is whole.
+                draft = world.tell(own)
+                if world.first:
+                    draft.mkdir()
                 _compute(model, split, wanted, pad_id, draft, progress)
-                digests.seal(draft)
+                if world.first:
+                    digests.seal(draft)
+    world.wait()
     return {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
+
+
+def _missing(folder: Path) -> bool:
+    """Whether outputs are to be computed; removes damaged ones."""
+    if folder.is_dir() and (wrong := digests.fault(folder) or _unreadable(folder)):
+        note(f"{wrong} The teacher's outputs are computed again.")
+        shutil.rmtree(folder)
+    return not folder.is_dir()
 
 
 def _unreadable(folder: Path) -> str | None:
@@ -107,44 +119,60 @@ def _unreadable(folder: Path) -> str | None:
 
 
 def _compute(model: nn.Module, split: Split, wanted: Wanted, pad_id: int, folder: Path, progress) -> None:
-    device, training = next(model.parameters()).device, model.training
+    """Fills the files in `folder`. The processes of the first machine take turns at the batches and write disjoint
+    rows; those of other ones, whose writes into a page of a file would not meet, wait."""
+    device, training, world = next(model.parameters()).device, model.training, here()
     model.eval()
-    batches = evaluation_batches(split, pad_id=pad_id)
+    batches = evaluation_batches(split, pad_id=pad_id, turns=world.neighbours, turn=world.rank)
+    if world.rank >= world.neighbours:
+        batches = iter(())
     if progress:
-        batches = progress(batches, "teacher's outputs, rows", len(split), size=lambda batch: len(batch.rows))
+        count = len(split) // world.neighbours
+        batches = progress(batches, "teacher's outputs, rows", count, size=lambda batch: len(batch.rows))
     precision = torch.autocast(device.type, wanted.autocast) if wanted.autocast else nullcontext()
     options = {"output_hidden_states": True} if wanted.layers else {}
     per_token = wanted.head.per_token
     files: dict[str, np.memmap] = {}
+
+    def write(batch: Batch, said: Outputs) -> None:
+        real = batch.inputs["attention_mask"].cpu().numpy().astype(bool)
+        tokens = _tokens(split, batch.rows)
+        for number, head in enumerate(said.logits):
+            values = head.cpu().numpy()
+            files[f"head{number}"][tokens if per_token else batch.rows] = values[real] if per_token else values
+        for layer in wanted.layers:
+            files[f"hidden{layer}"][tokens] = said.states[layer].float().cpu().numpy()[real]
+
     try:
         with torch.inference_mode(), precision:
+            first = next(batches, None)
+            said = None if first is None else wanted.head.ask(model, first.to(device), **options)
+            if world.first:
+                _make_files(folder, split, wanted, said)
+            world.wait()
+            files = {path.stem: np.load(path, mmap_mode="r+") for path in folder.glob("*.npy")}
+            if first is not None:
+                write(first, said)
             for batch in batches:
-                said = wanted.head.ask(model, batch.to(device), **options)
-                if not files:
-                    shape = {
-                        "outputs": said.logits[0].shape[1],
-                        "width": said.hidden_states[0].shape[2] if options else 0,
-                    }
-                    if (size := wanted.size(split=split, **shape)) > shutil.disk_usage(folder).free:
-                        # Writing through a memory map to a full disk would kill the process without a word.
-                        raise OSError(
-                            errno.ENOSPC, f"the teacher's outputs take {size / 1e6:,.0f} MB (or teacher.cache=null)"
-                        )
-                    files = {
-                        name: open_memmap(folder / f"{name}.npy", "w+", DTYPES[wanted.dtype], dims)
-                        for name, dims in wanted.columns(split=split, **shape).items()
-                    }
-                real = batch.inputs["attention_mask"].numpy().astype(bool)
-                tokens = _tokens(split, batch.rows)
-                for number, head in enumerate(said.logits):
-                    values = head.cpu().numpy()
-                    files[f"head{number}"][tokens if per_token else batch.rows] = values[real] if per_token else values
-                for layer in wanted.layers:
-                    files[f"hidden{layer}"][tokens] = said.hidden_states[layer].float().cpu().numpy()[real]
+                write(batch, wanted.head.ask(model, batch.to(device), **options))
     finally:
         model.train(training)
     for file in files.values():
         file.flush()
+    world.wait()
+
+
+def _make_files(folder: Path, split: Split, wanted: Wanted, said: Outputs) -> None:
+    """Empty files for the outputs of all rows, of the widths that `said` has. Raises OSError if there is no room."""
+    shape = {
+        "outputs": said.logits[0].shape[1],
+        "width": said.states[0].shape[2] if wanted.layers else 0,
+    }
+    if (size := wanted.size(split=split, **shape)) > shutil.disk_usage(folder).free:
+        # Writing through a memory map to a full disk would kill the process without a word.
+        raise OSError(errno.ENOSPC, f"the teacher's outputs take {size / 1e6:,.0f} MB (or teacher.cache=null)")
+    for name, dims in wanted.columns(split=split, **shape).items():
+        open_memmap(folder / f"{name}.npy", "w+", DTYPES[wanted.dtype], dims).flush()
 
 
 def _tokens(split: Split, rows: Iterable[int]) -> np.ndarray:

@@ -29,6 +29,7 @@ from plmc.tasks.base import Task
 from plmc.teachers.runs import shared_run, teacher_run
 from plmc.teachers.spec import TeacherSpec
 from plmc.training.evaluate import evaluate, logits_of
+from plmc.world import here
 
 
 @dataclass(frozen=True)
@@ -164,23 +165,30 @@ def _as_it_is(task: Task, name: str, data: TaskData | None, tokenizer: Any) -> T
 
 def train_once(own: Run, console: Console, text: str, train: Train) -> Record:
     """The record of the shared run `own`, trained now (`text` says so) if it is not there or damaged."""
-    record, _ = whole(own)
+    world = here()
+    record, _ = world.once(lambda: whole(own))
     if record is None:
-        own.folder.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(own.folder.parent / f"{own.signature}.lock")
-        if not _try(lock):
-            console.say(f"waiting for teacher {own.signature}, which another job is training")
-            lock.acquire()
         try:
-            record, wrong = whole(own)
-            if wrong:
-                aside = _aside(own.folder)
-                console.warn(f"{wrong} The teacher is trained again; what is left of the old one is in {aside}.")
+            record = world.once(lambda: _locked(own, lock, console))
             if record is None:
                 console.say(text)
                 record = train(own)
         finally:
             lock.release()
+    return record
+
+
+def _locked(own: Run, lock: FileLock, console: Console) -> Record | None:
+    """The record of a shared run once nobody else trains it; sets a damaged one aside."""
+    own.folder.parent.mkdir(parents=True, exist_ok=True)
+    if not _try(lock):
+        console.say(f"waiting for teacher {own.signature}, which another job is training")
+        lock.acquire()
+    record, wrong = whole(own)
+    if wrong:
+        aside = _aside(own.folder)
+        console.warn(f"{wrong} The teacher is trained again; what is left of the old one is in {aside}.")
     return record
 
 

@@ -78,7 +78,9 @@ def split_of(row: HeadRow, tokenizer: Any, *, training: bool = False) -> Split:
 
 def update(split: Split, size: int | None) -> list[Batch]:
     """The micro-batches of the first update over all rows."""
-    return next(training_batches(split, batch_size=len(split), micro_batch=size, pad_id=0, seed=1, stage=0, start=0))
+    return next(
+        training_batches(split, batch_size=len(split), micro_batch=size, pad_id=0, seed=1, stage=0, start=0)
+    ).parts
 
 
 def objective(row: HeadRow, student: Any, method: Method, teacher: Any = None) -> Objective:

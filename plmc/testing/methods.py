@@ -75,10 +75,10 @@ def listed(*chosen: Row, off: bool = False) -> dict:
     return methods if any(method.terms() for method in methods.values()) else {"task": TaskLoss(), **methods}
 
 
-def student() -> nn.Module:
+def student(*, dropout: float = 0.1) -> nn.Module:
     """4 layers, a fifth of the weights zero, so that a method that keeps a pattern has one to keep; rows of the
     embedding that no word needs."""
-    model = bert(layers=4, vocabulary=VOCABULARY + 4)
+    model = bert(layers=4, vocabulary=VOCABULARY + 4, dropout=dropout)
     with torch.no_grad():
         for linear in pruned_linears(model).values():
             linear.weight[:, ::5] = 0

@@ -23,7 +23,7 @@ class Update:
 
     step: int
     terms: Mapping[str, Tensor]
-    ids: Sequence[np.ndarray]
+    ids: np.ndarray
 
 
 def read_scalars(updates: Sequence[Update], *, stage: str, overflow_is_handled: bool) -> dict[str, float]:
@@ -44,7 +44,7 @@ def read_scalars(updates: Sequence[Update], *, stage: str, overflow_is_handled: 
         elif broken:
             # A term is a better lead than the total that it spoils.
             name = min(broken, key=("grad_norm", "loss").__contains__)
-            ids = np.concatenate(update.ids).tolist()
+            ids = update.ids.tolist()
             rows = ", ".join(map(str, ids[:NAMED_ROWS])) + (" …" if len(ids) > NAMED_ROWS else "")
             raise TrainingError(
                 f"stage {stage}, update {update.step}: {name} is {read[name]}. Ids of the rows in that batch: {rows}. "

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,13 +13,23 @@ from plmc.core.batch import Batch
 from plmc.core.rows import Ragged, Split, by_length
 from plmc.data.masking import IGNORED, hide_rows
 from plmc.training.order import Mix, epoch_order
+from plmc.world import World
 
 
-def collate(split: Split, rows: np.ndarray, pad_id: int) -> Batch:
-    """Pads the rows to the longest of them."""
+@dataclass(frozen=True)
+class Share:
+    """What one process computes of an update: `parts`, its micro-batches, none where the update has fewer rows than
+    there are processes; `ids` are those of all rows of the update."""
+
+    parts: list[Batch]
+    ids: np.ndarray
+
+
+def collate(split: Split, rows: np.ndarray, pad_id: int, *, width: int = 0) -> Batch:
+    """Pads the rows to the longest of them, or to `width` where that is more."""
     ids = split.columns["input_ids"]
     lengths = ids.offsets[rows + 1] - ids.offsets[rows]
-    width = int(lengths.max())
+    width = max(width, int(lengths.max()))
     real = np.arange(width) < lengths[:, None]
     inputs = {}
     for name, column in split.columns.items():
@@ -45,39 +56,52 @@ def training_batches(
     start: int,
     mix: Mix | None = None,
     change: Callable[[Batch, int], Batch] | None = None,
-) -> Iterator[list[Batch]]:
-    """Endless updates from update number `start` on, each a list of micro-batches; skipped ones cost no reading.
+    world: World | None = None,
+    evenly: bool = False,
+) -> Iterator[Share]:
+    """Endless updates from update number `start` on, as this process of `world` computes them; skipped ones cost no
+    reading.
 
     `mix` makes the order of rows of several feeds. Tokens to guess are drawn over the whole update, as a function of
-    (seed, stage, number of the update). `change` makes another batch of all rows of an update, by its number.
+    (seed, stage, number of the update). `change` makes another batch of all rows of an update, by its number. Processes
+    share the rows of an update; each cuts its own into micro-batches, which with `evenly` are all padded to the longest
+    row of the update.
     """
+    world = world or World()
     lengths = split.lengths
     per_epoch = -(-len(split) // batch_size)
     order = epoch_order if mix is None else mix.order
     epoch, skip = divmod(start, per_epoch)
     while True:
         for number, rows in enumerate(order(lengths, batch_size, seed=seed, stage=stage, epoch=epoch)[skip:], skip):
-            size, update = micro_batch or len(rows), epoch * per_epoch + number
+            update, own = epoch * per_epoch + number, world.share(len(rows))
+            size = micro_batch or max(1, len(own))
+            pieces = [slice(i, min(i + size, own.stop)) for i in range(own.start, own.stop, size)]
             # What may change anything must see all rows at once.
-            seen = size if change is None else len(rows)
+            seen = pieces if change is None else [slice(0, len(rows))]
+            width = int(lengths[rows].max()) if evenly else 0
             if split.masking:
-                parts = _masked(split, rows, seen, pad_id, (seed, stage, update))
+                parts = _masked(split, rows, seen, pad_id, width, (seed, stage, update))
             else:
-                parts = [collate(split, rows[i : i + seen], pad_id) for i in range(0, len(rows), seen)]
-            yield parts if change is None else _counted(change(parts[0], update)).cut(size)
+                parts = [collate(split, rows[piece], pad_id, width=width) for piece in seen]
+            if change is not None:
+                parts = _counted(change(parts[0], update)).cut(pieces, evenly=evenly)
+            yield Share(parts, split.ids[rows])
         epoch, skip = epoch + 1, 0
 
 
-def _masked(split: Split, rows: np.ndarray, size: int, pad_id: int, key: tuple[int, ...]) -> list[Batch]:
-    """Micro-batches of the update's `rows`, with tokens hidden over all of them at once."""
+def _masked(
+    split: Split, rows: np.ndarray, pieces: list[slice], pad_id: int, width: int, key: tuple[int, ...]
+) -> list[Batch]:
+    """`pieces` of the update's `rows`, with tokens hidden over all of them at once."""
     small = hide_rows(split, rows, key=key)
     guessed = int((small.marks.values != IGNORED).sum())
     per_row = {"masked": guessed / len(rows), "tokens": len(small.marks.values) / len(rows)}
-    batches = []
-    for start in range(0, len(rows), size):
-        part = np.arange(start, min(start + size, len(rows)))
-        batches.append(replace(collate(small, part, pad_id), rows=rows[part], per_row=per_row))
-    return batches
+    whole = np.arange(len(rows))
+    return [
+        replace(collate(small, whole[piece], pad_id, width=width), rows=rows[piece], per_row=per_row)
+        for piece in pieces
+    ]
 
 
 def _counted(batch: Batch) -> Batch:
@@ -88,7 +112,10 @@ def _counted(batch: Batch) -> Batch:
     return replace(batch, per_row={"masked": int((batch.gold != IGNORED).sum()) / rows, "tokens": tokens / rows})
 
 
-def evaluation_batches(split: Split, *, pad_id: int, tokens: int | None = None) -> Iterator[Batch]:
-    """All rows once, in batches of similar length; see `plmc.core.rows.by_length`."""
-    for rows in by_length(split.lengths, tokens):
+def evaluation_batches(
+    split: Split, *, pad_id: int, tokens: int | None = None, turns: int = 1, turn: int = 0
+) -> Iterator[Batch]:
+    """All rows once, in batches of similar length; see `plmc.core.rows.by_length`. Of `turns` processes that share them
+    this one has every `turns`-th batch, from `turn` on."""
+    for rows in itertools.islice(by_length(split.lengths, tokens), turn, None, turns):
         yield collate(split, rows, pad_id)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +17,7 @@ from plmc.core.clock import Clock
 from plmc.core.rows import Split
 from plmc.heads.base import Head
 from plmc.training.batches import evaluation_batches
+from plmc.world import World, here
 
 
 @contextmanager
@@ -67,21 +69,38 @@ def gathered(
     progress: Any = None,
     device: torch.device | None = None,
 ) -> tuple[np.ndarray, ...]:
-    """See `logits_of`; `said(batch)` gives the logits of a batch."""
-    batches = evaluation_batches(split, pad_id=pad_id)
+    """See `logits_of`; `said(batch)` gives the logits of a batch. Several processes take turns at the batches."""
+    world = here()
+    batches = evaluation_batches(split, pad_id=pad_id, turns=world.size, turn=world.rank)
     if progress:
-        batches = progress(batches, "rows", len(split), size=lambda batch: len(batch.rows))
+        batches = progress(batches, "rows", len(split) // world.size, size=lambda batch: len(batch.rows))
     parts: list[np.ndarray] = []
-    for batch in batches:
-        batch = batch.to(device) if device else batch
-        for i, values in enumerate(head.gather(said(batch), batch)):
+    for rows, found in _of_all(_gathered(said, batches, head, device), world):
+        for i, values in enumerate(found):
             if len(parts) <= i:
                 parts.append(head.blank(values, split))
             if values.ndim == 1:
-                parts[i][batch.rows] = values
+                parts[i][rows] = values
             else:
-                parts[i][batch.rows, : values.shape[1]] = values
+                parts[i][rows, : values.shape[1]] = values
     return tuple(parts)
+
+
+Kept = tuple[np.ndarray, tuple[np.ndarray, ...]]
+"""Rows, and what is kept of their logits."""
+
+
+def _gathered(
+    said: Callable[[Batch], Sequence[torch.Tensor]], batches: Iterable[Batch], head: Head, device: torch.device | None
+) -> Iterator[Kept]:
+    for batch in batches:
+        batch = batch.to(device) if device else batch
+        yield batch.rows, head.gather(said(batch), batch)
+
+
+def _of_all(found: Iterator[Kept], world: World) -> Iterable[Kept]:
+    """What all processes found; of one alone as it comes."""
+    return found if world.size == 1 else itertools.chain.from_iterable(world.gather(list(found)))
 
 
 def judgement(model: nn.Module, split: Split, task: Any, *, pad_id: int) -> dict[str, float]:

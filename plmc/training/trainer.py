@@ -1,21 +1,26 @@
 """The training loop of one stage. Read it top to bottom.
 
 for every update:
-    batch    -> micro-batches of this process
-    gradient -> chain.gradient(compute): forward, weighted loss, backward over all micro-batches
+    batch    -> this process's micro-batches of it
+    gradient -> chain.gradient(compute): forward, weighted loss, backward over all micro-batches of all processes
     clip     -> joint norm of all trained parameters
     step     -> learning rate (schedule, then chain.rate), optimizer
-    after    -> chain.after_update
+    after    -> chain.sync, chain.after_update
     on the evaluation cadence: judged weights -> metrics -> best, chain.after_eval
     on the checkpoint cadence: everything a bitwise continuation needs
+
+With several processes all of them hold the same weights and take the same steps; what they decide by a clock or a
+signal they decide together, and the first one writes.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +33,7 @@ from plmc.core.rows import Split
 from plmc.errors import DamagedCheckpoint, TrainingError
 from plmc.training import checkpoint, memory
 from plmc.training.alarms import Update, idle_terms, largest_weights, read_scalars
-from plmc.training.batches import training_batches
+from plmc.training.batches import Share, training_batches
 from plmc.training.compute import Computed
 from plmc.training.embedding import RowGradient, row_gradients
 from plmc.training.evaluate import judged
@@ -39,9 +44,12 @@ from plmc.training.plan import Judge, Plan, Saving
 from plmc.training.progress import Outcome, Position, Progress
 from plmc.training.scale import LossScale
 from plmc.training.trained import freeze, unfreeze
+from plmc.world import here
 
 BATCH_STREAM = 1
 """Sets what `Method.batch` draws apart from other draws of the same update."""
+NOISE_STREAM = 2
+"""Sets what the processes of a stage draw apart: dropout is another one for each row, wherever it is computed."""
 
 
 class Trainer:
@@ -67,7 +75,7 @@ class Trainer:
         self.student, self.chain, self.stage, self.clock = objective.student, objective.chain, plan.stage, plan.clock
         self.device, self.pad_id = device or torch.device("cpu"), pad_id
         self.progress = progress or Progress()
-        self.at = Position()
+        self.at, self.world = Position(), here()
         self._unclaimed = freeze(self.student, self.chain)
         self.params = [p for p in objective.parameters() if p.requires_grad]
         self.optimizer = build_optimizer(objective, self.chain, self.stage)
@@ -88,8 +96,11 @@ class Trainer:
             unfreeze(self._unclaimed)
 
     def _fit(self) -> Outcome:
+        if not self.world.first:
+            torch.manual_seed(_seed([self.plan.seed, self.plan.index, self.world.rank, NOISE_STREAM]))
         self._resume()
         self.saving.folder.mkdir(parents=True, exist_ok=True)
+        self._compare("begins")
         before = self.student.training
         batches = training_batches(
             self.split,
@@ -101,16 +112,18 @@ class Trainer:
             start=self.at.step,
             mix=self.plan.mix,
             change=self._change if self.chain.rewrites() else None,
+            world=self.world,
+            evenly="padding" in self.chain.required(),
         )
         self.objective.train()
         self._meter = (self.at.samples, time.perf_counter())
-        # A loss scale may leave NaN in rows that no token uses.
-        by_row = not (self.scale.on or "dense_gradient" in self.chain.required())
+        # A loss scale may leave NaN in rows that no token uses; another process may use other rows.
+        by_row = not (self.scale.on or self.world.size > 1 or "dense_gradient" in self.chain.required())
         with deferred() as interrupted, row_gradients(self.student, by_row) as self._rows:
             while self.at.step < self.clock.total and not self.at.stopped:
                 started = time.perf_counter()
-                micro = [batch.to(self.device) for batch in next(batches)]
-                self._update(micro)
+                share = next(batches)
+                self._update(replace(share, parts=[batch.to(self.device) for batch in share.parts]))
                 memory.trim(self.at.step)
                 self.at.seconds += time.perf_counter() - started
                 last = self.at.step == self.clock.total
@@ -122,12 +135,15 @@ class Trainer:
                     self._log()
                 if self.judge and (self.at.step % self.eval_every == 0 or last):
                     self._evaluate(self.judge)
-                if not last and (interrupted() or self._checkpoint_due()):
+                stop, due = self._decided(interrupted(), self._checkpoint_due())
+                if not last and (stop or due):
                     self._save()
-                if stop := interrupted():
+                if stop:
                     raise stop
         self.student.train(before)
-        return self._end()
+        outcome = self._end()
+        self._compare("ends")
+        return outcome
 
     # One update.
 
@@ -144,15 +160,16 @@ class Trainer:
             self._rows.zero()
         self.optimizer.zero_grad(set_to_none=True)
 
-    def _update(self, micro: list[Batch]) -> None:
+    def _update(self, share: Share) -> None:
         clock = self._now()
         compute = Computed(
             self.objective,
-            micro,
+            share,
             clock,
             params=self.params,
             zero=self._zero,
             scale=self.scale,
+            world=self.world,
             check=self._find_idle_terms if self.at.step == 0 else None,
         )
         loss = self.chain.gradient(compute, self.params)
@@ -166,10 +183,11 @@ class Trainer:
             self.optimizer.step()
         self.at.step += 1
         self.at.samples += compute.rows
+        self.chain.sync(self.student, clock, self.world.join)
         self.chain.after_update(self.student, self._now())
         if norm is not None:
             terms["grad_norm"] = norm.detach()
-        self._pending.append(Update(self.at.step, terms, [batch.ids for batch in micro]))
+        self._pending.append(Update(self.at.step, terms, share.ids))
 
     # Telling.
 
@@ -231,13 +249,14 @@ class Trainer:
 
     def _keep(self, metrics: dict[str, float]) -> None:
         self.at.best_step, self.at.best_metrics = self.at.step, metrics
-        if self.stage.select == "best":
+        if self.stage.select == "best" and self.world.first:
             state = {k: v.detach().cpu() for k, v in self.student.state_dict().items()}
             checkpoint.save(self.saving.folder / "best.pt", state, signature=self.saving.signature)
 
     def _end(self) -> Outcome:
         """Leaves the kept weights in the student: the best judged ones, or those that the methods end with."""
         self._log()
+        self.world.wait()  # for the weights that the first process writes
         if self.judge and self.stage.select == "best":
             best = checkpoint.load(self.saving.folder / "best.pt", signature=self.saving.signature)
             self.student.load_state_dict(best)
@@ -261,6 +280,29 @@ class Trainer:
             trained_parameters=sum(param.numel() for param in self.params),
         )
 
+    # Deciding with other processes.
+
+    def _decided(self, stop: KeyboardInterrupt | None, due: bool) -> tuple[KeyboardInterrupt | None, bool]:
+        """Whether to stop, and to save, if any process is asked to stop and once the first one is due to save."""
+        if self.world.size == 1:
+            return stop, due
+        asked = torch.tensor([stop is not None, due and self.world.first], dtype=torch.int32)
+        self.world.join(asked, "max")
+        return (stop or KeyboardInterrupt()) if asked[0] else None, bool(asked[1])
+
+    def _compare(self, moment: str) -> None:
+        """Raises TrainingError if the processes do not hold the same weights."""
+        if self.world.size == 1:
+            return
+        digest = hashlib.sha256()
+        for value in self.objective.state_dict().values():
+            digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+        if len(set(self.world.gather(digest.hexdigest()))) > 1:
+            raise TrainingError(
+                f"stage {self.stage.name} {moment} with other weights in one process than in another. This is a fault "
+                "of plmc or of a method, please report it. processes=1 trains it."
+            )
+
     # Continuing.
 
     def _checkpoint_due(self) -> bool:
@@ -280,16 +322,44 @@ class Trainer:
             "methods": self.chain.state_dict(),
             "position": dict(vars(self.at)),
             "scale": self.scale.state_dict(),
-            "random": checkpoint.random_state(),
+            "random": self.world.gather(checkpoint.random_state()),
             "data": self.split.fingerprint,
         }
-        checkpoint.save(self.saving.folder / "checkpoint.pt", state, signature=self.saving.signature)
+        if self.world.first:
+            checkpoint.save(self.saving.folder / "checkpoint.pt", state, signature=self.saving.signature)
         self._saved_at = time.monotonic()
 
     def _resume(self) -> None:
         path = self.saving.folder / "checkpoint.pt"
-        if not path.is_file():
+        state = self.world.ahead(lambda: self._saved(path))
+        if state is None:
             return
+        if state["data"] != self.split.fingerprint:
+            raise TrainingError(
+                f"{path} was made with other training rows than there are now. Put the old data back, or start again: "
+                f"rm -r '{self.saving.folder.parent.parent}'"
+            )
+        made_by = state["random"] if isinstance(state["random"], list) else [state["random"]]  # before there were many
+        if len(made_by) != self.world.size:
+            raise TrainingError(
+                f"{path} was made by {len(made_by)} processes, and there are {self.world.size} now, which would draw "
+                f"other dropout. Give the same command with processes={len(made_by)}, or start the stage again: "
+                f"rm '{path}'"
+            )
+        self.objective.load_state_dict(state["objective"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.chain.load_state_dict(state["methods"])
+        self.at = Position(**state["position"])
+        self.scale.load_state_dict(state["scale"])
+        checkpoint.restore_random(made_by[self.world.rank])
+        for text in self.at.warnings:
+            self.progress.warn(text)
+        self.progress.advance(self.at.step, {})
+
+    def _saved(self, path: Path) -> dict[str, Any] | None:
+        """What a checkpoint holds; None where there is none, or a damaged one, which is set aside."""
+        if not path.is_file():
+            return None
         try:
             state = checkpoint.load(path, signature=self.saving.signature)
             if state["position"]["best_metrics"] and self.stage.select == "best":
@@ -300,18 +370,9 @@ class Trainer:
                 f"{str(error).removesuffix(' The same command trains this stage again.')} The stage begins again."
             )
             checkpoint.set_aside(path)
-            return
-        if state["data"] != self.split.fingerprint:
-            raise TrainingError(
-                f"{path} was made with other training rows than there are now. Put the old data back, or start again: "
-                f"rm -r '{self.saving.folder.parent.parent}'"
-            )
-        self.objective.load_state_dict(state["objective"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.chain.load_state_dict(state["methods"])
-        self.at = Position(**state["position"])
-        self.scale.load_state_dict(state["scale"])
-        checkpoint.restore_random(state["random"])
-        for text in self.at.warnings:
-            self.progress.warn(text)
-        self.progress.advance(self.at.step, {})
+            return None
+        return state
+
+
+def _seed(key: list[int]) -> int:
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)

@@ -165,7 +165,7 @@ def test_a_hub_that_does_not_answer_is_given_up_within_seconds(words, silent_hub
     assert seconds < 6
 
 
-def test_a_launch_of_several_processes_is_refused(small, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    ended = plmc("train", *small, "recipe=finetune", "task=rte")
-    assert ended.code == 2 and "one process" in ended.message and "joblib" in ended.message
+def test_a_sweep_of_several_processes_is_refused(small, monkeypatch):
+    monkeypatch.setattr("plmc.run.jobs.started", lambda: 2)
+    ended = plmc("train", "-m", *small, "recipe=finetune", "task=rte", "seed=1,2")
+    assert ended.code == 2 and "a sweep starts its jobs itself" in ended.message

@@ -98,7 +98,7 @@ def test_the_teacher_agrees_with_itself_on_every_row(zoo, tmp_path, student, tea
         data.train, batch_size=8, micro_batch=3, pad_id=tokenizer.pad_token_id, seed=0, stage=0, start=0
     )
     for _ in range(4):
-        for batch in next(batches):
+        for batch in next(batches).parts:
             mask = batch.inputs["attention_mask"].bool()
             for head, found in zip(expected, says(batch).logits, strict=True):
                 wanted = torch.from_numpy(head[batch.rows])
@@ -123,7 +123,7 @@ def test_a_teacher_is_asked_about_the_tokens_that_a_method_changed_not_looked_up
     given, model = finetuned(run, zoo["bert"], tmp_path)
     stage = replace(run.recipe.stages[0], epochs=1)
     stream = {"batch_size": 8, "micro_batch": None, "pad_id": 0, "seed": 0, "stage": 0, "start": 0}
-    batch = next(training_batches(data.train, **stream))[0]
+    batch = next(training_batches(data.train, **stream)).parts[0]
     changed = Changes().batch(batch, None, None)
     with torch.no_grad():
         expected = model(**changed.inputs).logits
@@ -174,7 +174,9 @@ def test_general_distillation_gives_the_teacher_its_columns(zoo, tmp_path):
     data = data.with_train(feeds.rows(run, stage, tokenizer, data))
     _, model = finetuned(run, zoo["distilbert"], tmp_path)
     says = asked(run, stage, Chain(stage.methods), data, tokenizer, None, model)
-    batch = next(training_batches(data.train, batch_size=8, micro_batch=None, pad_id=0, seed=0, stage=0, start=0))[0]
+    batch = next(
+        training_batches(data.train, batch_size=8, micro_batch=None, pad_id=0, seed=0, stage=0, start=0)
+    ).parts[0]
     assert "token_type_ids" in batch.inputs and len(says(batch).scores) == dims(model).layers
 
 

@@ -12,6 +12,7 @@ from plmc.core.clock import Clock
 from plmc.core.setting import Building
 from plmc.models.encoder import dims
 from plmc.testing.stage import HEADS, building
+from plmc.world import World
 
 
 def tiny(seed: int = 0, **options) -> BertForSequenceClassification:
@@ -77,6 +78,7 @@ class Run:
             self.rates.append(rate)
             self.optimizer.step()
             self.step += 1
+            self.chain.sync(self.model, clock, World().join)
             self.chain.after_update(self.model, Clock(self.step, self.total, 10))
             self.history.append({name: p.detach().clone() for name, p in self.model.named_parameters()})
         return self

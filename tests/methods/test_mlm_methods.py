@@ -61,7 +61,7 @@ def text(count: int = 30, seed: int = 0) -> Split:
 def updates(split, *, start=0, count=4, **options):
     given = {"batch_size": 8, "micro_batch": None, "pad_id": 0, "seed": 3, "stage": 0, **options}
     stream = training_batches(split, start=start, **given)
-    return [next(stream) for _ in range(count)]
+    return [next(stream).parts for _ in range(count)]
 
 
 def training(folder, methods, **options):

@@ -45,7 +45,7 @@ def trained(shared_data, tmp_path_factory):
         batches = training_batches(data.train, batch_size=32, micro_batch=None, pad_id=pad, seed=1, stage=0, start=0)
         model.train()
         for step in range(updates):
-            batch, clock = next(batches)[0], Clock(step, updates, updates)
+            batch, clock = next(batches).parts[0], Clock(step, updates, updates)
             with chain.scope(model, clock):
                 loss = model(**batch.inputs, labels=batch.labels).loss
             optimizer.zero_grad()

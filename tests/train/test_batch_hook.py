@@ -132,7 +132,7 @@ def test_a_part_is_what_its_rows_alone_make(size, count, kind, masked):
     whole = collate(split, chosen, 0)
     if masked:
         whole = replace(whole, per_row={"masked": 1.0, "tokens": 1.0})
-    parts = whole.cut(size)
+    parts = whole.cut([slice(start, start + size) for start in range(0, count, size)])
     assert sum(len(part.rows) for part in parts) == count
     for start, part in zip(range(0, count, size), parts, strict=True):
         alone = collate(split, chosen[start : start + size], 0)
@@ -147,12 +147,12 @@ def test_labels_that_are_taken_away_are_not_counted():
     hide = Masking(weights=np.ones(VOCABULARY), ordinary=ordinary, mask_id=VOCABULARY - 1, rate=0.4)
     split = replace(split, labels=None, masking=hide)
     asked = {"batch_size": 6, "micro_batch": 2, "pad_id": 0, "seed": 1, "stage": 0, "start": 0}
-    whole = next(training_batches(split, **{**asked, "micro_batch": None}))[0]
+    whole = next(training_batches(split, **{**asked, "micro_batch": None})).parts[0]
 
     def forget(batch, update):
         return replace(batch, labels=torch.where(torch.arange(batch.gold.shape[1]) < 3, batch.gold, -100))
 
-    parts = next(training_batches(split, **asked, change=forget))
+    parts = next(training_batches(split, **asked, change=forget)).parts
     left = int((whole.gold[:, :3] != -100).sum())
     assert {part.per_row["masked"] for part in parts} == {left / 6} and len(parts) == 3
     assert {part.per_row["tokens"] for part in parts} == {whole.per_row["tokens"]}

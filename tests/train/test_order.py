@@ -70,8 +70,8 @@ def test_a_resumed_stage_goes_on_where_it_was():
     mix = Mix("in_turn", np.repeat([0, 1], [15, 8]))
     given = {"batch_size": 4, "micro_batch": None, "pad_id": 0, "seed": 1, "stage": 0, "mix": mix}
     whole, late = training_batches(split, start=0, **given), training_batches(split, start=9, **given)
-    wanted = [next(whole)[0].ids.tolist() for _ in range(14)][9:]
-    assert [next(late)[0].ids.tolist() for _ in range(5)] == wanted
+    wanted = [next(whole).parts[0].ids.tolist() for _ in range(14)][9:]
+    assert [next(late).parts[0].ids.tolist() for _ in range(5)] == wanted
 
 
 def test_epochs_and_seeds_differ_and_repeat():

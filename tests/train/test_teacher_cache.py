@@ -35,7 +35,7 @@ def test_cached_logits_equal_live_ones(tmp_path, kind):
     running = live(model, frozenset({"teacher.logits"}), HEADS[kind])
     batches = training_batches(split, batch_size=4, micro_batch=3, pad_id=0, seed=0, stage=0, start=0)
     for _ in range(8):
-        for batch in next(batches):
+        for batch in next(batches).parts:
             mask = batch.inputs["attention_mask"].bool()
             one, two = found(batch).logits, running(batch).logits
             assert len(one) == len(two) == (2 if kind == "span" else 1)
@@ -137,7 +137,7 @@ def test_nobody_can_write_into_the_shared_file(tmp_path):
     columns = cached(tmp_path, bert(7), rows())
     with pytest.raises(ValueError, match="read-only"):
         columns["head0"][0] = 0
-    batch = next(training_batches(rows(), batch_size=4, micro_batch=None, pad_id=0, seed=0, stage=0, start=0))[0]
+    batch = next(training_batches(rows(), batch_size=4, micro_batch=None, pad_id=0, seed=0, stage=0, start=0)).parts[0]
     before = np.array(columns["head0"])
     from_store(columns, rows(), "classification")(batch).logits[0].zero_()
     assert np.array_equal(before, columns["head0"])
@@ -157,7 +157,7 @@ def test_stored_hidden_states_equal_live_ones(tmp_path, kind, layers):
     model, split = bert(7, kind=kind), rows(kind=kind)
     found = from_store(cached(tmp_path, model, split, kind, layers=layers), split, kind, layers=layers)
     running = live(model, frozenset({"teacher.logits", "teacher.hidden_states"}), HEADS[kind])
-    for batch in next(training_batches(split, batch_size=9, micro_batch=4, pad_id=0, seed=0, stage=0, start=0)):
+    for batch in next(training_batches(split, batch_size=9, micro_batch=4, pad_id=0, seed=0, stage=0, start=0)).parts:
         mask = batch.inputs["attention_mask"].bool()
         one, two = found(batch).hidden_states, running(batch).hidden_states
         assert len(one) == len(two) == LAYERS + 1
@@ -199,7 +199,7 @@ def test_half_precision_takes_half_the_size_and_rounds(tmp_path):
         assert half[name].nbytes * 2 == values.nbytes
         assert np.abs(half[name] - values).max() <= np.abs(values).max() * 2.0**-11
         assert not np.array_equal(half[name].astype(np.float32), values)
-    batch = next(training_batches(split, batch_size=4, micro_batch=None, pad_id=0, seed=0, stage=0, start=0))[0]
+    batch = next(training_batches(split, batch_size=4, micro_batch=None, pad_id=0, seed=0, stage=0, start=0)).parts[0]
     said = from_store(half, split, "classification", layers=(1,), dtype="fp16")(batch)
     assert said.logits[0].dtype == said.hidden_states[1].dtype == torch.float32
 

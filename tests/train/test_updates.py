@@ -17,7 +17,7 @@ from plmc.methods.distill.prediction_kd import PredictionKD
 from plmc.methods.distill.task_loss import TaskLoss
 from plmc.methods.sharpness.sam import SAM
 from plmc.testing.stage import HEADS, bert, equal, rig
-from plmc.training.batches import collate
+from plmc.training.batches import Share, collate
 from plmc.training.objective import Objective
 from plmc.training.optimizer import build_optimizer, clip, rate_factor
 
@@ -57,7 +57,9 @@ def test_gradients_of_parts_sum_to_that_of_the_whole(tmp_path):
         made.trainer.optimizer.step = lambda: seen.extend(p.grad.clone() for p in made.trainer.params)
         split = made.trainer.split
         order = np.arange(16)
-        made.trainer._update([collate(split, order[i : i + micro], 0) for i in range(0, 16, micro)])
+        made.trainer._update(
+            Share([collate(split, order[i : i + micro], 0) for i in range(0, 16, micro)], split.ids[order[:16]])
+        )
         return torch.cat([grad.flatten() for grad in seen])
 
     whole = gradient(16)

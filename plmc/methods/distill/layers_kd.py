@@ -74,7 +74,7 @@ class LayersKD(Method):
         if self.hidden or self.embedding:
             outputs |= {"hidden_states", "teacher.hidden_states"}
             if self.mode == "official_code":
-                outputs.add("teacher.padding")
+                outputs |= {"teacher.padding", "padding"}
         return frozenset(outputs)
 
     def teacher_layers(self, setting: Setting) -> frozenset[int]:

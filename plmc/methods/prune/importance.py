@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from plmc.core.method import Join
+
 
 class Gates:
     """Gates ξ = 1 on the units of each layer, one a row of the batch; sums |dL/dξ| over rows and updates.
@@ -17,6 +19,7 @@ class Gates:
 
     def __init__(self) -> None:
         self._open: list[tuple[int, Tensor]] = []
+        self._new: dict[int, Tensor] = {}
         self._sums: dict[int, Tensor] = {}
 
     def open(self, layer: int, size: int) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...] | None]:
@@ -36,25 +39,41 @@ class Gates:
         return hook
 
     def read(self) -> None:
-        """Adds what the backward pass left in the gates."""
+        """Takes what the backward pass left in the gates."""
         for layer, gate in self._open:
             if gate.grad is not None:
                 # An overflowing loss scale leaves infinities; that update does not count for the optimizer either.
                 seen = torch.nan_to_num(gate.grad.float().abs().sum(dim=0), nan=0.0, posinf=0.0)
-                self._sums[layer] = self._sums[layer] + seen if layer in self._sums else seen
+                self._new[layer] = self._new[layer] + seen if layer in self._new else seen
         self._open.clear()
+
+    def sync(self, counts: list[int], join: Join, device: torch.device) -> None:
+        """Makes what was read in this update what all processes read in it."""
+        for layer, count in enumerate(counts):
+            seen = self._new.get(layer)
+            seen = torch.zeros(count, device=device) if seen is None else seen
+            join(seen, "sum")
+            self._new[layer] = seen
+        self._add()
+
+    def _add(self) -> None:
+        for layer, seen in self._new.items():
+            self._sums[layer] = self._sums[layer] + seen if layer in self._sums else seen
+        self._new = {}
 
     def take(self, counts: list[int], device: torch.device) -> list[Tensor]:
         """The sums of each layer of `counts` units, on the CPU; they start again from 0.
 
         Zeros for a layer that the loss does not reach.
         """
+        self._add()
         sums = [self._sums.get(layer, torch.zeros(count, device=device)) for layer, count in enumerate(counts)]
         self._sums = {}
         return [each.cpu() for each in sums]
 
     def state_dict(self) -> dict[str, Any]:
         """The sums so far."""
+        self._add()
         return {str(layer): each.clone() for layer, each in self._sums.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

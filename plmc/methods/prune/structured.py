@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from plmc.core.clock import Clock, Point
 from plmc.core.compute import Compute
 from plmc.core.fields import Count
-from plmc.core.method import Method
+from plmc.core.method import Join, Method
 from plmc.core.setting import Building, Setting
 from plmc.core.shares import Sparsity, share
 from plmc.errors import ConfigError
@@ -108,6 +108,11 @@ class StructuredPruning(Method):
         self._gates.read()
         hold_gradients(params, self._names, self._masks)
         return loss
+
+    def sync(self, model: nn.Module, clock: Clock, join: Join) -> None:
+        self._bind(model)
+        if self.keep < 1 and clock.step < self.settled(clock):
+            self._gates.sync([len(kept) for kept in self._kept], join, self._parts[0][1].weight.device)
 
     def after_update(self, model: nn.Module, clock: Clock) -> None:
         self._bind(model)

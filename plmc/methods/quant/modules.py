@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from plmc.core.method import Join
 from plmc.methods.quant import fake
 from plmc.methods.quant.schemes import Scheme
+
+_SEEN: tuple[tuple[str, Literal["min", "max"]], ...] = (("seen_low", "min"), ("seen_high", "max"))
 
 
 @dataclass
@@ -124,6 +127,17 @@ class FakeQuantEmbedding(nn.Embedding):
         found = super().forward(input)
         # The rows of a batch are far fewer than those of the table.
         return self.on_grid(found) if self.switch.on else found
+
+
+def sync(model: nn.Module, join: Join) -> None:
+    """Makes what the forwards of an update saw in this process what they saw in all."""
+    ranges = [module for module in model.modules() if isinstance(module, Range)]
+    if ranges:
+        for name, how in _SEEN:
+            seen = torch.stack([getattr(module, name) for module in ranges])
+            join(seen, how)
+            for module, value in zip(ranges, seen, strict=True):
+                getattr(module, name).copy_(value)
 
 
 def advance(model: nn.Module, switch: Switch) -> None:

@@ -11,10 +11,10 @@ from torch import nn
 
 from plmc.core.clock import Clock, Point
 from plmc.core.fields import Decay
-from plmc.core.method import Method
+from plmc.core.method import Join, Method
 from plmc.core.setting import Building, Setting
 from plmc.errors import ConfigError
-from plmc.methods.quant.modules import Switch, advance, convert, insert
+from plmc.methods.quant.modules import Switch, advance, convert, insert, sync
 from plmc.methods.quant.schemes import scheme
 from plmc.models import encoder
 
@@ -68,6 +68,10 @@ class QAT(Method):
         self._inserted = False
         self._ranges: dict[str, dict[str, list[float]]] = {}
 
+    def required(self) -> frozenset[str]:
+        # Ranges see the activations of padding, too.
+        return self.needs | ({"padding"} if scheme(self.scheme).decay else set())
+
     def check(self, setting: Setting) -> None:
         clock = setting.clock
         if clock is not None and self.freeze is not None and clock.at(self.freeze) < clock.at(self.start):
@@ -98,6 +102,10 @@ class QAT(Method):
     def scope(self, model: nn.Module, clock: Clock) -> AbstractContextManager[None]:
         self._follow(clock)
         return nullcontext()
+
+    def sync(self, model: nn.Module, clock: Clock, join: Join) -> None:
+        if self._inserted and self._observes(clock.step, clock):
+            sync(model, join)
 
     def after_update(self, model: nn.Module, clock: Clock) -> None:
         if self._inserted and self._observes(clock.step - 1, clock):

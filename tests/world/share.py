@@ -1,0 +1,60 @@
+"""One of two processes, or the only one: trains every row of the suite, and leaves what came of it.
+
+python share.py FOLDER            with torch.distributed's variables, or without
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from method_rows import ROWS
+
+from plmc.methods.distill.layers_kd import LayersKD
+from plmc.methods.distill.logit_kd import LogitKD
+from plmc.methods.prune.gmp import GMP
+from plmc.methods.quant.qat import QAT
+from plmc.methods.sharpness.sam import SAM
+from plmc.testing.methods import listed, stage, student
+from plmc.testing.stage import bert
+from plmc.world import together
+
+MORE = {
+    "kd, sam, gmp": lambda: {"kd": LogitKD(), "sam": SAM(rho=0.05), "gmp": GMP(every=1)},
+    "layers_kd, qat": lambda: {"layers": LayersKD(projection="always"), "qat": QAT(scheme="prune_ofa", start=2)},
+}
+"""Methods in company, by what they are called here."""
+SETTINGS = {
+    "plain": {},
+    "micro_batch": {"micro_batch": 1},
+    "a row left": {"batch_size": 15},
+    "last": {"select": "last"},
+}
+"""Stages in which a process may be without rows, and of several forwards an update."""
+
+
+def cases() -> dict:
+    """What is trained, by name: methods and options."""
+    found = {row.name: (lambda row=row: listed(row), {}) for row in ROWS}
+    found |= {name: (make, {}) for name, make in MORE.items()}
+    return found | {name: (lambda: {"kd": LogitKD()}, options) for name, options in SETTINGS.items()}
+
+
+def trained(folder: Path) -> dict:
+    """By name: weights, metrics, state of the methods, and the losses of all updates."""
+    found = {}
+    for name, (make, options) in cases().items():
+        torch.manual_seed(0)
+        given = {"lr": 1e-4, "model": student(dropout=0.0), "teacher": bert(7, layers=4), **options}
+        made = stage(folder / name, make(), **given).fit()
+        losses = [values["loss"] for _, values in sorted(made.logs.items()) if "loss" in values]
+        found[name] = (made.weights, made.model.state_dict(), made.outcome.metrics, made.chain.state_dict(), losses)
+    return found
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    place = Path(sys.argv[1])
+    with together() as world:
+        torch.save(trained(place), place / f"{world.rank}.pt")
