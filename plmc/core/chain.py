@@ -102,11 +102,6 @@ class Chain(Method):
                     f"{len(setting.teachers)}: {', '.join(setting.teachers)}. Name one: "
                     f"recipe.stages.{setting.stage}.teachers={setting.teachers[0]}"
                 )
-            if "examples" in method.required() and setting.head.over_vocabulary:
-                raise ConfigError(
-                    f"stage {setting.stage}: {method.name} asks for the loss of each row, and a masked language model "
-                    f"has one for each hidden token. Remove the method: ~methods.{method.name}"
-                )
             with _by_name(method):
                 method.check(setting)
 

@@ -49,7 +49,7 @@ class Method(Checked):
             far rows are padded, so that parts of an update are padded as the whole is), `blocks` (takes the
             student's stack of blocks apart), `matrices` (and the matrices of each block), `heads`, `units` (cuts them
             out of the matrices), `interface` (the attention function is exchanged), `whole_batch` (compares
-            the rows of an update with each other: no micro-batches), `examples` (asks for the loss of each row).
+            the rows of an update with each other: no micro-batches).
         order: 0 changes weights, 1 only watches them; judged weights and `finish` fold in reverse `order`.
         place: the stage that `method=[…]` on the command line puts it in: `first` or `last`.
         family: `distillation`, `pruning` or `quantization`, for tables and pictures that tell models apart by what was

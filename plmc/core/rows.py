@@ -1,10 +1,10 @@
-"""Tokenised rows: ragged columns in one flat array each, with stable example ids."""
+"""Tokenised examples: ragged columns in one flat array each, with stable ids and what else is known of each."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -12,8 +12,6 @@ from plmc.errors import DataError
 
 if TYPE_CHECKING:
     import datasets
-
-    from plmc.data.masking import Masking
 
 # Padded tokens of an evaluation batch: large enough to keep the cores busy, small enough for any machine.
 TOKENS = 4096
@@ -38,13 +36,35 @@ class Ragged:
         return np.diff(self.offsets)
 
 
+# Keeps these draws apart from others made of the same numbers.
+_STREAM = 0x6D6C6D
+
+
+def drawing(*key: int) -> np.random.Generator:
+    """What `Draws.draw` draws from: a generator that hangs on `key` alone."""
+    return np.random.default_rng([_STREAM, *key])
+
+
+class Draws(Protocol):
+    """Rows that are made anew for every update: other tokens to guess, other demonstrations in a prompt."""
+
+    def draw(self, split: Split, rows: np.ndarray, rng: np.random.Generator) -> Split:
+        """The rows `rows` of `split`, in that order, as a split of their own without draws; they may have other
+        lengths. A function of these rows and of `rng` alone, over all of them at once."""
+        ...
+
+    def like(self, other: Draws) -> bool:
+        """Whether both make the same of any rows."""
+        ...
+
+
 @dataclass(frozen=True)
 class Split:
-    """N tokenised rows of one split.
+    """N tokenised rows of one split. A row is an example: one sequence of tokens, or several that stay together.
 
     Attributes:
         columns: `input_ids`, and `token_type_ids` where the model's tokenizer makes them (no attention mask: every
-            stored token is real).
+            stored token is real), one list a sequence; others may have lengths of their own.
         labels: `(N,)` int64 or float32, `(N, 2)` int64 for spans, ragged with one a token for masked language models,
             None if unknown.
         ids: `(N,)` int64, stable over runs, unique in the split.
@@ -52,8 +72,11 @@ class Split:
             `raw[source[i]]` (long SQuAD contexts become several rows). `fingerprint` changes whenever any of the above
             does.
         extra: further columns the task needs to turn logits into answers (SQuAD: offsets).
-        masking: hides other tokens in every training batch.
+        draws: makes the rows anew for every training batch.
         feed: `(N,)` int64, the number of the feed that each row is of; None: there is one.
+        examples: `(N + 1,)` int64: row i is the sequences `examples[i]` to `examples[i + 1]`; None: one each.
+        facts: `(N,)` each, by name, such as `group`: rows of one value belong together, so that parts of the rows and
+            significance tests draw whole groups.
     """
 
     columns: Mapping[str, Ragged]
@@ -63,8 +86,10 @@ class Split:
     source: np.ndarray
     fingerprint: str
     extra: Mapping[str, Ragged] = field(default_factory=dict)
-    masking: Masking | None = None
+    draws: Draws | None = None
     feed: np.ndarray | None = None
+    examples: np.ndarray | None = None
+    facts: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -85,8 +110,21 @@ class Split:
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens of each row, `(N,)`."""
-        return self.columns["input_ids"].lengths
+        """Tokens of each row, `(N,)`; of several sequences those of the longest."""
+        lengths = self.columns["input_ids"].lengths
+        return lengths if self.examples is None else np.maximum.reduceat(lengths, self.examples[:-1])
+
+    @property
+    def tokens(self) -> np.ndarray:
+        """Tokens of all sequences of each row, `(N,)`."""
+        lengths = self.columns["input_ids"].lengths
+        return lengths if self.examples is None else np.add.reduceat(lengths, self.examples[:-1])
+
+    def sequences(self, rows: np.ndarray) -> np.ndarray:
+        """The sequences of these rows, one row after the other."""
+        if self.examples is None:
+            return rows
+        return np.concatenate([np.arange(self.examples[row], self.examples[row + 1]) for row in rows])
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
+import numpy as np
+import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -75,8 +77,9 @@ class View:
         teachers: what each teacher says, by the name by which the stage calls it.
         run: a further forward of the student, with fresh dropout: `run()` on the same batch, `run(inputs)` on other
             tensors of the same shape by name, `run(train=False)` without dropout. None where there is no further one.
-        shares: for a masked language model, what a mean over this micro-batch's `masked` positions or real `tokens` is
-            to be multiplied with, so that micro-batches add up to the mean over the whole update; 1 if there is one.
+        per_row: positions a row of the whole update, see `plmc.core.batch.Batch`; `by_row` uses it.
+        places: `(N,)` int64, the row of each position of a masked language model's logits, in order; None elsewhere.
+        examples: `(B + 1,)`: row i is the sequences `examples[i]` to `examples[i + 1]` of the inputs; None: one each.
     """
 
     head: Head
@@ -86,7 +89,9 @@ class View:
     student: Outputs
     teacher: Outputs | None = None
     run: Run | None = None
-    shares: Mapping[str, float] = field(default_factory=lambda: {"masked": 1.0, "tokens": 1.0})
+    per_row: Mapping[str, float] = field(default_factory=dict)
+    places: Tensor | None = None
+    examples: np.ndarray | None = None
     teachers: Mapping[str, Outputs] = field(default_factory=dict)
 
     @property
@@ -97,11 +102,38 @@ class View:
         return self.labels
 
     @property
+    def at(self) -> Tensor:
+        """`places`. Raises TypeError where logits are of rows."""
+        if self.places is None:
+            raise TypeError("the logits of this head are of rows, not of positions in them")
+        return self.places
+
+    @property
     def taught(self) -> Outputs:
         """The teacher's outputs, for a method that needs them. Raises TypeError if there are none."""
         if self.teacher is None:
             raise TypeError("this method compares with a teacher, and the batch comes without one")
         return self.teacher
+
+    def by_row(self, values: Tensor, places: Tensor, kind: Literal["tokens", "guessed"]) -> Tensor:
+        """`(B,)`: the values of each row's positions added up and divided by the number of positions a row of the whole
+        update, so that the mean over the update's rows is the mean over its positions, into whatever it is cut.
+
+        Args:
+            values: `(N,)`, of some positions.
+            places: `(N,)`, the sequence of each.
+            kind: what is counted: all real tokens, or those to be guessed.
+        """
+        sums = values.new_zeros(len(self.mask)).index_add(0, places, values)
+        return self.of_rows(sums) / (self.per_row.get(kind) or 1.0)
+
+    def of_rows(self, values: Tensor) -> Tensor:
+        """`(B,)`: the values of each row's sequences added up."""
+        if self.examples is None:
+            return values
+        sizes = torch.from_numpy(np.diff(self.examples)).to(values.device)
+        rows = torch.arange(len(sizes), device=values.device).repeat_interleave(sizes)
+        return values.new_zeros(len(sizes)).index_add(0, rows, values)
 
     def of_each_teacher(self) -> list[View]:
         """The view once for each teacher, as if that were the only one; itself alone where there is one or none."""

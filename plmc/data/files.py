@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from plmc.core.fields import Added
 from plmc.data.rows import class_map, normalise
 from plmc.data.source import Source
 from plmc.data.tables import read_table
@@ -23,6 +24,7 @@ class Files(Source):
     Attributes:
         columns: the one or two text columns.
         label: the label column; only the test file may lack it.
+        group: the column whose equal values belong together.
     """
 
     name: str = "custom"
@@ -31,6 +33,7 @@ class Files(Source):
     test: str | None = None
     columns: tuple[str, ...] = ()
     label: str = "label"
+    group: Annotated[str | None, Added(None)] = None
 
     def load(self, task: Task) -> dict[str, datasets.Dataset]:
         named = {"train": self.train, "validation": self.validation, "test": self.test}
@@ -41,6 +44,7 @@ class Files(Source):
                 self.label,
                 classes=class_map(task.labels) if task.labels else None,
                 hidden=split == "test",
+                group=self.group,
             )
             for split, path in named.items()
             if path

@@ -8,12 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from plmc.core.rows import Ragged, Split
+from plmc.core.rows import Draws, Ragged, Split
 
 IGNORED = -100
 """Label of a token that is not to be guessed."""
-# Keeps these draws apart from others made of the same numbers.
-_STREAM = 0x6D6C6D
 
 
 @dataclass(frozen=True)
@@ -34,8 +32,28 @@ class Masking:
     masked: float = 0.8
     random: float = 0.1
 
-    def like(self, other: Masking) -> bool:
+    def draw(self, split: Split, rows: np.ndarray, rng: np.random.Generator) -> Split:
+        """See `plmc.core.rows.Draws`: the same tokens, some of them hidden."""
+        ids = split.columns["input_ids"]
+        lengths = ids.offsets[rows + 1] - ids.offsets[rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        tokens = np.concatenate([ids[row] for row in rows]) if len(rows) else np.zeros(0, dtype=np.int64)
+        seen, labels = self.hide(tokens, rng)
+        return replace(
+            split,
+            columns={"input_ids": Ragged(seen, offsets)},
+            labels=Ragged(labels, offsets),
+            ids=split.ids[rows],
+            source=split.source[rows],
+            draws=None,
+            feed=None if split.feed is None else split.feed[rows],
+            facts={name: fact[rows] for name, fact in split.facts.items()},
+        )
+
+    def like(self, other: Draws) -> bool:
         """Whether both hide the tokens of any row alike."""
+        if not isinstance(other, Masking):
+            return False
         rates = [(each.rate, each.masked, each.random, each.mask_id) for each in (self, other)]
         return rates[0] == rates[1] and np.array_equal(self.weights, other.weights)
 
@@ -58,23 +76,6 @@ class Masking:
             lot < self.masked, self.mask_id, np.where(lot < self.masked + self.random, other, tokens[chosen])
         )
         return seen, labels
-
-
-def hide_rows(split: Split, rows: np.ndarray, *, key: tuple[int, ...], masking: Masking | None = None) -> Split:
-    """The rows `rows` as a small split of their own with tokens hidden; `key` alone seeds the draw."""
-    ids = split.columns["input_ids"]
-    lengths = ids.offsets[rows + 1] - ids.offsets[rows]
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    tokens = np.concatenate([ids[row] for row in rows]) if len(rows) else np.zeros(0, dtype=np.int64)
-    seen, labels = (masking or split.masking).hide(tokens, np.random.default_rng([_STREAM, *key]))
-    return replace(
-        split,
-        columns={"input_ids": Ragged(seen, offsets)},
-        labels=Ragged(labels, offsets),
-        ids=split.ids[rows],
-        source=split.source[rows],
-        masking=None,
-    )
 
 
 def masking_of(tokenizer: Any, counts: np.ndarray, size: int, options: Mapping[str, float]) -> Masking:

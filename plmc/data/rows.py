@@ -27,8 +27,9 @@ def normalise(
     classes: Mapping[str, int] | None,
     bounds: tuple[float, float] | None = None,
     hidden: bool = False,
+    group: str | None = None,
 ) -> datasets.Dataset:
-    """Columns `id`, `text_a`, `text_b` (if two texts are named) and `label` of a table.
+    """Columns `id`, `text_a`, `text_b` (if two texts are named), `label` and `group` (if one is named) of a table.
 
     `classes` maps the values of the label column to class ids; None means a score within `bounds`. A table
     without the label column is an error unless its labels may be `hidden`.
@@ -44,6 +45,8 @@ def normalise(
             columns["label"] = _scores(table, label, values, bounds)
         else:
             columns["label"] = _class_ids(table, label, values, classes)
+    if group is not None:
+        columns["group"] = [_as_name(value) for value in table.column(group, "the group")]
     return Dataset.from_dict(columns)
 
 

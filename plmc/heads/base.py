@@ -111,11 +111,11 @@ class Head:
         """The batch's labels in the order of the logits that `ask` returns; None for rows without any."""
         return batch.labels
 
-    def shares(self, batch: Batch) -> dict[str, float]:
-        """For `View.shares`: how means over this micro-batch add up to those over the whole update."""
-        return {"masked": 1.0, "tokens": 1.0}
+    def places(self, batch: Batch, *, all_tokens: bool = False) -> Tensor | None:
+        """For `View.places`: the row of each position that `ask` returns logits of; None where they are of rows."""
+        return None
 
-    # Losses: `(B,)`, or a mean over the tokens that were hidden.
+    # Losses: `(B,)`, a value for each row.
 
     def gold(self, view: View) -> Tensor:
         """Loss of the student against the gold labels, as in plain fine-tuning."""

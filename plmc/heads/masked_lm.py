@@ -65,26 +65,18 @@ class MaskedLMHead(Head):
     def labels(self, batch: Batch, *, all_tokens: bool = False) -> Tensor:
         return batch.gold[_positions(batch, all_tokens)]
 
-    def shares(self, batch: Batch) -> dict[str, float]:
-        """What this micro-batch has of hidden positions and of tokens, as a multiple of its rows' share of the
-        update."""
-        rows, per_row = len(batch.rows), batch.per_row
-        if per_row is None:
-            return super().shares(batch)
-        own = {"masked": int((batch.gold >= 0).sum()), "tokens": int(batch.inputs["attention_mask"].sum())}
-        return {name: count / (rows * per_row[name]) if per_row[name] else 1.0 for name, count in own.items()}
+    def places(self, batch: Batch, *, all_tokens: bool = False) -> Tensor:
+        return _positions(batch, all_tokens).nonzero()[:, 0]
 
     def gold(self, view: View) -> Tensor:
-        """Cross-entropy, mean over the hidden tokens."""
-        return token_cross_entropy(view.student.logits[0], view.gold) * view.shares["masked"]
+        """Cross-entropy; the mean over the update's rows is that over its hidden tokens."""
+        return view.by_row(token_cross_entropy(view.student.logits[0], view.gold), view.at, "guessed")
 
     def divergence(self, view: View, *, temperature: float) -> Tensor:
         """`plmc.losses.token_kl.token_kl` at the hidden tokens."""
         hidden = view.gold >= 0
         student, teacher = view.student.logits[0][hidden], view.taught.logits[0][hidden]
-        if not len(student):  # a micro-batch may hide nothing
-            return student.sum()
-        return token_kl(student, teacher, temperature=temperature) * view.shares["masked"]
+        return view.by_row(token_kl(student, teacher, temperature=temperature), view.at[hidden], "guessed")
 
     def gather(self, logits: Sequence[Tensor], batch: Batch) -> tuple[np.ndarray, ...]:
         """Three of `(B,)`: hidden tokens, right guesses, and the sum of -log p of the hidden tokens."""

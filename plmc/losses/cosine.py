@@ -8,7 +8,8 @@ from torch import Tensor
 
 
 def hidden_cosine(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the real tokens of 1 - cos(h_S, h_T) (DistilBERT, Sanh et al. 2019, Section 3; its code: last layer).
+    """1 - cos(h_S, h_T) `(N,)` of the N real tokens, row by row (DistilBERT, Sanh et al. 2019, Section 3; its code: the
+    last layer).
 
     Args:
         student: `(B, T, D)`; `mask` `(B, T)`: 1 on real tokens.
@@ -23,4 +24,4 @@ def hidden_cosine(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
         )
     wide = torch.promote_types(student.dtype, torch.float32)
     real = mask.bool()
-    return (1 - F.cosine_similarity(student[real].to(wide), teacher[real].to(wide), dim=-1)).mean()
+    return 1 - F.cosine_similarity(student[real].to(wide), teacher[real].to(wide), dim=-1)

@@ -21,14 +21,14 @@ def place_cross_entropy(logits: Tensor, places: Tensor, mask: Tensor | None = No
 
 
 def token_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy over the vocabulary in float32 or finer, mean over the tokens whose label is not -100; else 0.
+    """Cross-entropy `(N,)` over the vocabulary in float32 or finer, 0 for the tokens whose label is -100.
 
     Args:
         logits: `(N, V)`.
         labels: `(N,)` int64.
     """
-    # A sum over a count, for a micro-batch may have nothing to guess.
-    guessed = labels >= 0
-    chosen = logits if bool(guessed.all()) else logits[guessed]
-    chosen = chosen.to(torch.promote_types(chosen.dtype, torch.float32))
-    return F.cross_entropy(chosen, labels[guessed], reduction="sum") / guessed.sum().clamp(min=1)
+    guessed, exact = labels >= 0, torch.promote_types(logits.dtype, torch.float32)
+    if bool(guessed.all()):
+        return F.cross_entropy(logits.to(exact), labels, reduction="none")
+    values = F.cross_entropy(logits[guessed].to(exact), labels[guessed], reduction="none")
+    return values.new_zeros(len(labels)).masked_scatter(guessed, values)

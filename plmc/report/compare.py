@@ -9,7 +9,7 @@ from pathlib import PurePath
 
 from plmc.errors import PlmcError
 from plmc.report.rows import Row, arm_rows, export_rows
-from plmc.report.significance import MCNEMAR, Difference, holm, mcnemar, paired_bootstrap
+from plmc.report.significance import MCNEMAR, Difference, grouped, holm, mcnemar, paired_bootstrap
 from plmc.results.find import Arm, Run, arms
 
 LEVEL = 0.05
@@ -120,8 +120,8 @@ def _difference(primary: str, arm: Arm, base: Arm, resamples: int, seed: int) ->
     split = base.first.split()
     ours, theirs = ([run.predictions(split) for run in side.runs] for side in (arm, base))
     difference = paired_bootstrap(primary, ours, theirs, resamples=resamples, seed=seed)
-    if primary == "accuracy" and len(ours) == len(theirs) == 1:
-        # Two classifiers on the same rows: the exact test needs no resampling. It knows no seeds.
+    if primary == "accuracy" and len(ours) == len(theirs) == 1 and not grouped(ours[0]):
+        # Two classifiers on the same rows: the exact test needs no resampling. It knows neither seeds nor groups.
         return replace(difference, p=mcnemar(ours[0], theirs[0]), test=MCNEMAR)
     return difference
 

@@ -48,7 +48,8 @@ def paired_bootstrap(
     out. The interval is the percentile interval and p inverts it, 2 min(P[d* <= 0], P[d* >= 0]) with one added to
     counts and resamples: a p below 0.05 and a 95 % interval without zero say the same. Seeds are not resampled: the
     interval answers "with other test examples", the standard deviation over seeds answers "with other seeds". Equal
-    arguments give equal results.
+    arguments give equal results. Where records name their `group` (questions on one text, options of one question),
+    groups are drawn in place of examples, each with all that it has.
 
     Args:
         metric: a name known to `plmc.report.statistics`, or `f(prediction, label) -> float` on arrays (slow: called per
@@ -66,6 +67,7 @@ def paired_bootstrap(
     scorers = [statistic(metric, records) for records in arms]
     n = len(arms[0])
     signs = np.array([1 / len(arm)] * len(arm) + [-1 / len(baseline)] * len(baseline))
+    group = _groups(arms[0])
     whole = np.ones((1, n), dtype=np.float32)
     value = float(signs @ [float(scorer(whole)[0]) for scorer in scorers])
     rng = np.random.default_rng(seed)
@@ -73,7 +75,7 @@ def paired_bootstrap(
     left = resamples
     while left:
         rows = min(left, max(1, CHUNK // n))
-        counts = _counts(rng, rows, n)
+        counts = _counts(rng, rows, n) if group is None else _counts(rng, rows, int(group.max()) + 1)[:, group]
         drawn.append(signs @ np.stack([scorer(counts) for scorer in scorers]))
         left -= rows
     differences = np.concatenate(drawn)
@@ -128,6 +130,18 @@ def align(runs: Sequence[Records]) -> list[list[Mapping[str, Any]]]:
         if [table[i].get("label") for i in ids] != labels:
             raise DataError("The runs disagree on the labels of the same ids. Compare runs of the same task and data.")
     return [[table[i] for i in ids] for table in tables]
+
+
+def _groups(records: Records) -> np.ndarray | None:
+    """The number of each record's group, `(N,)`; None where records stand alone."""
+    if any("group" not in record for record in records):
+        return None
+    return np.unique([record["group"] for record in records], return_inverse=True)[1]
+
+
+def grouped(records: Records) -> bool:
+    """Whether some records belong together, so that they are no independent samples."""
+    return _groups(records) is not None
 
 
 def _counts(rng: np.random.Generator, rows: int, n: int) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 from plmc.errors import PlmcError
 
 Scorer = Callable[[np.ndarray], np.ndarray]
-"""From weights `(R, N)`, whole numbers that sum to N in each row, to R metric values."""
+"""From weights `(R, N)`, whole numbers, to R metric values."""
 
 
 def statistic(metric: str | Callable[[np.ndarray, np.ndarray], float], records: Sequence[Mapping[str, Any]]) -> Scorer:

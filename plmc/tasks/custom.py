@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from plmc.core.fields import FileName
+from plmc.core.fields import Added, FileName
 from plmc.data.files import Files
 from plmc.data.rows import label_names
 from plmc.data.source import Source
@@ -32,6 +33,8 @@ class Custom(TextTask):
         text: the one or two text columns in the files; once the task is built, `columns` holds these names and `text`
             the normalised ones, as in every task.
         label: the label column.
+        group: the column whose equal values belong together (questions on one text, sentences of one patient): parts of
+            the rows and significance tests draw whole groups.
         labels: class names in the order of their ids; None takes the different values found in `train`, sorted.
         metric: None takes accuracy or spearman; `f1` needs two classes and is that of the second.
     """
@@ -46,6 +49,7 @@ class Custom(TextTask):
     labels: Sequence[str | float | bool] | None = None  # type: ignore[assignment]
     metric: str | None = None
     columns: Sequence[str] | None = None
+    group: Annotated[str | None, Added(None)] = None
 
     def __post_init__(self) -> None:
         if self.kind not in _HEADS:
@@ -78,7 +82,12 @@ class Custom(TextTask):
     @property
     def own_source(self) -> Source:
         return Files(
-            train=self.train, validation=self.validation, test=self.test, columns=tuple(self.columns), label=self.label
+            train=self.train,
+            validation=self.validation,
+            test=self.test,
+            columns=tuple(self.columns),
+            label=self.label,
+            group=self.group,
         )
 
     def place(self, split: str) -> str | None:

@@ -83,10 +83,10 @@ def joined(parts: Sequence[Split], stage: str) -> Split:
     Rows without labels get the label that stands for none: -100, or NaN for scores. A column that only some splits
     have is 0 in the others. Raises ConfigError if tokens are hidden in some of them only.
     """
-    masked = [part.masking for part in parts]
-    if any(masking is None for masking in masked) and any(masking is not None for masking in masked):
+    draws = [part.draws for part in parts]
+    if any(each is None for each in draws) and any(each is not None for each in draws):
         raise ConfigError(f"stage {stage}: in some of its feeds tokens are hidden and in others none are.")
-    if masked[0] is not None and any(not masking.like(masked[0]) for masking in masked[1:]):
+    if draws[0] is not None and any(not each.like(draws[0]) for each in draws[1:]):
         raise ConfigError(
             f"stage {stage}: the tasks of its feeds hide tokens at other rates, or weigh them by how often they occur. "
             "Give all of them the same rate, and smoothing=0."
@@ -97,7 +97,7 @@ def joined(parts: Sequence[Split], stage: str) -> Split:
             part.columns[name].values if name in part.columns else np.zeros_like(part.columns["input_ids"].values)
             for part in parts
         ]
-        columns[name] = _ragged(values, [part.lengths for part in parts])
+        columns[name] = _ragged(values, [part.columns.get(name, part.columns["input_ids"]).lengths for part in parts])
     sizes = [len(part) for part in parts]
     starts = np.cumsum([0, *(len(part.raw) for part in parts[:-1])])
     digest = hashlib.sha256(" ".join(part.fingerprint for part in parts).encode()).hexdigest()[:24]
@@ -108,9 +108,30 @@ def joined(parts: Sequence[Split], stage: str) -> Split:
         raw=_texts([part.raw for part in parts], _nothing(parts)),
         source=np.concatenate([part.source + start for part, start in zip(parts, starts, strict=True)]),
         fingerprint=f"feeds-{digest}",
-        masking=masked[0],
+        draws=draws[0],
         feed=np.repeat(np.arange(len(parts)), sizes),
+        examples=_examples(parts),
+        facts=_facts(parts),
     )
+
+
+def _examples(parts: Sequence[Split]) -> np.ndarray | None:
+    """Where each row's sequences are in the columns of all; None where each has one."""
+    if all(part.examples is None for part in parts):
+        return None
+    sizes = [np.ones(len(part), np.int64) if part.examples is None else np.diff(part.examples) for part in parts]
+    return np.concatenate([[0], np.cumsum(np.concatenate(sizes))])
+
+
+def _facts(parts: Sequence[Split]) -> dict[str, np.ndarray]:
+    """The facts that all know; a group of one feed is none of another."""
+    names = set.intersection(*(set(part.facts) for part in parts))
+    facts = {name: np.concatenate([part.facts[name] for part in parts]) for name in sorted(names - {"group"})}
+    if "group" in names:
+        groups = [part.facts["group"] for part in parts]
+        starts = np.cumsum([0, *(int(group.max(initial=-1)) + 1 for group in groups[:-1])])
+        facts["group"] = np.concatenate([group + start for group, start in zip(groups, starts, strict=True)])
+    return facts
 
 
 def _ragged(values: Sequence[np.ndarray], lengths: Sequence[np.ndarray]) -> Ragged:

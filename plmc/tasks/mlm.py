@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from plmc.core.fields import Count, FileName, Share
-from plmc.core.rows import Ragged, Split
+from plmc.core.rows import Ragged, Split, drawing
 from plmc.data.source import Source
 from plmc.errors import ConfigError, DataError
 from plmc.heads.base import Head
@@ -124,7 +124,7 @@ class MaskedLM(Task):
         return str(self.corpus) if self.corpus else None
 
     def encode(self, rows: datasets.Dataset, tokenizer: Any, *, training: bool, cache: Path | None = None) -> Split:
-        from plmc.data.masking import hide_rows, masking_of
+        from plmc.data.masking import masking_of
         from plmc.data.packing import pack
 
         self.check(tokenizer)
@@ -140,11 +140,10 @@ class MaskedLM(Task):
         split = Split({"input_ids": ids}, None, number, rows, number, f"{key}-{sorted(options.items())}")
         size = max(tokenizer.get_vocab().values()) + 1
         if training:
-            return replace(split, masking=masking_of(tokenizer, counts, size, options))
+            return replace(split, draws=masking_of(tokenizer, counts, size, options))
         even = masking_of(tokenizer, counts, size, options | {"smoothing": 0.0})
         parts = [
-            hide_rows(split, number[start : start + _CHUNK], key=(start,), masking=even)
-            for start in range(0, len(split), _CHUNK)
+            even.draw(split, number[start : start + _CHUNK], drawing(start)) for start in range(0, len(split), _CHUNK)
         ]
         seen = np.concatenate([part.columns["input_ids"].values for part in parts])
         labels = np.concatenate([part.marks.values for part in parts])

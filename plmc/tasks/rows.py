@@ -19,9 +19,15 @@ SUBSET_SEED = 0
 
 
 def subset(rows, count: int | None):
-    """A fixed random part of a `datasets.Dataset`, in its original order."""
+    """A fixed random part of a `datasets.Dataset`, in its original order; rows of one `group` are in it together, and
+    the last group drawn may exceed `count`."""
     if count is None or count >= len(rows):
         return rows
+    if "group" in rows.column_names:
+        names, group = np.unique(rows["group"], return_inverse=True)
+        drawn, sizes = np.random.default_rng(SUBSET_SEED).permutation(len(names)), np.bincount(group)
+        before = np.cumsum(sizes[drawn]) - sizes[drawn]
+        return rows.select(np.flatnonzero(np.isin(group, drawn[before < count])))
     chosen = np.sort(np.random.default_rng(SUBSET_SEED).permutation(len(rows))[:count])
     return rows.select(chosen)
 

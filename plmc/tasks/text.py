@@ -52,6 +52,7 @@ class TextTask(Task):
             raw=rows,
             source=np.arange(len(rows)),
             fingerprint=key,
+            facts=facts(rows),
         )
 
     def labels_of(self, rows: datasets.Dataset) -> np.ndarray:
@@ -66,9 +67,11 @@ class TextTask(Task):
             raise TrainingError(
                 f"The model's output for row {split.ids[row]} of {self.name} is not a number; it diverged."
             )
-        records = []
+        records, groups = [], split.raw["group"] if "group" in split.facts else None
         for row in np.argsort(split.source, kind="stable").tolist():
             record = {"id": int(split.ids[row]), **self.head.record(scores[row], self.labels)}
+            if groups is not None:
+                record["group"] = groups[int(split.source[row])]
             if split.labels is not None:
                 record["label"] = split.labels[row].tolist()
             records.append(record)
@@ -82,3 +85,10 @@ class TextTask(Task):
         said = np.array([record[self.head.said] for record in records])
         label = np.array([record["label"] for record in records])
         return {name: METRICS[name](said, label) for name in self.metrics}
+
+
+def facts(rows: datasets.Dataset) -> dict[str, np.ndarray]:
+    """For `Split.facts`: the number of each row's group, where rows have one."""
+    if "group" not in rows.column_names:
+        return {}
+    return {"group": np.unique(rows["group"], return_inverse=True)[1].astype(np.int64)}

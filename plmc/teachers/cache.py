@@ -6,7 +6,7 @@ import errno
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,8 +51,8 @@ class Wanted:
 
     def columns(self, *, outputs: int, width: int, split: Split) -> dict[str, tuple[int, ...]]:
         """Shapes by file name. Hidden states and the logits of spans have a row a token, other logits a row a row."""
-        tokens = int(split.lengths.sum())
-        shape = (tokens,) if self.head.per_token else (len(split), outputs)
+        tokens, sequences = int(split.tokens.sum()), len(split.columns["input_ids"])
+        shape = (tokens,) if self.head.per_token else (sequences, outputs)
         heads: dict[str, tuple[int, ...]] = {f"head{part}": shape for part in range(self.head.parts)}
         return heads | {f"hidden{layer}": (tokens, width) for layer in self.layers}
 
@@ -136,10 +136,10 @@ def _compute(model: nn.Module, split: Split, wanted: Wanted, pad_id: int, folder
 
     def write(batch: Batch, said: Outputs) -> None:
         real = batch.inputs["attention_mask"].cpu().numpy().astype(bool)
-        tokens = _tokens(split, batch.rows)
+        sequences, tokens = split.sequences(batch.rows), _tokens(split, batch.rows)
         for number, head in enumerate(said.logits):
             values = head.cpu().numpy()
-            files[f"head{number}"][tokens if per_token else batch.rows] = values[real] if per_token else values
+            files[f"head{number}"][tokens if per_token else sequences] = values[real] if per_token else values
         for layer in wanted.layers:
             files[f"hidden{layer}"][tokens] = said.states[layer].float().cpu().numpy()[real]
 
@@ -175,10 +175,10 @@ def _make_files(folder: Path, split: Split, wanted: Wanted, said: Outputs) -> No
         open_memmap(folder / f"{name}.npy", "w+", DTYPES[wanted.dtype], dims).flush()
 
 
-def _tokens(split: Split, rows: Iterable[int]) -> np.ndarray:
+def _tokens(split: Split, rows: np.ndarray) -> np.ndarray:
     """Where the tokens of `rows` are in an array over all tokens of the split."""
     offsets = split.columns["input_ids"].offsets
-    return np.concatenate([np.arange(offsets[row], offsets[row + 1]) for row in rows])
+    return np.concatenate([np.arange(offsets[each], offsets[each + 1]) for each in split.sequences(rows)])
 
 
 def look_up(columns: dict[str, np.ndarray], split: Split, wanted: Wanted, *, layers: int):
@@ -203,7 +203,8 @@ def look_up(columns: dict[str, np.ndarray], split: Split, wanted: Wanted, *, lay
         if wanted.head.per_token:
             logits = tuple(spread(head, -np.inf) for head in heads)
         else:
-            logits = tuple(torch.from_numpy(head[batch.rows].astype(np.float32)).to(mask.device) for head in heads)
+            own = split.sequences(batch.rows)
+            logits = tuple(torch.from_numpy(head[own].astype(np.float32)).to(mask.device) for head in heads)
         states = None
         if wanted.layers:
             states = tuple(

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from plmc.core.batch import Batch
-from plmc.core.rows import Ragged, Split, by_length
-from plmc.data.masking import IGNORED, hide_rows
+from plmc.core.rows import Ragged, Split, by_length, drawing
+from plmc.data.masking import IGNORED
 from plmc.training.order import Mix, epoch_order
 from plmc.world import World
 
@@ -26,23 +26,36 @@ class Share:
 
 
 def collate(split: Split, rows: np.ndarray, pad_id: int, *, width: int = 0) -> Batch:
-    """Pads the rows to the longest of them, or to `width` where that is more."""
-    ids = split.columns["input_ids"]
-    lengths = ids.offsets[rows + 1] - ids.offsets[rows]
+    """Pads the sequences of the rows to the longest of them, or to `width` where that is more. What has lengths of its
+    own is padded to its own longest: columns with 0, labels with -100."""
+    sequences = split.sequences(rows)
+    lengths = split.columns["input_ids"].lengths[sequences]
     width = max(width, int(lengths.max()))
     real = np.arange(width) < lengths[:, None]
     inputs = {}
     for name, column in split.columns.items():
-        padded = np.full((len(rows), width), pad_id if name == "input_ids" else 0, dtype=np.int64)
-        padded[real] = np.concatenate([column[row] for row in rows])
-        inputs[name] = torch.from_numpy(padded)
+        filler = pad_id if name == "input_ids" else 0
+        inputs[name] = torch.from_numpy(_padded(column, sequences, lengths, width, filler))
     inputs["attention_mask"] = torch.from_numpy(real.astype(np.int64))
+    examples = None
+    if split.examples is not None:
+        examples = np.concatenate([[0], np.cumsum(split.examples[rows + 1] - split.examples[rows])])
+    labels = None
     if isinstance(split.labels, Ragged):
-        marked = np.full((len(rows), width), IGNORED, dtype=np.int64)
-        marked[real] = np.concatenate([split.marks[row] for row in rows])
-        return Batch(inputs, torch.from_numpy(marked), rows, split.ids[rows])
-    labels = None if split.labels is None else torch.from_numpy(np.ascontiguousarray(split.labels[rows]))
-    return Batch(inputs, labels, rows, split.ids[rows])
+        labels = torch.from_numpy(_padded(split.labels, rows, lengths, width, IGNORED))
+    elif split.labels is not None:
+        labels = torch.from_numpy(np.ascontiguousarray(split.labels[rows]))
+    return Batch(inputs, labels, rows, split.ids[rows], examples=examples)
+
+
+def _padded(column: Ragged, rows: np.ndarray, lengths: np.ndarray, width: int, filler: int) -> np.ndarray:
+    """`(len(rows), width)` int64, or as wide as the longest of them where their lengths are not `lengths`."""
+    own = column.offsets[rows + 1] - column.offsets[rows]
+    if not np.array_equal(own, lengths):
+        width = int(own.max())
+    padded = np.full((len(rows), width), filler, dtype=np.int64)
+    padded[np.arange(width) < own[:, None]] = np.concatenate([column[row] for row in rows])
+    return padded
 
 
 def training_batches(
@@ -62,10 +75,10 @@ def training_batches(
     """Endless updates from update number `start` on, as this process of `world` computes them; skipped ones cost no
     reading.
 
-    `mix` makes the order of rows of several feeds. Tokens to guess are drawn over the whole update, as a function of
-    (seed, stage, number of the update). `change` makes another batch of all rows of an update, by its number. Processes
-    share the rows of an update; each cuts its own into micro-batches, which with `evenly` are all padded to the longest
-    row of the update.
+    `mix` makes the order of rows of several feeds. What `split.draws` makes anew is drawn over the whole update, as a
+    function of (seed, stage, number of the update). `change` makes another batch of all rows of an update, by its
+    number. Processes share the rows of an update; each cuts its own into micro-batches, which with `evenly` are all
+    padded to the longest row of the update.
     """
     world = world or World()
     lengths = split.lengths
@@ -79,37 +92,24 @@ def training_batches(
             pieces = [slice(i, min(i + size, own.stop)) for i in range(own.start, own.stop, size)]
             # What may change anything must see all rows at once.
             seen = pieces if change is None else [slice(0, len(rows))]
-            width = int(lengths[rows].max()) if evenly else 0
-            if split.masking:
-                parts = _masked(split, rows, seen, pad_id, width, (seed, stage, update))
-            else:
-                parts = [collate(split, rows[piece], pad_id, width=width) for piece in seen]
+            drawn, among = split, rows
+            if split.draws:
+                drawn, among = split.draws.draw(split, rows, drawing(seed, stage, update)), np.arange(len(rows))
+            width, per_row = int(drawn.lengths[among].max()) if evenly else 0, _per_row(drawn, among)
+            parts = [collate(drawn, among[piece], pad_id, width=width) for piece in seen]
+            parts = [replace(part, rows=rows[piece], per_row=per_row) for part, piece in zip(parts, seen, strict=True)]
             if change is not None:
-                parts = _counted(change(parts[0], update)).cut(pieces, evenly=evenly)
+                parts = change(parts[0], update).recounted().cut(pieces, evenly=evenly)
             yield Share(parts, split.ids[rows])
         epoch, skip = epoch + 1, 0
 
 
-def _masked(
-    split: Split, rows: np.ndarray, pieces: list[slice], pad_id: int, width: int, key: tuple[int, ...]
-) -> list[Batch]:
-    """`pieces` of the update's `rows`, with tokens hidden over all of them at once."""
-    small = hide_rows(split, rows, key=key)
-    guessed = int((small.marks.values != IGNORED).sum())
-    per_row = {"masked": guessed / len(rows), "tokens": len(small.marks.values) / len(rows)}
-    whole = np.arange(len(rows))
-    return [
-        replace(collate(small, whole[piece], pad_id, width=width), rows=rows[piece], per_row=per_row)
-        for piece in pieces
-    ]
-
-
-def _counted(batch: Batch) -> Batch:
-    """With the numbers of masked positions and tokens a row as they are now."""
-    if batch.per_row is None:
-        return batch
-    rows, tokens = len(batch.rows), int(batch.inputs["attention_mask"].sum())
-    return replace(batch, per_row={"masked": int((batch.gold != IGNORED).sum()) / rows, "tokens": tokens / rows})
+def _per_row(split: Split, rows: np.ndarray) -> dict[str, float]:
+    """For `Batch.per_row`, of an update of these rows."""
+    counts = {"tokens": int(split.tokens[rows].sum())}
+    if isinstance(split.labels, Ragged):
+        counts["guessed"] = sum(int((split.labels[row] != IGNORED).sum()) for row in rows)
+    return {name: count / len(rows) for name, count in counts.items()}
 
 
 def evaluation_batches(

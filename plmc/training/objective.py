@@ -89,7 +89,9 @@ class Objective(nn.Module):
                 teacher=next(iter(said.values())) if len(said) == 1 else None,
                 teachers=said,
                 run=student,
-                shares=self.head.shares(batch),
+                per_row=batch.per_row or batch.recounted().per_row or {},
+                places=self.head.places(batch, all_tokens=self.asked["all_tokens"]),
+                examples=batch.examples,
             )
             terms = chain.losses(view, clock)
             weights = chain.terms(clock)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from plmc.core.rows import Ragged, Split
-from plmc.data.masking import IGNORED, Masking, hide_rows, masking_of
+from plmc.core.rows import Ragged, Split, drawing
+from plmc.data.masking import IGNORED, Masking, masking_of
 
 V, MASK = 50, 4
 
@@ -70,9 +70,9 @@ def test_fewer_ordinary_tokens_than_asked_for():
 def test_the_key_alone_decides():
     offsets = np.array([0, 30, 50, 90])
     ids = Ragged(np.random.default_rng(5).integers(5, V, 90), offsets)
-    split = Split({"input_ids": ids}, None, np.arange(3), None, np.arange(3), "x", masking=even())
+    split = Split({"input_ids": ids}, None, np.arange(3), None, np.arange(3), "x", draws=even())
     rows = np.array([2, 0])
-    one, two, other = (hide_rows(split, rows, key=key) for key in ((1, 2), (1, 2), (1, 3)))
+    one, two, other = (split.draws.draw(split, rows, drawing(*key)) for key in ((1, 2), (1, 2), (1, 3)))
     assert (one.labels.values == two.labels.values).all() and not (one.labels.values == other.labels.values).all()
     restored = np.where(one.labels.values != IGNORED, one.labels.values, one.columns["input_ids"].values)
     assert (restored == np.concatenate([ids[2], ids[0]])).all() and one.ids.tolist() == [2, 0]

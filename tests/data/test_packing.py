@@ -60,11 +60,11 @@ def test_the_stored_rows_are_the_rows_and_are_mapped(tiny_tokenizer, tmp_path):
 def test_held_out_rows_have_fixed_even_masks_and_training_rows_none_yet(tiny_tokenizer):
     task = MaskedLM(max_length=16, shortest=3, smoothing=0.7)
     held_out = [task.encode(lines(LINES), tiny_tokenizer, training=False) for _ in range(2)]
-    assert (held_out[0].labels.values == held_out[1].labels.values).all() and held_out[0].masking is None
+    assert (held_out[0].labels.values == held_out[1].labels.values).all() and held_out[0].draws is None
     plain = MaskedLM(max_length=16, shortest=3).encode(lines(LINES), tiny_tokenizer, training=False)
     assert (plain.labels.values == held_out[0].labels.values).all()
     train = task.encode(lines(LINES), tiny_tokenizer, training=True)
-    assert train.labels is None and train.masking.weights.min() == 0 and (train.columns["input_ids"].values >= 0).all()
+    assert train.labels is None and train.draws.weights.min() == 0 and (train.columns["input_ids"].values >= 0).all()
 
 
 def test_files_and_what_is_held_out(tmp_path):

@@ -51,25 +51,28 @@ def test_kl_is_the_mean_over_rows_of_the_sum_over_classes():
 def test_kl_in_pieces_is_the_same_loss_with_the_same_gradient(monkeypatch, elements):
     monkeypatch.setattr(pieces, "_ELEMENTS", elements)
     s, t = logits(7, 5), logits(7, 5, seed=1)
-    torch.testing.assert_close(token_kl(s, t, temperature=3.0), kd_kl(s, t, temperature=3.0))
+    torch.testing.assert_close(token_kl(s, t, temperature=3.0).mean(), kd_kl(s, t, temperature=3.0))
     expected = gradient(lambda z: 0.3 * kd_kl(z, t, temperature=3.0), s)
-    torch.testing.assert_close(gradient(lambda z: 0.3 * token_kl(z, t, temperature=3.0), s), expected)
-    assert token_kl(s, s) == 0 and gradient(lambda z: token_kl(z, s), s).abs().max() == 0
+    torch.testing.assert_close(gradient(lambda z: 0.3 * token_kl(z, t, temperature=3.0).mean(), s), expected)
+    weights = torch.arange(7.0, dtype=s.dtype)
+    each = gradient(lambda z: (token_kl(z, t) * weights).sum(), s)
+    torch.testing.assert_close(each, gradient(lambda z: kd_kl(z, t), s) * 7 * weights[:, None])
+    assert (token_kl(s, s) == 0).all() and gradient(lambda z: token_kl(z, s).sum(), s).abs().max() == 0
 
 
 def test_kl_in_pieces_of_bf16_logits_is_computed_in_float32():
     s, t = (z.bfloat16() for z in (logits(7, 50), logits(7, 50, seed=1)))
     exact = kd_kl(s.double(), t.double())
-    torch.testing.assert_close(token_kl(s, t).double(), exact, rtol=1e-5, atol=0)
-    found = gradient(lambda z: token_kl(z, t), s)
-    expected = gradient(lambda z: kd_kl(z, t.double()), s.double())
+    torch.testing.assert_close(token_kl(s, t).mean().double(), exact, rtol=1e-5, atol=0)
+    found = gradient(lambda z: token_kl(z, t).sum(), s)
+    expected = 7 * gradient(lambda z: kd_kl(z, t.double()), s.double())
     assert found.dtype == torch.bfloat16
     torch.testing.assert_close(found.double(), expected, rtol=2**-8, atol=1e-7)
 
 
 def test_kl_in_pieces_of_fp16_logits_keeps_small_gradients_for_the_scaled_loss():
     s, t = (z.half() for z in (logits(4, 5000, scale=0.1), logits(4, 5000, seed=1, scale=0.1)))
-    found = gradient(lambda z: 2.0**16 * token_kl(z, t), s).double()
+    found = gradient(lambda z: 2.0**16 * token_kl(z, t).mean(), s).double()
     expected = gradient(lambda z: 2.0**16 * kd_kl(z, t.double()), s.double())
     assert (expected.abs() < 2.0**-24 * 2.0**16).any()  # zero in fp16 before the scaling
     torch.testing.assert_close(found, expected, rtol=2**-10, atol=2e-3)
@@ -127,9 +130,11 @@ def test_span_loss_does_not_depend_on_padding():
 def test_the_loss_of_a_language_model_counts_every_word_and_nothing_else():
     """Label 0 is a word, -100 is none; without any guess the loss is 0."""
     z, labels = logits(5, 4), torch.tensor([0, -100, 3, 0, -100])
-    torch.testing.assert_close(token_cross_entropy(z, labels), F.cross_entropy(z[[0, 2, 3]], labels[[0, 2, 3]]))
-    torch.testing.assert_close(token_cross_entropy(z[:1], labels[:1]), F.cross_entropy(z[:1], labels[:1]))
-    assert token_cross_entropy(z, torch.full((5,), -100)) == 0
+    found = token_cross_entropy(z, labels)
+    torch.testing.assert_close(found[[0, 2, 3]], F.cross_entropy(z[[0, 2, 3]], labels[[0, 2, 3]], reduction="none"))
+    assert found[[1, 4]].tolist() == [0.0, 0.0]
+    torch.testing.assert_close(token_cross_entropy(z[:1], labels[:1])[0], F.cross_entropy(z[:1], labels[:1]))
+    assert token_cross_entropy(z, torch.full((5,), -100)).tolist() == [0.0] * 5
     half = token_cross_entropy(z.bfloat16(), labels)
     assert half.dtype == torch.float32
 

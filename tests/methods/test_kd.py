@@ -93,28 +93,35 @@ def test_logit_kd_refuses_nonsense(fields, says):
         LogitKD(**fields)
 
 
-def test_shares_of_masked_words_are_of_language_models_only():
+def test_positions_a_row_matter_to_language_models_only():
     """A view of another task may carry any; its loss is a mean over rows."""
     from dataclasses import replace
 
     for kind in SHAPES:
         seen = view(kind)
-        odd = replace(seen, shares={"masked": 0.25, "tokens": 0.25})
+        odd = replace(seen, per_row={"guessed": 0.25, "tokens": 0.25})
         for method in (LogitKD(), TaskLoss()):
             whole, part = method.losses(seen, CLOCK), method.losses(odd, CLOCK)
             assert all(torch.equal(whole[name], part[name]) for name in whole), (kind, method)
 
 
 def test_the_first_word_of_a_vocabulary_is_distilled_like_any_other():
-    """Label 0 is a word, -100 is none."""
+    """Label 0 is a word, -100 is none; a row has the sum of its words, over the words a row of the update."""
     source = torch.Generator().manual_seed(0)
     student, teacher = (torch.randn(3, 5, generator=source) for _ in range(2))
     labels = torch.tensor([0, -100, 0])
     seen = View(
-        HEADS["mlm"], labels, torch.ones(1, 3), {}, Outputs((student,)), Outputs((teacher,)), shares={"masked": 0.5}
+        HEADS["mlm"],
+        labels,
+        torch.ones(2, 2),
+        {},
+        Outputs((student,)),
+        Outputs((teacher,)),
+        per_row={"guessed": 2.0},
+        places=torch.tensor([0, 0, 1]),
     )
     loss = LogitKD(alpha=0.0, temperature=1.5).losses(seen, CLOCK)["kl"]
-    torch.testing.assert_close(loss, 0.5 * kd_kl(student[[0, 2]], teacher[[0, 2]], temperature=1.5).mean())
+    torch.testing.assert_close(loss, kd_kl(student[[0, 2]], teacher[[0, 2]], temperature=1.5) / 2)
 
 
 def test_task_loss_declares_its_weight_and_refuses_zero():

@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from plmc.core.clock import Clock
-from plmc.core.rows import Ragged, Split
+from plmc.core.rows import Ragged, Split, drawing
 from plmc.core.view import Outputs, View
 from plmc.data.masking import Masking
 from plmc.errors import ConfigError
@@ -55,7 +55,7 @@ def text(count: int = 30, seed: int = 0) -> Split:
     weights = np.where(np.arange(V) < 5, 0.0, 1.0)
     number = np.arange(count)
     masking = Masking(weights=weights, ordinary=np.arange(5, V), mask_id=4, rate=0.3)
-    return Split({"input_ids": ids}, None, number, None, number, f"text-{count}-{seed}", masking=masking)
+    return Split({"input_ids": ids}, None, number, None, number, f"text-{count}-{seed}", draws=masking)
 
 
 def updates(split, *, start=0, count=4, **options):
@@ -250,9 +250,12 @@ def test_masked_positions_are_what_both_ways_of_choosing_agree_on():
 def test_a_micro_batch_without_anything_to_guess_is_no_nan():
     nothing = torch.full((4,), -100)
     logits = torch.randn(4, V, requires_grad=True)
-    view = View(HEADS["mlm"], nothing, torch.ones(1, 4), {}, Outputs((logits,)), Outputs((logits.detach(),)))
+    said = Outputs((logits,)), Outputs((logits.detach(),))
+    view = View(HEADS["mlm"], nothing, torch.ones(2, 2), {}, *said, places=torch.tensor([0, 0, 1, 1]))
     for method in (TaskLoss(), TokenKD(positions="masked"), LogitKD(alpha=0.5)):
-        assert all(value.item() == 0 for value in method.losses(view, Clock(0, 8, 4)).values())
+        for value in method.losses(view, Clock(0, 8, 4)).values():
+            assert value.tolist() == [0.0, 0.0]
+            value.sum().backward()
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert", "electra"])
@@ -366,9 +369,8 @@ def test_the_encoder_is_not_claimed_and_runs_without_dropout():
 
 
 def test_collate_of_masked_rows_pads_labels():
-    from plmc.data.masking import hide_rows
-
-    small = hide_rows(text(), np.arange(6), key=(1,))
+    split = text()
+    small = split.draws.draw(split, np.arange(6), drawing(1))
     batch = collate(small, np.arange(6), 0)
     assert batch.labels.shape == batch.inputs["input_ids"].shape
     assert bool((batch.labels[batch.inputs["attention_mask"] == 0] == -100).all())

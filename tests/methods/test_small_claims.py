@@ -53,7 +53,7 @@ def counting(count: int, seed: int, *, spoilt: float = 0.1, wrong: float = 0.0, 
         weights=np.where(np.arange(V) < SPECIAL, 0.0, 1.0), ordinary=np.arange(SPECIAL, V), mask_id=4, rate=0.3
     )
     name = f"{count}-{seed}-{spoilt}-{wrong}"
-    return Split({"input_ids": ids}, label, number, None, number, name, masking=masking if text else None)
+    return Split({"input_ids": ids}, label, number, None, number, name, draws=masking if text else None)
 
 
 TRAIN, DEV = counting(1000, 0), counting(1000, 1)

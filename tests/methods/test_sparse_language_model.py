@@ -34,7 +34,7 @@ def language(count: int, seed: int, step: int = 1) -> Split:
         weights=np.where(np.arange(V) < SPECIAL, 0.0, 1.0), ordinary=np.arange(SPECIAL, V), mask_id=4, rate=0.3
     )
     number = np.arange(count)
-    return Split({"input_ids": ids}, None, number, None, number, f"language-{count}-{seed}-{step}", masking=masking)
+    return Split({"input_ids": ids}, None, number, None, number, f"language-{count}-{seed}-{step}", draws=masking)
 
 
 def trained(folder, methods, model, steps, *, step=1, lr=1e-3, **options) -> nn.Module:

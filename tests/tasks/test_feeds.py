@@ -66,13 +66,13 @@ def test_labels_of_other_types_are_one():
 
 
 def test_hidden_tokens_of_one_kind_only():
-    one, two = (replace(text(3), masking=MASKING) for _ in range(2))
-    assert joined([one, two], "distil").masking.like(MASKING)
+    one, two = (replace(text(3), draws=MASKING) for _ in range(2))
+    assert joined([one, two], "distil").draws.like(MASKING)
     with pytest.raises(ConfigError, match="in some of its feeds tokens are hidden"):
         joined([one, text(3)], "distil")
     for other in (replace(MASKING, rate=0.3), replace(MASKING, weights=np.array([0.0, 1.0, 0.5]))):
         with pytest.raises(ConfigError, match="smoothing=0"):
-            joined([one, replace(two, masking=other)], "distil")
+            joined([one, replace(two, draws=other)], "distil")
 
 
 def test_rows_that_become_several_keep_their_source():

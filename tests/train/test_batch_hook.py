@@ -131,7 +131,7 @@ def test_a_part_is_what_its_rows_alone_make(size, count, kind, masked):
     chosen = np.random.default_rng(size).permutation(count)
     whole = collate(split, chosen, 0)
     if masked:
-        whole = replace(whole, per_row={"masked": 1.0, "tokens": 1.0})
+        whole = replace(whole, per_row={"guessed": 1.0, "tokens": 1.0})
     parts = whole.cut([slice(start, start + size) for start in range(0, count, size)])
     assert sum(len(part.rows) for part in parts) == count
     for start, part in zip(range(0, count, size), parts, strict=True):
@@ -145,7 +145,7 @@ def test_labels_that_are_taken_away_are_not_counted():
     split = rows(12)
     ordinary = np.arange(1, VOCABULARY - 1)
     hide = Masking(weights=np.ones(VOCABULARY), ordinary=ordinary, mask_id=VOCABULARY - 1, rate=0.4)
-    split = replace(split, labels=None, masking=hide)
+    split = replace(split, labels=None, draws=hide)
     asked = {"batch_size": 6, "micro_batch": 2, "pad_id": 0, "seed": 1, "stage": 0, "start": 0}
     whole = next(training_batches(split, **{**asked, "micro_batch": None})).parts[0]
 
@@ -154,7 +154,7 @@ def test_labels_that_are_taken_away_are_not_counted():
 
     parts = next(training_batches(split, **asked, change=forget)).parts
     left = int((whole.gold[:, :3] != -100).sum())
-    assert {part.per_row["masked"] for part in parts} == {left / 6} and len(parts) == 3
+    assert {part.per_row["guessed"] for part in parts} == {left / 6} and len(parts) == 3
     assert {part.per_row["tokens"] for part in parts} == {whole.per_row["tokens"]}
 
 

@@ -8,13 +8,13 @@ import torch
 from plmc.core.chain import Chain
 from plmc.core.clock import Clock
 from plmc.core.method import Method
-from plmc.errors import ConfigError, TrainingError
+from plmc.errors import TrainingError
 from plmc.methods.distill.layers_kd import LayersKD
 from plmc.methods.distill.logit_kd import LogitKD
 from plmc.methods.distill.task_loss import TaskLoss
 from plmc.methods.prune.gmp import GMP
 from plmc.methods.sharpness.sam import SAM
-from plmc.testing.stage import HEADS, PAD, bert, equal, rig, rows
+from plmc.testing.stage import PAD, bert, equal, rig, rows
 from plmc.training.batches import collate
 from plmc.training.order import epoch_order
 
@@ -178,17 +178,6 @@ def test_a_loss_of_the_batch_as_a_whole_has_no_rows(tmp_path):
 def test_weights_of_another_number_of_rows_are_an_error(tmp_path):
     with pytest.raises(ValueError, match=r"\(3,\) weights for 4 rows"):
         rig({"task": TaskLoss(), "asks": Asks(how=lambda compute, params: compute(torch.ones(3)))}, tmp_path).fit()
-
-
-def test_who_asks_for_rows_is_refused_on_a_language_model():
-    class Wants(Method):
-        needs = frozenset({"examples"})
-
-    from plmc.testing.stage import building
-
-    around = building(stage="main", head=HEADS["mlm"], seed=0, student=None)
-    with pytest.raises(ConfigError, match="wants asks for the loss of each row.*~methods.wants"):
-        Chain({"wants": Wants()}).check(around)
 
 
 @pytest.mark.parametrize("make", [lambda logits: logits, lambda logits: logits.mean(0), lambda logits: logits[:1, 0]])

@@ -51,4 +51,4 @@ class CosineKD(Method):
         if not self.weight:
             return {}
         loss = hidden_cosine(view.student.states[-1], view.taught.states[-1], view.mask)
-        return {"cosine": loss * view.shares["tokens"]}
+        return {"cosine": view.by_row(loss, view.mask.nonzero()[:, 0], "tokens")}

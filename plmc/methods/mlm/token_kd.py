@@ -58,11 +58,9 @@ class TokenKD(Method):
     def losses(self, view: View, clock: Clock) -> dict[str, Tensor]:
         if not self.weight:
             return {}
-        student, teacher = view.student.logits[0], view.taught.logits[0]
+        student, teacher, places = view.student.logits[0], view.taught.logits[0], view.at
         if self.positions == "masked":
             guessed = view.gold >= 0
-            student, teacher = student[guessed], teacher[guessed]
-        share = view.shares["tokens" if self.positions == "all" else "masked"]
-        if not len(student):  # a micro-batch may have nothing to guess
-            return {"kl": student.sum()}
-        return {"kl": token_kl(student, teacher, temperature=self.temperature) * share}
+            student, teacher, places = student[guessed], teacher[guessed], places[guessed]
+        values = token_kl(student, teacher, temperature=self.temperature)
+        return {"kl": view.by_row(values, places, "tokens" if self.positions == "all" else "guessed")}
