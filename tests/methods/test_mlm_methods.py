@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from language import SHAPE, V, lm, text
 from loop import setting, tiny
 from transformers import (
     BertConfig,
@@ -21,9 +22,9 @@ from transformers import (
 )
 
 from plmc.core.clock import Clock
-from plmc.core.rows import Ragged, Split, drawing
+from plmc.core.method import Method
+from plmc.core.rows import drawing
 from plmc.core.view import Outputs, View
-from plmc.data.masking import Masking
 from plmc.errors import ConfigError
 from plmc.losses.cosine import hidden_cosine
 from plmc.losses.kl import kd_kl
@@ -37,25 +38,6 @@ from plmc.models import encoder
 from plmc.testing.stage import HEADS, Interrupted, equal, rig
 from plmc.training.batches import collate, training_batches
 from plmc.training.objective import Objective
-
-V = 60
-SHAPE = dict(vocab_size=V, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48)
-
-
-def lm(seed: int = 0, layers: int = 2, dropout: float = 0.1) -> BertForMaskedLM:
-    torch.manual_seed(seed)
-    rates = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
-    return BertForMaskedLM(BertConfig(**{**SHAPE, "num_hidden_layers": layers}, max_position_embeddings=40, **rates))
-
-
-def text(count: int = 30, seed: int = 0) -> Split:
-    rng = np.random.default_rng(seed)
-    offsets = np.concatenate([[0], np.cumsum(rng.integers(5, 20, count))])
-    ids = Ragged(rng.integers(5, V, offsets[-1]), offsets)
-    weights = np.where(np.arange(V) < 5, 0.0, 1.0)
-    number = np.arange(count)
-    masking = Masking(weights=weights, ordinary=np.arange(5, V), mask_id=4, rate=0.3)
-    return Split({"input_ids": ids}, None, number, None, number, f"text-{count}-{seed}", draws=masking)
 
 
 def updates(split, *, start=0, count=4, **options):
@@ -374,3 +356,32 @@ def test_collate_of_masked_rows_pads_labels():
     batch = collate(small, np.arange(6), 0)
     assert batch.labels.shape == batch.inputs["input_ids"].shape
     assert bool((batch.labels[batch.inputs["attention_mask"] == 0] == -100).all())
+
+
+@pytest.mark.parametrize("micro", [None, 1, 3])
+def test_a_language_model_has_a_loss_for_each_row(tmp_path, micro):
+    """Their mean is the loss, that over all hidden tokens of the update, into whatever it is cut."""
+    found = {}
+
+    def how(self, compute, params):
+        found["rows"], found["whole"] = compute.examples(), compute()
+        found["gradient"] = torch.cat([param.grad.flatten() for param in params])
+        found["uniform"] = compute(torch.full((8,), 1 / 8))
+        return compute(torch.full((8,), 1 / 8))
+
+    class Asks(Method):
+        gradient = how
+
+    methods = {"task": TaskLoss(), "kl": TokenKD(), "cosine": CosineKD(), "asks": Asks()}
+    options = {"split": text(16), "kind": "mlm", "evaluate": None, "select": "last", "batch_size": 8, "steps": 1}
+    made = rig(methods, tmp_path, model=lm(dropout=0.0), teacher=lm(7), micro_batch=micro, **options)
+    made.fit()
+    assert found["rows"].shape == (8,) and found["rows"].std() > 0
+    torch.testing.assert_close(found["rows"].mean(), found["whole"], rtol=1e-5, atol=0)
+    torch.testing.assert_close(found["uniform"], found["whole"], rtol=1e-5, atol=0)
+    KEPT.setdefault("gradient", found["gradient"])
+    torch.testing.assert_close(found["gradient"], KEPT["gradient"], rtol=1e-4, atol=1e-6)
+
+
+KEPT: dict = {}
+"""What the whole batch made, for the parts."""

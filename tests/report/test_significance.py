@@ -199,3 +199,22 @@ def test_runs_on_different_rows_are_refused():
 def test_unknown_metrics_are_named():
     with pytest.raises(PlmcError, match="bleu"):
         paired_bootstrap("bleu", [classified([1], [1])], [classified([1], [1])])
+
+
+def test_groups_are_drawn_whole():
+    """Every record twice under one group says what each said once: the same difference, interval and p."""
+    rng = np.random.default_rng(3)
+    label = rng.integers(0, 2, 120)
+    arms = [classified(noisy(rng, label, accuracy), label) for accuracy in (0.8, 0.7)]
+    once = paired_bootstrap("accuracy", [arms[0]], [arms[1]], resamples=2000)
+
+    def twice(records, **more):
+        again = [{**r, **{name: r[key] for name, key in more.items()}} for r in records]
+        return [{**r, "id": 1000 * k + r["id"]} for k in (0, 1) for r in again]
+
+    grouped = paired_bootstrap("accuracy", *([twice(arm, group="id")] for arm in arms), resamples=2000)
+    assert (grouped.value, grouped.low, grouped.high, grouped.p) == pytest.approx(
+        (once.value, once.low, once.high, once.p), abs=1e-7
+    )
+    alone = paired_bootstrap("accuracy", *([twice(arm)] for arm in arms), resamples=2000)
+    assert alone.high - alone.low < 0.85 * (grouped.high - grouped.low)

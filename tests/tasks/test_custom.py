@@ -14,6 +14,8 @@ from hydra.utils import instantiate
 
 from plmc.errors import ConfigError, DataError
 from plmc.tasks.custom import Custom
+from plmc.tasks.rows import subset
+from plmc.testing.stage import tiny_tokenizer
 
 ROWS = [("a, b", "x", "pos"), ('say "hi"', "y", "neg"), ("plain", "z", "pos")]
 NAMES = ("sentence", "other", "label")
@@ -179,3 +181,35 @@ def test_a_text_that_is_missing_is_named(tmp_path):
     task = custom(path)
     with pytest.raises(DataError, match="line 2: the text 'sentence' holds nothing"):
         task.own_source.load(task)
+
+
+def test_a_group_is_drawn_whole_and_follows_its_rows(tmp_path):
+    rows = [(f"row {i}", f"q{i // 3}", "pos" if i % 2 else "neg") for i in range(30)]
+    task = custom(write(tmp_path / "a.csv", rows), group="other")
+    raw = task.own_source.load(task)["train"]
+    assert raw["group"] == [f"q{i // 3}" for i in range(30)]
+    part = subset(raw, 10)
+    assert len(part) == 12 and sorted(part["id"]) == part["id"]
+    assert all(part["group"].count(name) == 3 for name in set(part["group"]))
+    assert subset(raw, 30) is raw
+    split = task.encode(part, tiny_tokenizer(), training=False)
+    assert len(split.facts["group"]) == 12 and (np.diff(np.sort(split.facts["group"])) <= 1).all()
+    records = task.predict([np.zeros((12, 2))], split)
+    assert [record["group"] for record in records] == part["group"]
+    without = custom(tmp_path / "a.csv")
+    assert without.encode(raw, tiny_tokenizer(), training=False).facts.keys() == {"group"}
+    assert "group" not in without.own_source.load(without)["train"].column_names
+
+
+def test_a_group_that_is_no_column_is_named(tmp_path):
+    task = custom(write(tmp_path / "a.csv"), group="patient")
+    with pytest.raises(DataError, match="patient"):
+        task.own_source.load(task)
+
+
+def test_a_task_without_groups_is_the_task_it_was(tmp_path):
+    from plmc.config.identity import plain
+
+    assert "group" not in plain(custom(write(tmp_path / "a.csv"))) and "group" in plain(
+        custom(tmp_path / "a.csv", group="other")
+    )

@@ -80,3 +80,23 @@ def test_rows_that_become_several_keep_their_source():
     windows = replace(one, source=np.array([0, 0, 1]), raw=one.raw.select([0, 1]))
     both = joined([windows, rows(2)], "distil")
     assert both.source.tolist() == [0, 0, 1, 2, 3] and isinstance(both.columns["input_ids"], Ragged)
+
+
+def test_rows_of_several_sequences_follow_rows_of_one():
+    one, two = rows(3), rows(6, seed=1)
+    two = replace(
+        two, examples=np.array([0, 2, 3, 6]), labels=np.array([1, 0, 2]), ids=np.arange(3), source=np.arange(3)
+    )
+    whole = joined([one, two], "distil")
+    assert whole.examples.tolist() == [0, 1, 2, 3, 5, 6, 9] and len(whole) == 6
+    assert len(whole.columns["input_ids"]) == 9 and whole.feed.tolist() == [0, 0, 0, 1, 1, 1]
+    assert whole.lengths.tolist() == [*one.lengths, *two.lengths]
+    assert joined([one, one], "distil").examples is None
+
+
+def test_a_group_of_one_feed_is_none_of_another():
+    parts = [
+        replace(rows(3), facts={"group": np.array(group), **more}) for group, more in (([0, 1, 1], {}), ([0, 0, 1], {}))
+    ]
+    assert joined(parts, "distil").facts["group"].tolist() == [0, 1, 1, 2, 2, 3]
+    assert joined([parts[0], rows(2)], "distil").facts == {}

@@ -9,11 +9,17 @@ import sys
 from pathlib import Path
 
 import torch
+from language import lm, text
 from method_rows import ROWS
+from several import Choose, choices
 
 from plmc.methods.distill.layers_kd import LayersKD
 from plmc.methods.distill.logit_kd import LogitKD
+from plmc.methods.distill.task_loss import TaskLoss
+from plmc.methods.mlm.cosine_kd import CosineKD
+from plmc.methods.mlm.token_kd import TokenKD
 from plmc.methods.prune.gmp import GMP
+from plmc.methods.prune.gmp_lrr import GMPRewind
 from plmc.methods.quant.qat import QAT
 from plmc.methods.sharpness.sam import SAM
 from plmc.testing.methods import listed, stage, student
@@ -30,15 +36,31 @@ SETTINGS = {
     "micro_batch": {"micro_batch": 1},
     "a row left": {"batch_size": 15},
     "last": {"select": "last"},
+    "many evaluations": {"eval_every": 1, "patience": 2},
 }
 """Stages in which a process may be without rows, and of several forwards an update."""
+
+
+TEXT = {"split": text(16), "kind": "mlm", "evaluate": None, "select": "last"}
+LANGUAGE = {
+    "mlm": (lambda: {"task": TaskLoss(), "kl": TokenKD(), "cosine": CosineKD()}, {}),
+    "mlm, masked, in parts": (
+        lambda: {"kl": TokenKD(positions="masked"), "gmp": GMPRewind(every=1)},
+        {"micro_batch": 1},
+    ),
+}
+"""Masked language models."""
 
 
 def cases() -> dict:
     """What is trained, by name: methods and options."""
     found = {row.name: (lambda row=row: listed(row), {}) for row in ROWS}
     found |= {name: (make, {}) for name, make in MORE.items()}
-    return found | {name: (lambda: {"kd": LogitKD()}, options) for name, options in SETTINGS.items()}
+    found |= {name: (lambda: {"kd": LogitKD()}, options) for name, options in SETTINGS.items()}
+    choice = {"split": choices(14), "evaluate": None, "batch_size": 5}
+    found["several sequences a row"] = (lambda: {"choose": Choose(), "sam": SAM()}, choice)
+    language = {"model": lm(dropout=0.0), "teacher": lm(7, dropout=0.0)}
+    return found | {name: (make, {**TEXT, **language, **options}) for name, (make, options) in LANGUAGE.items()}
 
 
 def trained(folder: Path) -> dict:
