@@ -1,15 +1,16 @@
-"""Rows of two to four sequences of which one is right, and a loss over them."""
+"""What the core carries and no recipe has yet: rows of several sequences, and parameters with another optimizer."""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from plmc.core.clock import BEGINNING
 from plmc.core.method import Method
 from plmc.core.rows import Split
-from plmc.testing.stage import rows
+from plmc.testing.stage import VOCABULARY, rows
 
 
 def choices(count: int, *, seed: int = 0) -> Split:
@@ -38,3 +39,25 @@ class Choose(Method):
         sizes = np.diff(view.examples).tolist()
         scores = pad_sequence(view.student.logits[0][:, 0].split(sizes), batch_first=True, padding_value=-torch.inf)
         return {"choice": torch.nn.functional.cross_entropy(scores, view.gold, reduction="none")}
+
+
+class Table(Method):
+    """An extra table of a number for each word, whose mean over a row is drawn to 1."""
+
+    def __init__(self, sparse=True, **options):
+        super().__init__()
+        self.sparse, self.options = sparse, options
+
+    def modules(self, setting):
+        torch.manual_seed(3)
+        self.table = nn.Embedding(VOCABULARY, 1, sparse=self.sparse)
+        return self.table
+
+    def groups(self, name, param):
+        return self.options if name.startswith("extra.") else {}
+
+    def terms(self, clock=BEGINNING):
+        return {"table": 1.0}
+
+    def losses(self, view, clock):
+        return {"table": (self.table(view.batch["input_ids"])[..., 0].mean(-1) - 1).square()}

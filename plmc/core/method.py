@@ -123,7 +123,8 @@ class Method(Checked):
         return type(self).trains is not Method.trains
 
     def groups(self, name: str, param: nn.Parameter) -> dict[str, Any]:
-        """Law: union; the same key from two methods is an error. Optimizer options of one parameter."""
+        """Law: union; the same key from two methods is an error. Options of one parameter: those of its optimizer, and
+        `optimizer` itself, `adamw` if none is named (see `plmc.training.optimizer`)."""
         return {}
 
     def rate(self, factor: float, clock: Clock) -> float:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from plmc.core.clock import Clock
 from plmc.errors import TrainingError
+from plmc.training.gradient import numbers
 
 # Rows that an error names; more would only scroll the cure away.
 NAMED_ROWS = 16
@@ -76,7 +77,7 @@ def idle_terms(
             continue
         grads = torch.autograd.grad(term, params, retain_graph=True, allow_unused=True) if term.requires_grad else ()
         # Two equal models differ by rounding, whose gradients are of this size.
-        if all(grad is None or bool(grad.abs().max() <= torch.finfo(torch.float32).eps) for grad in grads):
+        if all(grad is None or bool(numbers(grad).abs().max() <= torch.finfo(torch.float32).eps) for grad in grads):
             warn(
                 f"stage {stage}: loss term {name} = {float(term.detach()):.4g} has no gradient at the first batch. "
                 f"It trains nothing, unless student and teacher start out equal."

@@ -1,4 +1,4 @@
-"""The gradient of an update whose rows several processes share."""
+"""Gradients of an update: dense or of some rows, of one process or of several that share its rows."""
 
 from __future__ import annotations
 
@@ -24,21 +24,35 @@ def add_up(
         terms: likewise; some process may lack some.
         names: those that there can be.
     """
-    grads = [torch.zeros_like(param) if param.grad is None else param.grad for param in params]
+    grads = [torch.zeros_like(param) if param.grad is None else _dense(param.grad) for param in params]
     there = [param.grad is not None for param in params]
+    sparse = [param.grad is not None and param.grad.is_sparse for param in params]
     values = [loss.float(), *(terms.get(name, loss.new_zeros(())).float() for name in names)]
-    facts = torch.tensor([*there, *(name in terms for name in names)], dtype=torch.float32, device=loss.device)
+    told = [*there, *sparse, *(name in terms for name in names)]
+    facts = torch.tensor(told, dtype=torch.float32, device=loss.device)
     flat = torch.cat([*(grad.detach().float().reshape(-1) for grad in grads), torch.stack(values), facts])
     world.join(flat, "sum")
     sizes = [grad.numel() for grad in grads]
     *summed, values_, facts = flat.split([*sizes, len(values), len(facts)])
     known = (facts > 0).tolist()
-    for param, whole, some in zip(params, summed, known, strict=False):
+    there, sparse, known = known[: len(params)], known[len(params) : 2 * len(params)], known[2 * len(params) :]
+    for param, whole, some, rows in zip(params, summed, there, sparse, strict=True):
         if some:
             whole = whole.view_as(param).to(param.dtype)
-            if param.grad is None:
+            if rows:
+                param.grad = whole.to_sparse(1)
+            elif param.grad is None:
                 param.grad = whole.clone()
             else:
                 param.grad.copy_(whole)
-    found = zip(names, values_[1:], known[len(params) :], strict=True)
+    found = zip(names, values_[1:], known, strict=True)
     return values_[0].clone(), {name: value.clone() for name, value, some in found if some}
+
+
+def numbers(grad: Tensor) -> Tensor:
+    """The numbers of a gradient, a view; of a sparse one those of its rows."""
+    return grad._values() if grad.is_sparse else grad
+
+
+def _dense(grad: Tensor) -> Tensor:
+    return grad.to_dense() if grad.is_sparse else grad

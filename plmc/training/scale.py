@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from plmc.errors import TrainingError
+from plmc.training.gradient import numbers
 
 START, GROW_AFTER = 2.0**16, 2000
 
@@ -23,7 +24,7 @@ class LossScale:
     def undo(self, params: Iterable[nn.Parameter]) -> None:
         """Divides the gradients by the scale, in place."""
         if self.value != 1.0:
-            torch._foreach_mul_([p.grad for p in params if p.grad is not None], 1.0 / self.value)
+            torch._foreach_mul_([numbers(p.grad) for p in params if p.grad is not None], 1.0 / self.value)
 
     def accepts(self, norm: Tensor | None) -> bool:
         """Whether an update of this gradient norm counts. Halves on overflow, doubles after 2,000 good updates.

@@ -19,7 +19,7 @@ from plmc.methods.sharpness.sam import SAM
 from plmc.testing.stage import HEADS, bert, equal, rig
 from plmc.training.batches import Share, collate
 from plmc.training.objective import Objective
-from plmc.training.optimizer import build_optimizer, clip, rate_factor
+from plmc.training.optimizer import Optimizers, build_optimizer, clip, rate_factor
 
 METHODS = {
     "task": lambda: {"task": TaskLoss()},
@@ -197,7 +197,7 @@ def test_clipping_inside_the_step_is_clipping_before_it(fused, largest):
             optimizer.step()
         return layer, norm
 
-    ours, norm = stepped(lambda optimizer, params: clip(optimizer, params, largest))
+    ours, norm = stepped(lambda optimizer, params: clip(Optimizers({"adamw": optimizer}), params, largest))
     theirs, expected = stepped(lambda _, params: nn.utils.clip_grad_norm_(params, largest or math.inf))
     assert torch.equal(norm, expected) or fused and torch.allclose(norm, expected, rtol=1e-5)
     exact = not fused or largest != 0.01
@@ -206,7 +206,7 @@ def test_clipping_inside_the_step_is_clipping_before_it(fused, largest):
         assert torch.equal(one.grad, two.grad) if exact else torch.allclose(one.grad, two.grad, rtol=1e-4, atol=1e-7)
     # The bound matters here: without it the weights are others by far more than that.
     if largest == 0.01:
-        free, _ = stepped(lambda optimizer, params: clip(optimizer, params, 0.0))
+        free, _ = stepped(lambda optimizer, params: clip(Optimizers({"adamw": optimizer}), params, 0.0))
         assert (free.weight - ours.weight).abs().max() > 1e-2
 
 

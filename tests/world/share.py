@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from language import lm, text
 from method_rows import ROWS
-from several import Choose, choices
+from several import Choose, Table, choices
 
 from plmc.methods.distill.layers_kd import LayersKD
 from plmc.methods.distill.logit_kd import LogitKD
@@ -28,6 +28,7 @@ from plmc.world import together
 
 MORE = {
     "kd, sam, gmp": lambda: {"kd": LogitKD(), "sam": SAM(rho=0.05), "gmp": GMP(every=1)},
+    "sparse gradients": lambda: {"task": TaskLoss(), "table": Table(optimizer="sparse_adam", lr=1e-3)},
     "layers_kd, qat": lambda: {"layers": LayersKD(projection="always"), "qat": QAT(scheme="prune_ofa", start=2)},
 }
 """Methods in company, by what they are called here."""
