@@ -35,7 +35,7 @@ MORE = {
 SETTINGS = {
     "plain": {},
     "micro_batch": {"micro_batch": 1},
-    "a row left": {"batch_size": 15},
+    "a row left": {"batch_size": 7},
     "last": {"select": "last"},
     "many evaluations": {"eval_every": 1, "patience": 2},
 }
