@@ -18,11 +18,14 @@ from plmc.core.stage import PRETRAINED, Stage
 from plmc.errors import ConfigError
 from plmc.heads.base import Head
 from plmc.models import encoder, load
+from plmc.models.attention import use_scores
 from plmc.tasks.base import Task
 from plmc.teachers.cache import Wanted, look_up, stored
-from plmc.teachers.live import Teacher, live
+from plmc.teachers.live import Live, Teacher
 from plmc.teachers.make import Trained, key, reorder
+from plmc.teachers.shard import refuse, spread
 from plmc.teachers.spec import TeacherSpec
+from plmc.world import here
 
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 STORABLE = frozenset({"teacher.logits", "teacher.hidden_states"})
@@ -49,8 +52,12 @@ class TeacherSource:
                 model = load.load_finetuned(trained.folder, trained.task)
                 reorder(model, trained.order)
             self._attention[which] = model.config._attn_implementation
-            self._models[which] = model.eval().requires_grad_(False).to(self.device)
+            frozen: Any = model.eval().requires_grad_(False)
+            self._models[which] = frozen if self._sharded(name) else frozen.to(self.device)
         return self._models[which]
+
+    def _sharded(self, name: str) -> bool:
+        return here().size > 1 and self.run.named_teachers().get(name, self.run.teacher).sharded
 
     def outputs(
         self, stage: Stage, chain: Chain, setting: Building, tokenizer: Any, again: Callable[[Any], Split]
@@ -72,7 +79,8 @@ class TeacherSource:
         run, needs, train = self.run, chain.required(), setting.data.train
         wanted = frozenset(need for need in needs if need.startswith("teacher."))
         task = run.task_of(stage)
-        head, model, which = task.head, self.model(stage, name), key(run, name, task)
+        head, which = task.head, key(run, name, task)
+        model: Any = self.model(stage, name)
         # As it was loaded: an earlier stage may have had it return scores, and if that stage was taken up, it has not.
         if model.config._attn_implementation != self._attention[which]:
             model.set_attn_implementation(self._attention[which])
@@ -94,6 +102,15 @@ class TeacherSource:
         spec = run.named_teachers().get(name, run.teacher)
         # Logits over a vocabulary are too many, and other tokens are hidden in every batch.
         storable = trained is not None and not head.over_vocabulary and wanted <= STORABLE and not chain.rewrites()
+        if self._sharded(name):
+            refuse(head, name)
+            if "teacher.scores" in needs:
+                use_scores(model)
+            spread(model, self.device, here())
+            del self._models[which]  # whole for the next stage, whose methods may look at its weights
+            return Live(
+                model, needs, head, rows=None if rows is train else rows, pad_id=own.pad_token_id, together=True
+            )
         if storable and (not same or spec.cache is not None):
             layers = tuple(sorted(chain.teacher_layers(setting))) if "teacher.hidden_states" in wanted else ()
             choice = Wanted(head, layers, spec.cache or "fp32", AUTOCAST[run.precision])
@@ -112,10 +129,8 @@ class TeacherSource:
                 )
                 return look_up(columns, rows, choice, layers=encoder.dims(model).layers if layers else 0)
         if "teacher.scores" in needs:
-            from plmc.models.attention import use_scores
-
             use_scores(model)
-        return live(model, needs, head, rows=None if rows is train else rows, pad_id=own.pad_token_id)
+        return Live(model, needs, head, rows=None if rows is train else rows, pad_id=own.pad_token_id)
 
     def _own_rows(
         self, stage: Stage, train: Split, own: Any, tokenizer: Any, head: Head, again: Callable[[Any], Split]

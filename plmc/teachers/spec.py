@@ -18,6 +18,8 @@ class TeacherSpec(ModelSpec):
         label_order: for each of the task's labels, the column of the checkpoint's logits.
         cache: how its outputs are stored, `fp32`, `fp16`, or None for a teacher that runs along.
         cache_gb: the most that one set of rows may take.
+        sharded: the processes of a run hold a part of its weights each (FSDP2), for a teacher that does not fit on one
+            device; it runs along, and nothing is stored.
         head_epochs: passes in which a model that comes without a head for running text gets one, on the frozen encoder.
         head_lr: peak rate of that.
     """
@@ -44,6 +46,7 @@ class TeacherSpec(ModelSpec):
     lr: Rate = 5e-5
     cache: Literal["fp32", "fp16"] | None = "fp32"
     cache_gb: Positive = 4.0
+    sharded: Annotated[bool, Added(False)] = False
     head_epochs: Annotated[Epochs, Added(1)] = 1
     head_lr: Annotated[Rate, Added(1e-3)] = 1e-3
 

@@ -29,7 +29,7 @@ from plmc.methods.distill.task_loss import TaskLoss
 from plmc.models import load
 from plmc.tasks.base import Task
 from plmc.teachers.cache import Wanted, look_up, stored
-from plmc.teachers.live import live
+from plmc.teachers.live import Live
 from plmc.testing.stage import tiny_tokenizer
 from plmc.training.batches import collate, training_batches
 from plmc.training.evaluate import evaluate, judgement, logits_of
@@ -85,7 +85,7 @@ def update(split: Split, size: int | None) -> list[Batch]:
 
 def objective(row: HeadRow, student: Any, method: Method, teacher: Any = None) -> Objective:
     chain = Chain({"method": method})
-    source = live(teacher, chain.required(), row.task.head) if teacher is not None else None
+    source = Live(teacher, chain.required(), row.task.head) if teacher is not None else None
     return Objective(
         student, chain, torch.nn.ModuleDict(), head=row.task.head, teachers={"teacher": source} if source else None
     )
@@ -162,7 +162,7 @@ class HeadSuite:
         wanted = Wanted(head, layers=(1,))
         columns = stored(model, split, wanted, identity="t", pad_id=0, cache=tmp_path)
         found = look_up(columns, split, wanted, layers=2)
-        running = live(model, frozenset({"teacher.logits", "teacher.hidden_states"}), head)
+        running = Live(model, frozenset({"teacher.logits", "teacher.hidden_states"}), head)
         for batch in update(split, 4):
             mask = batch.inputs["attention_mask"].bool()
             for left, right in zip(found(batch).logits, running(batch).logits, strict=True):

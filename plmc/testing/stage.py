@@ -204,7 +204,7 @@ def rig(
     if source is None and any(need.startswith("teacher.") for need in needs):
         if "teacher.scores" in needs:
             use_scores(teacher)
-        source = teachers.live(teacher, needs, HEADS[kind])
+        source = teachers.Live(teacher, needs, HEADS[kind])
     objective = Objective(
         model,
         chain,

@@ -18,11 +18,17 @@ from plmc.world import World
 
 @dataclass(frozen=True)
 class Share:
-    """What one process computes of an update: `parts`, its micro-batches, none where the update has fewer rows than
-    there are processes; `ids` are those of all rows of the update."""
+    """What one process computes of an update.
+
+    Attributes:
+        parts: its micro-batches, none where the update has fewer rows than there are processes.
+        ids: those of all rows of the update.
+        idle: how many micro-batches it has less than another process.
+    """
 
     parts: list[Batch]
     ids: np.ndarray
+    idle: int = 0
 
 
 def collate(split: Split, rows: np.ndarray, pad_id: int, *, width: int = 0) -> Batch:
@@ -100,7 +106,8 @@ def training_batches(
             parts = [replace(part, rows=rows[piece], per_row=per_row) for part, piece in zip(parts, seen, strict=True)]
             if change is not None:
                 parts = change(parts[0], update).recounted().cut(pieces, evenly=evenly)
-            yield Share(parts, split.ids[rows])
+            largest = -(-len(rows) // world.size)
+            yield Share(parts, split.ids[rows], idle=-(-largest // (micro_batch or largest)) - len(pieces))
         epoch, skip = epoch + 1, 0
 
 

@@ -41,7 +41,7 @@ class Computed:
         world: World | None = None,
         check: Check | None = None,
     ):
-        self.objective, self.parts, self.clock = objective, share.parts, clock
+        self.objective, self.parts, self.idle, self.clock = objective, share.parts, share.idle, clock
         self.params, self.zero, self.scale = params, zero, scale
         self.world, self.rows = world or World(), len(share.ids)
         self.terms: dict[str, Tensor] = {}
@@ -67,6 +67,7 @@ class Computed:
             for name, term in found.items():
                 value = term.detach() * share
                 terms[name] = terms[name] + value if name in terms else value
+        self._keep_up()
         if self.world.size > 1:
             names = sorted(self.objective.chain.terms(clock))
             total, terms = add_up(self.params, total, terms, names, world=self.world)
@@ -79,6 +80,7 @@ class Computed:
         clock = replace(self.clock, repeated=True)
         with torch.no_grad(), evaluating(self.objective):
             found = [self.objective.examples(part, clock).float() for part in self.parts]
+            self._keep_up()
         if any(part.ndim == 0 for part in found):
             raise TrainingError("no loss of this stage is known for each row, only for the batch as a whole.")
         values = torch.zeros(self.rows, device=self.params[0].device)
@@ -86,6 +88,10 @@ class Computed:
         values[own.start : own.stop] = torch.cat([values[:0], *found])
         self.world.join(values, "sum")
         return values
+
+    def _keep_up(self) -> None:
+        for _ in range(self.idle):
+            self.objective.idle()
 
     def _split(self, weights: Tensor) -> list[Tensor]:
         """For each part the weights of its rows, 1 on average over the update if they sum to 1."""

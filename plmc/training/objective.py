@@ -69,6 +69,13 @@ class Objective(nn.Module):
         """The loss of each row `(B,)`; a scalar if none is known for each row."""
         return self._totals(batch, clock, first=False)[0]
 
+    def idle(self) -> None:
+        """Takes part in what the processes of a run do together for each batch, without one: see
+        `plmc.teachers.live.Live.idle`."""
+        for teacher in self._outside[1].values():
+            if together := getattr(teacher, "idle", None):
+                together()
+
     def _totals(self, batch: Batch, clock: Clock, *, first: bool) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted sum of the terms, and the terms: of each row, or scalars."""
         chain, teachers = self._outside

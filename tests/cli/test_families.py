@@ -160,3 +160,21 @@ def test_adapters_stand_before_the_residual_connection_of_every_family(name):
     model(ids)
     half = seen["half"][0] if isinstance(seen["half"], tuple) else seen["half"]
     assert half.shape == last[0].shape and np.isfinite(half.detach().numpy()).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", sorted(OTHERS))
+def test_distilled_pruned_and_quantized_in_one_command(models, tmp_path, monkeypatch, family):
+    pytest.importorskip("onnxruntime")
+    monkeypatch.chdir(tmp_path)
+    name = next(name for name, kind in TYPES.items() if kind == family)
+    short = [word for word in SMALL if not word.startswith("budget.steps")]
+    words = ("recipe=kd", "method=[gmp]", "quantize=int8", "methods.gmp.final=0.5", "budget.steps=40", "task=rte")
+    ended = plmc("train", *short, *words, "teacher=base", f"teacher.name={models[name]}")
+    assert ended.code == 0, ended.text
+    (result,) = Path("outputs").glob("kd-*/result.json")
+    record = json.loads(result.read_text())
+    assert record["student"]["sparsity"] == pytest.approx(0.5, abs=0.02)
+    (export,) = record["exports"].values()
+    assert export["metrics"]["accuracy"] == pytest.approx(record["metrics"]["accuracy"], abs=0.1)
+    assert export["compression_ratio"] > 3 and (Path(export["folder"]) / "model.onnx").is_file()

@@ -178,3 +178,13 @@ def test_a_killed_launcher_takes_its_processes_with_it(zoo, tmp_path):
     process.wait()
     gone, alive = psutil.wait_procs(list(workers.values()), timeout=30)
     assert not alive
+
+
+@pytest.mark.slow
+def test_a_sharded_teacher_teaches_what_a_whole_one_teaches(model, tmp_path):
+    words = (*WORDS, "tracking=off", f"teacher.name={model}", "teacher.cache=null", "train.micro_batch=5")
+    ended(start(*words, f"output_dir={tmp_path / 'whole'}"))
+    ended(start(*words, f"output_dir={tmp_path / 'parts'}", "teacher.sharded=true", "processes=2"))
+    (alone, weights), (parts, again) = of(tmp_path / "whole"), of(tmp_path / "parts")
+    assert parts["metrics"] == pytest.approx(alone["metrics"], abs=1e-5)
+    assert furthest(weights, again) < 1e-5

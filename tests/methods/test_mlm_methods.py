@@ -93,10 +93,10 @@ def test_micro_batches_see_the_same_masks():
 
 def objective(methods, student, teacher=None, **options):
     from plmc.core.chain import Chain
-    from plmc.teachers.live import live
+    from plmc.teachers.live import Live
 
     chain = Chain(methods)
-    source = live(teacher, chain.required(), HEADS["mlm"]) if teacher is not None else None
+    source = Live(teacher, chain.required(), HEADS["mlm"]) if teacher is not None else None
     return Objective(
         student,
         chain,

@@ -14,7 +14,7 @@ from plmc.core.rows import Ragged
 from plmc.methods.distill.task_loss import TaskLoss
 from plmc.methods.sharpness.sam import SAM
 from plmc.teachers.cache import Wanted, look_up, stored
-from plmc.teachers.live import live
+from plmc.teachers.live import Live
 from plmc.testing.stage import HEADS, Interrupted, bert, equal, rig, rows
 from plmc.training.batches import collate, evaluation_batches, training_batches
 
@@ -78,7 +78,7 @@ def test_a_teachers_stored_outputs_are_those_of_the_sequences(tmp_path, kind, la
     wanted = Wanted(HEADS[kind], layers)
     columns = stored(model, split, wanted, identity="x", pad_id=0, cache=tmp_path)
     needs = frozenset({"teacher.logits", *(["teacher.hidden_states"] if layers else [])})
-    found, running = look_up(columns, split, wanted, layers=2), live(model, needs, HEADS[kind])
+    found, running = look_up(columns, split, wanted, layers=2), Live(model, needs, HEADS[kind])
     for batch in next(training_batches(split, batch_size=9, **ASKED | {"micro_batch": 4})).parts:
         one, two = found(batch), running(batch)
         mask = batch.inputs["attention_mask"].bool()

@@ -12,7 +12,7 @@ from plmc.methods.distill.layers_kd import LayersKD
 from plmc.methods.distill.logit_kd import LogitKD
 from plmc.methods.distill.prediction_kd import PredictionKD
 from plmc.teachers.cache import Wanted, look_up, stored
-from plmc.teachers.live import live
+from plmc.teachers.live import Live
 from plmc.testing.stage import HEADS, bert, equal, rig, rows
 from plmc.training.batches import training_batches
 
@@ -32,7 +32,7 @@ def from_store(columns, split, kind, **options):
 def test_cached_logits_equal_live_ones(tmp_path, kind):
     model, split = bert(7, kind=kind), rows(kind=kind)
     found = from_store(cached(tmp_path, model, split, kind), split, kind)
-    running = live(model, frozenset({"teacher.logits"}), HEADS[kind])
+    running = Live(model, frozenset({"teacher.logits"}), HEADS[kind])
     batches = training_batches(split, batch_size=4, micro_batch=3, pad_id=0, seed=0, stage=0, start=0)
     for _ in range(8):
         for batch in next(batches).parts:
@@ -156,7 +156,7 @@ def test_the_teacher_is_frozen_and_out_of_the_way(tmp_path):
 def test_stored_hidden_states_equal_live_ones(tmp_path, kind, layers):
     model, split = bert(7, kind=kind), rows(kind=kind)
     found = from_store(cached(tmp_path, model, split, kind, layers=layers), split, kind, layers=layers)
-    running = live(model, frozenset({"teacher.logits", "teacher.hidden_states"}), HEADS[kind])
+    running = Live(model, frozenset({"teacher.logits", "teacher.hidden_states"}), HEADS[kind])
     for batch in next(training_batches(split, batch_size=9, micro_batch=4, pad_id=0, seed=0, stage=0, start=0)).parts:
         mask = batch.inputs["attention_mask"].bool()
         one, two = found(batch).hidden_states, running(batch).hidden_states

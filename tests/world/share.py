@@ -12,6 +12,7 @@ import torch
 from language import lm, text
 from method_rows import ROWS
 from several import Choose, Table, choices
+from torch import nn
 
 from plmc.methods.distill.layers_kd import LayersKD
 from plmc.methods.distill.logit_kd import LogitKD
@@ -22,9 +23,12 @@ from plmc.methods.prune.gmp import GMP
 from plmc.methods.prune.gmp_lrr import GMPRewind
 from plmc.methods.quant.qat import QAT
 from plmc.methods.sharpness.sam import SAM
+from plmc.models.attention import use_scores
+from plmc.teachers.live import Live
+from plmc.teachers.shard import spread
 from plmc.testing.methods import listed, stage, student
-from plmc.testing.stage import bert
-from plmc.world import together
+from plmc.testing.stage import HEADS, bert
+from plmc.world import here, together
 
 MORE = {
     "kd, sam, gmp": lambda: {"kd": LogitKD(), "sam": SAM(rho=0.05), "gmp": GMP(every=1)},
@@ -58,10 +62,19 @@ def cases() -> dict:
     found = {row.name: (lambda row=row: listed(row), {}) for row in ROWS}
     found |= {name: (make, {}) for name, make in MORE.items()}
     found |= {name: (lambda: {"kd": LogitKD()}, options) for name, options in SETTINGS.items()}
+    teacher = {"sharded": True, "micro_batch": 1, "batch_size": 7}
+    found["a sharded teacher"] = (lambda: {"kd": LogitKD(), "layers": LayersKD(), "sam": SAM()}, teacher)
     choice = {"split": choices(14), "evaluate": None, "batch_size": 5}
     found["several sequences a row"] = (lambda: {"choose": Choose(), "sam": SAM()}, choice)
     language = {"model": lm(dropout=0.0), "teacher": lm(7, dropout=0.0)}
     return found | {name: (make, {**TEXT, **language, **options}) for name, (make, options) in LANGUAGE.items()}
+
+
+def sharded() -> nn.Module:
+    """A teacher of which each process holds a part, where there are several."""
+    model = bert(7, layers=4).requires_grad_(False)
+    use_scores(model)
+    return spread(model, torch.device("cpu"), here()) if here().size > 1 else model
 
 
 def trained(folder: Path) -> dict:
@@ -70,6 +83,9 @@ def trained(folder: Path) -> dict:
     for name, (make, options) in cases().items():
         torch.manual_seed(0)
         given = {"lr": 1e-4, "model": student(dropout=0.0), "teacher": bert(7, layers=4), **options}
+        if given.pop("sharded", False):
+            needs = frozenset({"teacher.logits", "teacher.hidden_states", "teacher.scores"})
+            given["source"] = Live(sharded(), needs, HEADS["classification"], together=True)
         made = stage(folder / name, make(), **given).fit()
         losses = [values["loss"] for _, values in sorted(made.logs.items()) if "loss" in values]
         found[name] = (made.weights, made.model.state_dict(), made.outcome.metrics, made.chain.state_dict(), losses)
