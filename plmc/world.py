@@ -25,7 +25,11 @@ PATIENCE = timedelta(days=1)
 
 
 class Elsewhere(PlmcError):
-    """Another process of this run failed; it says why itself."""
+    """The first process of this run failed; it says why itself."""
+
+    def __init__(self, text: str, exit_code: int):
+        super().__init__(text)
+        self.exit_code = exit_code
 
 
 @dataclass(frozen=True)
@@ -96,15 +100,15 @@ class World:
             told: Any = self.tell(None)
             value, wrong = told
             if wrong:
-                raise KeyboardInterrupt if wrong == _STOPPED else Elsewhere(wrong)
+                raise KeyboardInterrupt if wrong == _STOPPED else Elsewhere(*wrong)
             return value
         try:
             with alone():
                 made = make()
         except BaseException as error:
             with suppress(RuntimeError):  # the others may be gone, too
-                stopped = isinstance(error, KeyboardInterrupt)
-                self.tell((None, _STOPPED if stopped else str(error) or type(error).__name__))
+                wrong = (str(error) or type(error).__name__, getattr(error, "exit_code", 1))
+                self.tell((None, _STOPPED if isinstance(error, KeyboardInterrupt) else wrong))
             raise
         self.tell((made, None))
         return made
@@ -120,7 +124,9 @@ class World:
 
 
 _STOPPED = "stopped by a signal"
-_here = World()
+ALONE = World()
+"""The one process of a run."""
+_here = ALONE
 
 
 def here() -> World:
@@ -131,7 +137,7 @@ def here() -> World:
 @contextmanager
 def alone() -> Iterator[None]:
     """Inside, this process is the only one of its run: what it does, the others do not wait for."""
-    with among(World()):
+    with among(ALONE):
         yield
 
 

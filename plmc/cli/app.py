@@ -108,6 +108,8 @@ def train(words: Words = None) -> None:
 
     [bold]plmc train -m recipe=finetune,kd seed=1,2,3[/]          a sweep; started again it skips what is finished
 
+    [bold]plmc train recipe=tinybert task=mnli processes=4[/]   one run on four processes, each with a GPU if there are
+
     [bold]plmc train --cfg job recipe=kd[/]                       print the config instead
 
     Options, before or after the overrides:

@@ -63,8 +63,11 @@ def device_of(device: str) -> torch.device:
     """The device that `auto`, `cpu` or `cuda` means here, one for each process. Raises ConfigError for one that is not
     here."""
     import torch
+    from accelerate import Accelerator
 
     check_device(device)
+    if here().size == 1:
+        return Accelerator(cpu=device == "cpu").device
     if device == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", here().local % torch.cuda.device_count())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from plmc.console import Console
 
 DEBUG = "PLMC_DEBUG"
+LAST = 2.0
+"""Seconds that a process waits before it ends with an error: launchers end the others at once, and the first one has to
+say what is wrong."""
 
 
 def precheck(words: Sequence[str]) -> None:
@@ -143,11 +147,14 @@ def _one(words: Sequence[str], command: str) -> None:
             if world.first:
                 send_waiting(run)
         except KeyboardInterrupt as stop:
-            if started() == 1:  # else the one that started this process says it
+            if world.first and not processes.spread_by_us():  # else the one that started this process says it
                 console.say(f"\n[yellow]{what_stopped(stop)}[/]; the same command goes on from here")
             raise SystemExit(exit_code(stop)) from None
         except Exception as error:
-            raise SystemExit(report(error)) from None
+            code = report(error)
+            if not world.first:
+                time.sleep(LAST)
+            raise SystemExit(code) from None
 
 
 def job(config: Any) -> float:

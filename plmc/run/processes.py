@@ -15,7 +15,8 @@ from plmc.world import started
 
 RESTARTS = 3
 """How often a run goes on from its checkpoint after one of its processes was killed."""
-MANY = "a run of several processes"
+_OURS = "PLMC_SPREAD"
+"""Tells a process that `spread` started it."""
 
 
 def check(run: Run) -> None:
@@ -33,14 +34,19 @@ def check(run: Run) -> None:
         for method in stage.methods.values():
             if "whole_batch" in method.required():
                 raise ConfigError(
-                    f"stage {stage.name}: {method.name} compares the rows of an update with each other, which {MANY} "
-                    "does not have in one place. Set processes=1"
+                    f"stage {stage.name}: {method.name} compares the rows of an update with each other, which several "
+                    "processes do not have in one place. Set processes=1"
                 )
 
 
 def wanted(run: Run) -> int:
     """How many processes are to be started: 1 where they are there already."""
     return 1 if started() > 1 else run.settings.plain.processes or 1
+
+
+def spread_by_us() -> bool:
+    """Whether `spread` started this process, rather than a launcher of the user's."""
+    return _OURS in os.environ
 
 
 def spread(words: Sequence[str], count: int) -> int:
@@ -59,6 +65,7 @@ def spread(words: Sequence[str], count: int) -> int:
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)
     # Without it the second rendezvous of a restart waits for the store of the first (torch 2.13).
     os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
+    os.environ[_OURS] = "1"
     for left in range(RESTARTS, -1, -1):
         config = LaunchConfig(
             min_nodes=1,

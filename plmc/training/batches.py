@@ -13,7 +13,7 @@ from plmc.core.batch import Batch
 from plmc.core.rows import Ragged, Split, by_length, drawing
 from plmc.data.masking import IGNORED
 from plmc.training.order import Mix, epoch_order
-from plmc.world import World
+from plmc.world import ALONE, World
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def training_batches(
     number. Processes share the rows of an update; each cuts its own into micro-batches, which with `evenly` are all
     padded to the longest row of the update.
     """
-    world = world or World()
+    world = world or ALONE
     lengths = split.lengths
     per_epoch = -(-len(split) // batch_size)
     order = epoch_order if mix is None else mix.order

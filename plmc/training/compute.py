@@ -16,7 +16,7 @@ from plmc.training.batches import Share
 from plmc.training.gradient import add_up
 from plmc.training.objective import Objective
 from plmc.training.scale import LossScale
-from plmc.world import World
+from plmc.world import ALONE, World
 
 Check = Callable[[Mapping[str, Tensor]], None]
 """Looks at the loss terms of a batch, whose graph is still there."""
@@ -43,7 +43,7 @@ class Computed:
     ):
         self.objective, self.parts, self.idle, self.clock = objective, share.parts, share.idle, clock
         self.params, self.zero, self.scale = params, zero, scale
-        self.world, self.rows = world or World(), len(share.ids)
+        self.world, self.rows = world or ALONE, len(share.ids)
         self.terms: dict[str, Tensor] = {}
         self._check, self._passes = check, 0
 

@@ -81,6 +81,9 @@ class Note(Method):
     def observe(self, view, clock):
         self.diary.append(f"{self.letter}:{view}")
 
+    def sync(self, model, clock, join):
+        self.diary.append(f"{self.letter}-{clock.step}-{join}")
+
     def after_update(self, model, clock):
         self.diary.append(f"{self.letter}{clock.step}")
 

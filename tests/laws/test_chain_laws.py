@@ -230,6 +230,7 @@ def test_the_default_of_every_hook_is_the_identity_of_its_law(empty):
     with empty.scope(None, CLOCK):
         empty.after_update(None, CLOCK)
     empty.observe(None, CLOCK)
+    empty.sync(None, CLOCK, None)
     empty.leave(None, "base")
     empty.check(around)
     empty.load_state_dict(empty.state_dict())

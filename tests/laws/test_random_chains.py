@@ -42,7 +42,9 @@ def test_ranks_sort_and_the_listed_order_decides_among_equals(letters, ranks):
     expected = sorted(letters, key=lambda letter: ranks.get(letter, 0))
     many.after_update(None, CLOCK)
     many.observe("v", CLOCK)
-    assert diary == [f"{x}{CLOCK.step}" for x in expected] + [f"{x}:v" for x in expected]
+    many.sync(None, CLOCK, "j")
+    told = [[f"{x}{CLOCK.step}" for x in expected], [f"{x}:v" for x in expected], [f"{x}-3-j" for x in expected]]
+    assert diary == sum(told, [])
     assert many.finish("", setting()) == "".join(reversed(expected)) == many.weights({"w": ""}, CLOCK)["w"]
 
 
