@@ -15,7 +15,6 @@ signal they decide together, and the first one writes.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Mapping
@@ -31,7 +30,7 @@ from plmc.core.clock import Clock
 from plmc.core.points import parse_point
 from plmc.core.rows import Split
 from plmc.errors import DamagedCheckpoint, TrainingError
-from plmc.training import checkpoint, memory
+from plmc.training import checkpoint, memory, together
 from plmc.training.alarms import Update, idle_terms, largest_weights, read_scalars
 from plmc.training.batches import Share, training_batches
 from plmc.training.compute import Computed
@@ -48,8 +47,6 @@ from plmc.world import here
 
 BATCH_STREAM = 1
 """Sets what `Method.batch` draws apart from other draws of the same update."""
-NOISE_STREAM = 2
-"""Sets what the processes of a stage draw apart: dropout is another one for each row, wherever it is computed."""
 
 
 class Trainer:
@@ -96,11 +93,10 @@ class Trainer:
             unfreeze(self._unclaimed)
 
     def _fit(self) -> Outcome:
-        if not self.world.first:
-            torch.manual_seed(_seed([self.plan.seed, self.plan.index, self.world.rank, NOISE_STREAM]))
+        together.own_noise(self.world, self.plan.seed, self.plan.index)
         self._resume()
         self.saving.folder.mkdir(parents=True, exist_ok=True)
-        self._compare("begins")
+        together.compare(self.objective, self.world, f"stage {self.stage.name} begins")
         before = self.student.training
         batches = training_batches(
             self.split,
@@ -135,14 +131,14 @@ class Trainer:
                     self._log()
                 if self.judge and (self.at.step % self.eval_every == 0 or last):
                     self._evaluate(self.judge)
-                stop, due = self._decided(interrupted(), self._checkpoint_due())
+                stop, due = together.decided(self.world, interrupted(), self._checkpoint_due())
                 if not last and (stop or due):
                     self._save()
                 if stop:
                     raise stop
         self.student.train(before)
         outcome = self._end()
-        self._compare("ends")
+        together.compare(self.objective, self.world, f"stage {self.stage.name} ends")
         return outcome
 
     # One update.
@@ -280,29 +276,6 @@ class Trainer:
             trained_parameters=sum(param.numel() for param in self.params),
         )
 
-    # Deciding with other processes.
-
-    def _decided(self, stop: KeyboardInterrupt | None, due: bool) -> tuple[KeyboardInterrupt | None, bool]:
-        """Whether to stop, and to save, if any process is asked to stop and once the first one is due to save."""
-        if self.world.size == 1:
-            return stop, due
-        asked = torch.tensor([stop is not None, due and self.world.first], dtype=torch.int32)
-        self.world.join(asked, "max")
-        return (stop or KeyboardInterrupt()) if asked[0] else None, bool(asked[1])
-
-    def _compare(self, moment: str) -> None:
-        """Raises TrainingError if the processes do not hold the same weights."""
-        if self.world.size == 1:
-            return
-        digest = hashlib.sha256()
-        for value in self.objective.state_dict().values():
-            digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy())
-        if len(set(self.world.gather(digest.hexdigest()))) > 1:
-            raise TrainingError(
-                f"stage {self.stage.name} {moment} with other weights in one process than in another. This is a fault "
-                "of plmc or of a method, please report it. processes=1 trains it."
-            )
-
     # Continuing.
 
     def _checkpoint_due(self) -> bool:
@@ -372,7 +345,3 @@ class Trainer:
             checkpoint.set_aside(path)
             return None
         return state
-
-
-def _seed(key: list[int]) -> int:
-    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
