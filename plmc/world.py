@@ -171,8 +171,17 @@ def together() -> Iterator[World]:
     if torch.cuda.is_available():
         torch.cuda.set_device(told["LOCAL_RANK"] % torch.cuda.device_count())
         backend = "cpu:gloo,cuda:nccl"
-    dist.init_process_group(backend, timeout=PATIENCE)
+    if not dist.is_initialized():
+        dist.init_process_group(backend, timeout=PATIENCE)
     world = World(told["RANK"], started(), told["LOCAL_RANK"], told["LOCAL_WORLD_SIZE"] or 1)
     with among(world):
         yield world
-    dist.destroy_process_group()
+
+
+def part() -> None:
+    """Ends the connections between processes: the last thing that a program does with them, since they find each other
+    once."""
+    if started() > 1:
+        import torch.distributed as dist
+
+        dist.destroy_process_group()

@@ -17,7 +17,7 @@ from plmc.config.folders import conf_dir, search_path
 from plmc.config.typed import reach
 from plmc.errors import ConfigError, PlmcError, TrainingError, short_of_memory
 from plmc.names import did_you_mean
-from plmc.world import Elsewhere, here, started, together
+from plmc.world import Elsewhere, here, part, started, together
 
 if TYPE_CHECKING:
     from plmc.config.resolve import Run
@@ -146,6 +146,7 @@ def _one(words: Sequence[str], command: str) -> None:
             _train(run, console)
             if world.first:
                 send_waiting(run)
+            part()
         except KeyboardInterrupt as stop:
             if world.first and not processes.spread_by_us():  # else the one that started this process says it
                 console.say(f"\n[yellow]{what_stopped(stop)}[/]; the same command goes on from here")

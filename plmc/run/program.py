@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plmc.errors import ConfigError
+from plmc.world import together
 
 if TYPE_CHECKING:
     from plmc.results.find import Run
@@ -22,7 +23,8 @@ OUTPUTS = "outputs"
 
 
 def train(*words: str, quiet: bool = False) -> Run:
-    """Trains what the words describe, as `plmc train` does; a run that is finished is only read.
+    """Trains what the words describe, as `plmc train` does; a run that is finished is only read. In a program that
+    torchrun or accelerate started, its processes train together.
 
     Args:
         words: settings as on the command line, such as `recipe=kd`, `task=sst2`, `budget.steps=100`.
@@ -40,6 +42,7 @@ def train(*words: str, quiet: bool = False) -> Run:
     from plmc.config.resolve import resolve
     from plmc.console import Console
     from plmc.results import find
+    from plmc.run import processes
     from plmc.run.check import capped
     from plmc.run.execute import execute
 
@@ -47,10 +50,18 @@ def train(*words: str, quiet: bool = False) -> Run:
     if len(several) != 1:
         raise ConfigError(f"the words describe {len(several)} runs. Call train for each of them.")
     command = f"plmc.train({', '.join(map(repr, words))})"
-    run, console = resolve(plain(compose(several[0])), command=command), Console(quiet=quiet)
-    for text in capped(run):
-        console.say(text)
-    execute(run, console)
+    run = resolve(plain(compose(several[0])), command=command)
+    processes.check(run)
+    if processes.wanted(run) > 1:
+        raise ConfigError(
+            f"a program is one process. Start it with torchrun --nproc-per-node {run.settings.plain.processes}, or "
+            "train from the command line: plmc train processes=…"
+        )
+    with together():
+        console = Console(quiet=quiet)
+        for text in capped(run):
+            console.say(text)
+        execute(run, console)
     return find.load(run.folder)
 
 

@@ -188,3 +188,30 @@ def test_a_sharded_teacher_teaches_what_a_whole_one_teaches(model, tmp_path):
     (alone, weights), (parts, again) = of(tmp_path / "whole"), of(tmp_path / "parts")
     assert parts["metrics"] == pytest.approx(alone["metrics"], abs=1e-5)
     assert furthest(weights, again) < 1e-5
+
+
+@pytest.mark.slow
+def test_a_program_of_several_processes_trains_together(model, one, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys, plmc\n"
+        "for seed in (1, 2):\n"
+        "    run = plmc.train(*sys.argv[1:], f'seed={seed}')\n"
+        "    print(run.record.train.processes, 'processes made', run.signature)\n"
+    )
+    words = (*WORDS, "tracking=off", f"teacher.name={model}", f"output_dir={tmp_path / 'out'}", "teacher.seed=1")
+    said = ended(start(script, *words, program=("-m", "torch.distributed.run", "--nproc-per-node=2")))
+    assert said.count("2 processes made") == 4 and said.count("stage distil") == 2
+    (_, weights), again = (
+        of(one),
+        load_file(next((tmp_path / "out").glob("kd-rte-1-*")) / "model" / "model.safetensors"),
+    )
+    assert furthest(weights, again) < 1e-5
+
+
+def test_a_program_does_not_start_processes(zoo, tmp_path):
+    import plmc as face
+    from plmc.errors import ConfigError
+
+    with pytest.raises(ConfigError, match="torchrun --nproc-per-node 2"):
+        face.train(*SMALL, f"teacher.name={zoo['bert']}", f"output_dir={tmp_path}", "processes=2")
