@@ -19,7 +19,7 @@ from plmc.core.stage import Stage
 from plmc.heads.classification import ClassificationHead
 from plmc.methods.distill.logit_kd import LogitKD
 from plmc.methods.prune.gmp import GMP
-from plmc.teachers import live as teacher
+from plmc.teachers.live import Live
 from plmc.training.objective import Objective
 from plmc.training.plan import Plan, Saving
 from plmc.training.trainer import Trainer
@@ -53,7 +53,7 @@ def main(updates: int = 60) -> float:
     chain = Chain({"kd": LogitKD(temperature=2.0, alpha=0.5), "gmp": GMP(initial=0.3, final=0.5)})
     stage = Stage(name="distil", methods=chain.named, steps=updates, lr=1e-3)
     head = ClassificationHead()
-    live = teacher.live(big, chain.required(), head)
+    live = Live(big, chain.required(), head)
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
             Objective(student, chain, torch.nn.ModuleDict(), head=head, teachers={"teacher": live}),

@@ -27,7 +27,7 @@ from plmc.heads.masked_lm import MaskedLMHead
 from plmc.heads.span import SpanHead
 from plmc.models.attention import use_scores
 from plmc.models.encoder import dims
-from plmc.teachers import live as teachers
+from plmc.teachers.live import Live
 from plmc.training.evaluate import logits_of
 from plmc.training.objective import Objective
 from plmc.training.plan import Judge, Plan, Saving
@@ -204,7 +204,7 @@ def rig(
     if source is None and any(need.startswith("teacher.") for need in needs):
         if "teacher.scores" in needs:
             use_scores(teacher)
-        source = teachers.Live(teacher, needs, HEADS[kind])
+        source = Live(teacher, needs, HEADS[kind])
     objective = Objective(
         model,
         chain,
