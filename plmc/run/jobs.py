@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 import time
 import traceback
@@ -132,6 +133,7 @@ def _one(words: Sequence[str], command: str) -> None:
     from plmc.run.sweep import end_with
     from plmc.training.interrupt import exit_code, what_stopped
 
+    started_by_us = processes.spread_by_us()
     with together() as world:
         console = Console()
         try:
@@ -148,11 +150,13 @@ def _one(words: Sequence[str], command: str) -> None:
                 send_waiting(run)
             part()
         except KeyboardInterrupt as stop:
-            if world.first and not processes.spread_by_us():  # else the one that started this process says it
+            if world.first and not started_by_us:  # else the one that started this process says it
                 console.say(f"\n[yellow]{what_stopped(stop)}[/]; the same command goes on from here")
             raise SystemExit(exit_code(stop)) from None
         except Exception as error:
             code = report(error)
+            if world.size > 1:
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher's, in the middle of the end
             if not world.first:
                 time.sleep(LAST)
             raise SystemExit(code) from None
@@ -244,9 +248,12 @@ def report(error: Exception) -> int:
     code = getattr(error, "exit_code", 1)
     if isinstance(error, Elsewhere) or (not here().first and isinstance(error, PlmcError)):
         return code  # the first process says it
+    from plmc.run.processes import spread_by_us
+
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     if here().size > 1 and _connection(error):
-        console.print(f"[red]error[/] process {here().rank}: another process of this run has ended.")
+        if not spread_by_us():  # else the one that started this process says which one was killed
+            console.print(f"[red]error[/] process {here().rank}: another process of this run has ended.")
         return code
     if isinstance(error, PlmcError):
         console.print(f"[red]error[/] {escape(str(error))}")
