@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from plmc.core.rows import Ragged
+from plmc.errors import ConfigError
 from plmc.losses.reweight import WEIGHTINGS, Nearby, first_difference, second_difference, second_over_first
 from plmc.methods.average.swa import SWA
+from plmc.methods.distill.layers_kd import LayersKD
 from plmc.methods.distill.logit_kd import LogitKD
 from plmc.methods.distill.task_loss import TaskLoss
 from plmc.methods.prune.gmp import GMP
@@ -234,3 +236,10 @@ def test_the_noise_hangs_on_seed_and_update_alone():
     with moved(params, 1.0, (5, 5)) as to:
         to(1.0)
     assert torch.equal(state, torch.get_rng_state())
+
+
+def test_a_loss_of_the_batch_as_a_whole_is_refused(tmp_path):
+    methods = {"layers": LayersKD(), "task": TaskLoss()}
+    with pytest.raises(ConfigError, match="d asks for the loss of each row, and layers compares.*~methods.d"):
+        train(tmp_path, **methods, d=DeltaSAM())
+    train(tmp_path, **methods, d=DeltaSAM(weighting="uniform"))

@@ -48,6 +48,9 @@ class DeltaSAM(SAM):
         self._seed, self._updates = 0, 0
         self._told: dict[str, float] = {}
 
+    def required(self) -> frozenset[str]:
+        return self.needs | ({"examples"} if self.weighting != "uniform" else set())
+
     def prepare(self, model: nn.Module, setting: Building) -> nn.Module:
         self._seed, self._updates, self._told = setting.seed, 0, {}
         return model
