@@ -25,6 +25,7 @@ from plmc.methods.prune.heads import HeadPruning
 from plmc.methods.prune.lock import PatternLock
 from plmc.methods.prune.vocabulary import VocabularyTrim
 from plmc.methods.quant.qat import QAT
+from plmc.methods.sharpness.delta_sam import DeltaSAM
 from plmc.methods.sharpness.sam import SAM
 from plmc.testing.methods import STEPS, Row
 
@@ -64,6 +65,7 @@ ROWS = (
     Row("swa", SWA, off=lambda: SWA(begin=STEPS - 1)),
     Row("sam", SAM, off=lambda: SAM(rho=0)),
     Row("asam", lambda: SAM(rho=0.5, adaptive=True), off=lambda: SAM(rho=0, adaptive=True)),
+    Row("delta_sam", lambda: DeltaSAM(radius=1.0), off=lambda: DeltaSAM(rho=0, weighting="uniform")),
     Row("hype", lambda: HyPe(sigma=1e-2), off=lambda: HyPe(sigma=0, hidden_dropout=None)),
     Row("hype_control", lambda: HyPe(sigma=0), off=lambda: HyPe(sigma=0, hidden_dropout=None)),
     Row("layer_drop", lambda: LayerDrop(strategy="top", k="half"), off=lambda: LayerDrop(strategy="top", k=0)),

@@ -102,6 +102,12 @@ class Chain(Method):
                     f"{len(setting.teachers)}: {', '.join(setting.teachers)}. Name one: "
                     f"recipe.stages.{setting.stage}.teachers={setting.teachers[0]}"
                 )
+            whole = next((other.name for other in self if not other.by_row and other.terms()), None)
+            if whole and "examples" in method.required():
+                raise ConfigError(
+                    f"stage {setting.stage}: {method.name} asks for the loss of each row, and {whole} compares the "
+                    f"rows of a batch as a whole. Remove one: ~methods.{method.name}"
+                )
             with _by_name(method):
                 method.check(setting)
 

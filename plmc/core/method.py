@@ -49,13 +49,15 @@ class Method(Checked):
             far rows are padded, so that parts of an update are padded as the whole is), `blocks` (takes the
             student's stack of blocks apart), `matrices` (and the matrices of each block), `heads`, `units` (cuts them
             out of the matrices), `interface` (the attention function is exchanged), `whole_batch` (compares
-            the rows of an update with each other: no micro-batches).
+            the rows of an update with each other: no micro-batches), `examples` (asks for the loss of each row).
         order: 0 changes weights, 1 only watches them; judged weights and `finish` fold in reverse `order`.
         place: the stage that `method=[…]` on the command line puts it in: `first` or `last`.
         family: `distillation`, `pruning` or `quantization`, for tables and pictures that tell models apart by what was
             done to them; empty for what only trains them otherwise.
         several_teachers: it compares the student with each teacher of a stage that has more than one; it reads
             `View.teachers` or `View.of_each_teacher`.
+        by_row: each of its loss terms is a value for each row; one that is known for the batch as a whole only does not
+            go with methods that need `examples`.
         exclusive: roles only one method of a stage may hold, e.g. `average`, `gradient`.
     """
 
@@ -64,6 +66,7 @@ class Method(Checked):
     family: ClassVar[str] = ""
     place: ClassVar[str] = "last"
     several_teachers: ClassVar[bool] = False
+    by_row: ClassVar[bool] = True
     exclusive: ClassVar[frozenset[str]] = frozenset()
 
     name: str = field(default="", kw_only=True, repr=False)

@@ -108,6 +108,7 @@ PRINTED = [
     ("q8bert", "task=rte", "quantize.methods.qat.decay", 0.9999),
     ("q8bert", "task=rte", "quantize.methods.qat.start", "0%"),
     ("sam", "task=rte", "finetune.methods.sam.rho", 0.05),
+    ("delta_sam", "task=rte", "finetune.methods.delta_sam.rho", 0.05),
     ("tinybert_code", "task=rte", "intermediate.schedule", "constant_with_warmup"),
     ("tinybert_code", "task=rte", "intermediate.warmup", "0%"),
     ("tinybert_code", "task=rte", "prediction.warmup", "10%"),

@@ -30,6 +30,7 @@ RECIPES: dict[str, list[str]] = {
     "prefix": [],
     "lora": [],
     "sam": [],
+    "delta_sam": [],
     "gmp_star": [],
     "gmp_obert": [],
     "one_shot": [],

@@ -53,6 +53,7 @@ class LayersKD(Method):
     """
 
     family: ClassVar[str] = "distillation"
+    by_row: ClassVar[bool] = False
     attention: NotNegative = 1.0
     hidden: NotNegative = 1.0
     embedding: NotNegative = 1.0

@@ -43,7 +43,7 @@ class SAM(Method):
 
     def gradient(self, compute: Compute, params: list[nn.Parameter]) -> Tensor:
         with _forked(params, enabled=self.same_dropout):
-            loss = compute()
+            loss = self.uphill(compute, params)
         climbed = [param for param in params if param.grad is not None]
         if not climbed or not torch.isfinite(loss).all():
             return loss
@@ -57,6 +57,10 @@ class SAM(Method):
                 for param, before in zip(climbed, saved, strict=True):
                     param.copy_(before)
         return loss
+
+    def uphill(self, compute: Compute, params: list[nn.Parameter]) -> Tensor:
+        """Leaves in `p.grad` the gradient along which the climb goes; returns the loss at w."""
+        return compute()
 
 
 @torch.no_grad()
