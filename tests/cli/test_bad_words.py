@@ -21,7 +21,7 @@ def refused(ended, code: int, *parts: str) -> None:
 BERT = "teacher.name={bert}"
 CASES = {
     "recipe": ("recipe=tinybrt", "there is no such recipe. Did you mean tinybert?"),
-    "recipe unlike any": ("recipe=xyzzy", "There are: adapter, bitfit, distilbert"),
+    "recipe unlike any": ("recipe=xyzzy", "There are: adapter, bitfit, delta_sam, distilbert"),
     "method": ("method=[gpm]", "there is no such method. Did you mean gmp?"),
     "task": ("task=rtee", "Did you mean rte?"),
     "student": ("student=hlaf", "Did you mean half?"),
