@@ -35,6 +35,10 @@ class Ragged:
         """Number of entries of each row, `(N,)`."""
         return np.diff(self.offsets)
 
+    def sizes(self, rows: np.ndarray) -> np.ndarray:
+        """Number of entries of these rows, without a look at the others."""
+        return self.offsets[rows + 1] - self.offsets[rows]
+
 
 # Keeps these draws apart from others made of the same numbers.
 _STREAM = 0x6D6C6D
@@ -113,12 +117,6 @@ class Split:
         """Tokens of each row, `(N,)`; of several sequences those of the longest."""
         lengths = self.columns["input_ids"].lengths
         return lengths if self.examples is None else np.maximum.reduceat(lengths, self.examples[:-1])
-
-    @property
-    def tokens(self) -> np.ndarray:
-        """Tokens of all sequences of each row, `(N,)`."""
-        lengths = self.columns["input_ids"].lengths
-        return lengths if self.examples is None else np.add.reduceat(lengths, self.examples[:-1])
 
     def sequences(self, rows: np.ndarray) -> np.ndarray:
         """The sequences of these rows, one row after the other."""

@@ -35,8 +35,7 @@ class Masking:
     def draw(self, split: Split, rows: np.ndarray, rng: np.random.Generator) -> Split:
         """See `plmc.core.rows.Draws`: the same tokens, some of them hidden."""
         ids = split.columns["input_ids"]
-        lengths = ids.offsets[rows + 1] - ids.offsets[rows]
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        offsets = np.concatenate([[0], np.cumsum(ids.sizes(rows))])
         tokens = np.concatenate([ids[row] for row in rows]) if len(rows) else np.zeros(0, dtype=np.int64)
         seen, labels = self.hide(tokens, rng)
         return replace(

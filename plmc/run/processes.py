@@ -55,17 +55,24 @@ def spread(words: Sequence[str], count: int) -> int:
     If one is killed, all begin again from the last checkpoint, `RESTARTS` times at most. Any other end is final: it
     would come again. Raises KeyboardInterrupt if this process was told to stop, once the others have stopped.
     """
+    # The workers say what is wrong; the launcher's tables of process numbers help nobody.
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)
+    # Without it the second rendezvous of a restart waits for the store of the first (torch 2.13).
+    os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
+    os.environ[_OURS] = "1"
+    try:
+        return _watched(words, count)
+    finally:
+        del os.environ[_OURS]
+
+
+def _watched(words: Sequence[str], count: int) -> int:
     from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     from plmc.console import note
 
-    # The workers say what is wrong; the launcher's tables of process numbers help nobody.
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)
-    # Without it the second rendezvous of a restart waits for the store of the first (torch 2.13).
-    os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
-    os.environ[_OURS] = "1"
     for left in range(RESTARTS, -1, -1):
         config = LaunchConfig(
             min_nodes=1,

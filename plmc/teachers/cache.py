@@ -51,7 +51,7 @@ class Wanted:
 
     def columns(self, *, outputs: int, width: int, split: Split) -> dict[str, tuple[int, ...]]:
         """Shapes by file name. Hidden states and the logits of spans have a row a token, other logits a row a row."""
-        tokens, sequences = int(split.tokens.sum()), len(split.columns["input_ids"])
+        tokens, sequences = int(split.columns["input_ids"].lengths.sum()), len(split.columns["input_ids"])
         shape = (tokens,) if self.head.per_token else (sequences, outputs)
         heads: dict[str, tuple[int, ...]] = {f"head{part}": shape for part in range(self.head.parts)}
         return heads | {f"hidden{layer}": (tokens, width) for layer in self.layers}

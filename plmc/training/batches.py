@@ -35,7 +35,7 @@ def collate(split: Split, rows: np.ndarray, pad_id: int, *, width: int = 0) -> B
     """Pads the sequences of the rows to the longest of them, or to `width` where that is more. What has lengths of its
     own is padded to its own longest: columns with 0, labels with -100."""
     sequences = split.sequences(rows)
-    lengths = split.columns["input_ids"].lengths[sequences]
+    lengths = split.columns["input_ids"].sizes(sequences)
     width = max(width, int(lengths.max()))
     real = np.arange(width) < lengths[:, None]
     inputs = {}
@@ -56,7 +56,7 @@ def collate(split: Split, rows: np.ndarray, pad_id: int, *, width: int = 0) -> B
 
 def _padded(column: Ragged, rows: np.ndarray, lengths: np.ndarray, width: int, filler: int) -> np.ndarray:
     """`(len(rows), width)` int64, or as wide as the longest of them where their lengths are not `lengths`."""
-    own = column.offsets[rows + 1] - column.offsets[rows]
+    own = column.sizes(rows)
     if not np.array_equal(own, lengths):
         width = int(own.max())
     padded = np.full((len(rows), width), filler, dtype=np.int64)
@@ -101,7 +101,8 @@ def training_batches(
             drawn, among = split, rows
             if split.draws:
                 drawn, among = split.draws.draw(split, rows, drawing(seed, stage, update)), np.arange(len(rows))
-            width, per_row = int(drawn.lengths[among].max()) if evenly else 0, _per_row(drawn, among)
+            sizes = drawn.columns["input_ids"].sizes(drawn.sequences(among))
+            width, per_row = int(sizes.max()) if evenly else 0, _per_row(drawn, among)
             parts = [collate(drawn, among[piece], pad_id, width=width) for piece in seen]
             parts = [replace(part, rows=rows[piece], per_row=per_row) for part, piece in zip(parts, seen, strict=True)]
             if change is not None:
@@ -113,9 +114,9 @@ def training_batches(
 
 def _per_row(split: Split, rows: np.ndarray) -> dict[str, float]:
     """For `Batch.per_row`, of an update of these rows."""
-    counts = {"tokens": int(split.tokens[rows].sum())}
+    counts = {"tokens": int(split.columns["input_ids"].sizes(split.sequences(rows)).sum())}
     if isinstance(split.labels, Ragged):
-        counts["guessed"] = sum(int((split.labels[row] != IGNORED).sum()) for row in rows)
+        counts["guessed"] = int((np.concatenate([split.labels[row] for row in rows]) != IGNORED).sum())
     return {name: count / len(rows) for name, count in counts.items()}
 
 
